@@ -1,0 +1,1 @@
+"""Prunes, quantizes and converts a student, and writes the bundle."""

@@ -1,0 +1,17 @@
+"""Errors of compression: the branch of `edge_runtime.contract.errors` that a device never meets."""
+
+from edge_runtime.contract.errors import PocketrecError
+
+
+class CompressionError(PocketrecError):
+    """A compression step failed."""
+
+
+class UnsupportedLayerError(CompressionError):
+    """A layer has no known way into int8."""
+
+
+class QualityGateError(CompressionError):
+    """The bundle misses a gate that was asked for."""
+
+    exit_code = 3

@@ -1,0 +1,1 @@
+"""The device's side: opens a bundle and searches, recommends, scores and explains, without TensorFlow."""

@@ -1,0 +1,64 @@
+"""Writing files so that a kill or a full disk leaves either the old content or the new, never a mixture."""
+
+import contextlib
+import errno
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from edge_runtime.contract.errors import StorageError
+
+_DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG}
+
+
+@contextlib.contextmanager
+def disk_errors_named(path: Path) -> Iterator[None]:
+    """Turn the operating system's "no space", "read-only" and "no permission" into a StorageError that names `path`.
+
+    Raises:
+        StorageError: in place of such an OSError; every other exception passes unchanged.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _DISK_ERRORS:
+            raise
+        reason = os.strerror(error.errno)
+        raise StorageError(
+            f"cannot write {path}: {reason}. What was there before is unchanged; free some space or fix the rights, then try again."
+        ) from error
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames inside `folder` survive a power loss."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_bytes_atomically(path: Path, data: bytes) -> None:
+    """Write `data` to `path`: temporary file in the same folder, fsync, rename.
+
+    Stopped halfway, `path` holds its old content, and a `.tmp-*` file may lie beside it.
+
+    Raises:
+        StorageError: the disk is full, read-only or not permitted.
+    """
+    with disk_errors_named(path):
+        descriptor, name = tempfile.mkstemp(prefix=".tmp-", dir=path.parent)
+        temporary = Path(name)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.chmod(0o644)
+            temporary.replace(path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+            raise
+        sync_folder(path.parent)

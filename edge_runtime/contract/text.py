@@ -1,0 +1,35 @@
+"""The one way in which text becomes model input: the builder and every device must agree on it to the letter."""
+
+import re
+import unicodedata
+from collections.abc import Mapping
+
+MAX_TEXT_CHARS = 2_000
+"""Longer texts are cut here before they are tokenized; the token limits cut far earlier."""
+
+_CONTROL_OR_SPACE = re.compile(r"[\x00-\x20\x7f-\xa0\u1680\u2000-\u200b\u2028-\u202f\u205f\u2060\u3000\ufeff]+")
+
+
+def normalize_text(text: str) -> str:
+    """Return `text` in Unicode NFKC, control characters and runs of white space as one space, ends stripped.
+
+    Works on the first `MAX_TEXT_CHARS` characters only, so that its cost is bounded. Joiners, emoji and right-to-left
+    marks inside words are kept.
+    """
+    return _CONTROL_OR_SPACE.sub(" ", unicodedata.normalize("NFKC", text[:MAX_TEXT_CHARS])).strip()
+
+
+def item_text(
+    *, title: str, brand: str | None = None, category: str | None = None, attributes: Mapping[str, str] | None = None
+) -> str:
+    """Return the text by which an item is encoded: title, brand, attribute values, last part of the category.
+
+    Words that an earlier part already said are not repeated as a part (a brand that the title begins with). Keys of
+    `attributes` are left out: "color: red" reads "red", which is what people type.
+    """
+    parts = [title, brand or "", *(attributes or {}).values(), (category or "").rsplit(">", 1)[-1]]
+    said = ""
+    for part in map(normalize_text, parts):
+        if part and part.casefold() not in said.casefold():
+            said = f"{said} {part}".strip()
+    return said

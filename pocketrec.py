@@ -1,0 +1,95 @@
+"""The front door: finds the room of a verb and imports only that room, so that `--help` never loads TensorFlow."""
+
+import argparse
+import importlib
+import logging
+import sys
+from collections.abc import Sequence
+from types import ModuleType
+
+from edge_runtime.contract.errors import PocketrecError
+
+__version__ = "0.1.0"
+
+# verb -> (module whose COMMANDS[verb] is a pair add_arguments(parser), run(args) -> exit code; one line of help)
+VERBS = {
+    "demo": ("compress.cli", "the whole way on the sample shop: build, publish, serve, sync, search, feedback"),
+    "shop": ("train.shop.cli", "make, import or check a shop's tables"),
+    "build": ("compress.cli", "train, distil and compress a shop into one bundle"),
+    "evaluate": ("compress.cli", "ranking quality of a bundle on a shop's judgements and purchases"),
+    "bench": ("compress.cli", "latency, memory and size of a bundle on this machine"),
+    "search": ("edge_runtime.cli", "rank the catalogue for a query"),
+    "recommend": ("edge_runtime.cli", "rank the catalogue for a purchase history"),
+    "similar": ("edge_runtime.cli", "products like one product"),
+    "score": ("edge_runtime.cli", "score given products for a query"),
+    "explain": ("edge_runtime.cli", "why a product ranks for a query or a history"),
+    "prove": ("edge_runtime.cli", "check a bundle's files and golden answers on this machine"),
+    "keys": ("sync_server.cli", "make the keys that sign updates"),
+    "publish": ("sync_server.cli", "sign a bundle and hand it to the server"),
+    "serve": ("sync_server.cli", "run the server"),
+    "node": ("edge_runtime.node_cli", "a device: sync, run, status"),
+}
+
+
+def _room(verb: str) -> ModuleType:
+    module_name, _ = VERBS[verb]
+    try:
+        return importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.split(".")[0] in {"train", "compress", "edge_runtime", "sync_server"}:
+            raise
+        extra = "server" if module_name.startswith("sync_server") else "train"
+        raise PocketrecError(
+            f"`pocketrec {verb}` needs the package {error.name}; install it with: pip install 'pocketrec[{extra}]'"
+        ) from error
+
+
+def _run(verb: str, arguments: Sequence[str]) -> int:
+    add_arguments, run = _room(verb).COMMANDS[verb]
+    parser = argparse.ArgumentParser(prog=f"pocketrec {verb}", description=VERBS[verb][1])
+    add_arguments(parser)
+    return int(run(parser.parse_args(arguments)))
+
+
+def _overview() -> str:
+    width = max(map(len, VERBS))
+    lines = [f"  {verb:<{width}}  {help_text}" for verb, (_, help_text) in VERBS.items()]
+    return "\n".join(
+        [
+            "usage: pocketrec VERB ...   (pocketrec VERB --help says more)",
+            "",
+            *lines,
+            "",
+            "  results go to stdout, progress to stderr; exit 0 done, 1 an error, 2 wrong usage, 3 a quality gate failed",
+        ]
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; return its exit code (0 done, 1 our error, 2 usage, 3 a gate failed)."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if not arguments or arguments[0] in {"-h", "--help", "help"}:
+        print(_overview())
+        return 0
+    if arguments[0] == "--version":
+        print(__version__)
+        return 0
+    verb = arguments[0]
+    if verb not in VERBS:
+        print(f"pocketrec: unknown verb {verb!r}\n\n{_overview()}", file=sys.stderr)
+        return 2
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    try:
+        return _run(verb, arguments[1:])
+    except PocketrecError as error:
+        print(f"pocketrec {verb}: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print(f"pocketrec {verb}: stopped", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

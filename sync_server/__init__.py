@@ -1,0 +1,1 @@
+"""Ships signed updates to the fleet and takes its feedback back."""

@@ -1,0 +1,83 @@
+"""The shop in memory: what `read_shop` promises to the rest of the house after checking and cleaning."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from edge_runtime.contract.text import item_text
+
+
+@dataclass(frozen=True)
+class Product:
+    """One product; `attributes` in the order of the table, `group` is the seller or whatever exposure is reported by."""
+
+    product_id: str
+    title: str
+    description: str | None = None
+    brand: str | None = None
+    category: str | None = None
+    attributes: Mapping[str, str] = field(default_factory=dict)
+    price: float | None = None
+    group: str | None = None
+
+    @property
+    def text(self) -> str:
+        """The text by which builder and device encode this product."""
+        return item_text(title=self.title, brand=self.brand, category=self.category, attributes=self.attributes)
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """How relevant product `row` (index into `Shop.products`) is to `query`: gain in 0 … 1, weight > 0."""
+
+    query: str
+    row: int
+    gain: float
+    weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class Basket:
+    """Products that one user bought at one time: distinct rows into `Shop.products`, in the order of the table."""
+
+    timestamp_s: float
+    rows: npt.NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class Dropped:
+    """What cleaning left out or changed: one reason, how often, and the first few places ("products.csv row 7")."""
+
+    table: str
+    reason: str
+    count: int
+    examples: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Shop:
+    """A checked and cleaned shop.
+
+    Attributes:
+        name: the folder's name.
+        products: at least one, ids distinct, titles not empty, in the order of the table.
+        judgements: only of known products; a (query, row) pair at most once.
+        baskets: user id -> their baskets, oldest first.
+        queries: unlabelled queries, distinct.
+        synonyms: term -> its alternatives.
+        image_vectors: float32 [products, width], or None.
+        dropped: what cleaning did.
+        digest: SHA-256 over all that stands above but `name` and `dropped`; equal shops have equal digests.
+    """
+
+    name: str
+    products: tuple[Product, ...]
+    judgements: tuple[Judgement, ...]
+    baskets: Mapping[str, tuple[Basket, ...]]
+    queries: tuple[str, ...]
+    synonyms: Mapping[str, tuple[str, ...]]
+    image_vectors: npt.NDArray[np.float32] | None
+    dropped: tuple[Dropped, ...]
+    digest: str
