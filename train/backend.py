@@ -1,0 +1,29 @@
+"""The only file that imports TensorFlow and chooses Keras; train and compress get both from here.
+
+tensorflow-model-optimization works on Keras 2 only (package `tf_keras`), and which Keras `tf.keras` means is decided by
+an environment variable that is read when TensorFlow is first imported.
+"""
+
+import os
+import sys
+
+from train.errors import TrainingError
+
+if "tensorflow" in sys.modules and os.environ.get("TF_USE_LEGACY_KERAS") != "1":
+    raise TrainingError(
+        "TensorFlow was imported before train.backend, with Keras 3; import train.backend first or set TF_USE_LEGACY_KERAS=1"
+    )
+os.environ["TF_USE_LEGACY_KERAS"] = "1"
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+
+import tensorflow as tf
+import tf_keras as keras
+
+__all__ = ["keras", "make_reproducible", "tf"]
+
+
+def make_reproducible(seed: int) -> None:
+    """Seed Python, NumPy and TensorFlow and choose deterministic kernels, for this process."""
+    keras.utils.set_random_seed(seed)
+    tf.config.experimental.enable_op_determinism()
