@@ -1,0 +1,274 @@
+"""Layers of a student that goes to int8 whole: each computes one operation, so that each output gets its own range.
+
+A BERT written in Keras' own attention and LayerNormalization hides several operations in one layer; quantization-aware
+training then leaves the inner ones in float. Here every boundary between int8 tensors is a layer, normalization is a
+scale and a shift without mean and variance (NoNorm, Sun et al., "MobileBERT", 2020), and the mean over tokens is a
+matrix product with softmax(mask), which needs no division.
+
+`QUANTIZATION` of a layer says what compress/quantization.py does with it: the attributes that are weights and the kind
+of range of its output ("moving", "probability", "zero_to_one", "mask", or None for layers that only move numbers).
+"""
+
+from typing import Any, NamedTuple
+
+from train.backend import keras, tf
+
+PADDING_ID = 0
+MASK_BIAS = -12.0
+"""Added to the logits of padding: exp(-12) is 6e-6, and the fixed range [-12, 0] costs int8 little resolution."""
+
+
+class Quantization(NamedTuple):
+    """How a layer is quantized: names of its weights, kind of its output range."""
+
+    weights: tuple[str, ...] = ()
+    output: str | None = "moving"
+
+
+class OneOperation(keras.layers.Layer):
+    """Base of the layers here."""
+
+    QUANTIZATION = Quantization()
+
+
+class Boundary(OneOperation):
+    """Identity on a float input: where its numbers enter int8."""
+
+    def call(self, x: Any) -> Any:
+        """Return `x` unchanged."""
+        return tf.identity(x)
+
+
+class PaddingFlag(OneOperation):
+    """Token ids int32 [batch, tokens] -> 1.0 where padding, float32 [batch, 1, tokens]."""
+
+    QUANTIZATION = Quantization(output="zero_to_one")
+
+    def call(self, ids: Any) -> Any:
+        """Return the flags."""
+        return tf.expand_dims(tf.cast(tf.equal(ids, PADDING_ID), tf.float32), 1)
+
+
+class AbsenceFlag(OneOperation):
+    """Presence float32 [batch, items] (1 = an item) -> 1.0 where none, float32 [batch, 1, items]."""
+
+    QUANTIZATION = Quantization(output="zero_to_one")
+
+    def call(self, presence: Any) -> Any:
+        """Return the flags."""
+        return tf.expand_dims(1.0 - presence, 1)
+
+
+class MaskBias(OneOperation):
+    """Flags [batch, 1, n] -> additive bias of the logits: 0 or `MASK_BIAS`."""
+
+    QUANTIZATION = Quantization(output="mask")
+
+    def call(self, flags: Any) -> Any:
+        """Return the bias."""
+        return flags * MASK_BIAS
+
+
+class HeadAxis(OneOperation):
+    """[batch, 1, n] -> [batch, 1, 1, n]: the same bias for every head."""
+
+    QUANTIZATION = Quantization(output=None)
+
+    def call(self, x: Any) -> Any:
+        """Return `x` with one more axis."""
+        return tf.expand_dims(x, 1)
+
+
+class LearnedPosition(OneOperation):
+    """Adds a learned vector to each position: [batch, n, hidden], n <= `length`."""
+
+    QUANTIZATION = Quantization(weights=("position",))
+
+    def __init__(self, length: int, **options: Any) -> None:
+        super().__init__(**options)
+        self.length = length
+
+    def build(self, shape: Any) -> None:
+        """Create `position` float32 [length, hidden]."""
+        self.position = self.add_weight(
+            name="position", shape=(self.length, shape[-1]), initializer=keras.initializers.TruncatedNormal(stddev=0.02)
+        )
+        super().build(shape)
+
+    def call(self, x: Any) -> Any:
+        """Return `x` plus the positions."""
+        n = x.shape[1]
+        return x + (self.position[:n] if n is not None else tf.gather(self.position, tf.range(tf.shape(x)[1])))
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        return {**super().get_config(), "length": self.length}
+
+
+class Scale(OneOperation):
+    """Multiplies each channel by a learned factor."""
+
+    QUANTIZATION = Quantization(weights=("gamma",))
+
+    def build(self, shape: Any) -> None:
+        """Create `gamma` float32 [hidden]."""
+        self.gamma = self.add_weight(name="gamma", shape=(shape[-1],), initializer="ones")
+        super().build(shape)
+
+    def call(self, x: Any) -> Any:
+        """Return `x * gamma`."""
+        return x * self.gamma
+
+
+class Shift(OneOperation):
+    """Adds a learned number to each channel."""
+
+    QUANTIZATION = Quantization(weights=("beta",))
+
+    def build(self, shape: Any) -> None:
+        """Create `beta` float32 [hidden]."""
+        self.beta = self.add_weight(name="beta", shape=(shape[-1],), initializer="zeros")
+        super().build(shape)
+
+    def call(self, x: Any) -> Any:
+        """Return `x + beta`."""
+        return x + self.beta
+
+
+class SplitHeads(OneOperation):
+    """[batch, n, heads * size] -> [batch, heads, n, size]."""
+
+    QUANTIZATION = Quantization(output=None)
+
+    def __init__(self, heads: int, **options: Any) -> None:
+        super().__init__(**options)
+        self.heads = heads
+
+    def call(self, x: Any) -> Any:
+        """Return the heads apart."""
+        n = x.shape[1] if x.shape[1] is not None else tf.shape(x)[1]
+        return tf.transpose(tf.reshape(x, (-1, n, self.heads, x.shape[-1] // self.heads)), (0, 2, 1, 3))
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        return {**super().get_config(), "heads": self.heads}
+
+
+class MergeHeads(OneOperation):
+    """[batch, heads, n, size] -> [batch, n, heads * size]."""
+
+    QUANTIZATION = Quantization(output=None)
+
+    def call(self, x: Any) -> Any:
+        """Return the heads side by side."""
+        n = x.shape[2] if x.shape[2] is not None else tf.shape(x)[2]
+        return tf.reshape(tf.transpose(x, (0, 2, 1, 3)), (-1, n, x.shape[1] * x.shape[3]))
+
+
+class MatMul(OneOperation):
+    """Matrix product of two activations; `transpose_b` for queries with keys."""
+
+    def __init__(self, transpose_b: bool = False, **options: Any) -> None:
+        super().__init__(**options)
+        self.transpose_b = transpose_b
+
+    def call(self, operands: Any) -> Any:
+        """Return the product of the two operands."""
+        return tf.matmul(operands[0], operands[1], transpose_b=self.transpose_b)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        return {**super().get_config(), "transpose_b": self.transpose_b}
+
+
+class AddBias(OneOperation):
+    """Logits plus mask bias, broadcast."""
+
+    def call(self, operands: Any) -> Any:
+        """Return the sum of the two operands."""
+        return operands[0] + operands[1]
+
+
+class Softmax(OneOperation):
+    """Softmax over the last axis; its int8 range is fixed to [0, 255/256], as the kernel demands."""
+
+    QUANTIZATION = Quantization(output="probability")
+
+    def call(self, x: Any) -> Any:
+        """Return the probabilities."""
+        return tf.nn.softmax(x)
+
+
+class OneRow(OneOperation):
+    """[batch, 1, hidden] -> [batch, hidden]."""
+
+    QUANTIZATION = Quantization(output=None)
+
+    def call(self, x: Any) -> Any:
+        """Return the only row."""
+        return tf.squeeze(x, 1)
+
+
+LAYERS = {
+    layer.__name__: layer
+    for layer in (
+        Boundary,
+        PaddingFlag,
+        AbsenceFlag,
+        MaskBias,
+        HeadAxis,
+        LearnedPosition,
+        Scale,
+        Shift,
+        SplitHeads,
+        MergeHeads,
+        MatMul,
+        AddBias,
+        Softmax,
+        OneRow,
+    )
+}
+"""Name -> layer, for `keras.utils.custom_object_scope`."""
+
+
+def no_norm(x: Any, *, name: str) -> Any:
+    """Scale and shift each channel."""
+    return Shift(name=f"{name}_shift")(Scale(name=f"{name}_scale")(x))
+
+
+def attention_block(x: Any, bias: Any, *, hidden: int, heads: int, feed_forward: int, name: str) -> Any:
+    """One transformer block, post-norm: self-attention, then two dense layers with ReLU.
+
+    Args:
+        x: float32 [batch, n, hidden].
+        bias: float32 [batch, 1, 1, n], 0 or `MASK_BIAS`.
+        hidden: width of `x`.
+        heads: number of attention heads; must divide `hidden`.
+        feed_forward: width between the two dense layers.
+        name: prefix of the layers' names.
+
+    Returns:
+        float32 [batch, n, hidden].
+    """
+    # The 1/sqrt(d) of attention is folded into the query kernel: one operation and one int8 range less.
+    query_start = keras.initializers.VarianceScaling((hidden // heads) ** -0.5, "fan_avg", "uniform")
+    dense = keras.layers.Dense
+    query = SplitHeads(heads, name=f"{name}_query_heads")(
+        dense(hidden, kernel_initializer=query_start, name=f"{name}_query")(x)
+    )
+    key = SplitHeads(heads, name=f"{name}_key_heads")(dense(hidden, name=f"{name}_key")(x))
+    value = SplitHeads(heads, name=f"{name}_value_heads")(dense(hidden, name=f"{name}_value")(x))
+    logits = MatMul(True, name=f"{name}_logits")([query, key])
+    weights = Softmax(name=f"{name}_weights")(AddBias(name=f"{name}_masked")([logits, bias]))
+    context = MergeHeads(name=f"{name}_context")(MatMul(name=f"{name}_mixed")([weights, value]))
+    attended = keras.layers.Add(name=f"{name}_add_attention")([x, dense(hidden, name=f"{name}_output")(context)])
+    x = no_norm(attended, name=f"{name}_norm_attention")
+    inner = keras.layers.ReLU(name=f"{name}_relu")(dense(feed_forward, name=f"{name}_inner")(x))
+    summed = keras.layers.Add(name=f"{name}_add_dense")([x, dense(hidden, name=f"{name}_outer")(inner)])
+    return no_norm(summed, name=f"{name}_norm_dense")
+
+
+def masked_mean(x: Any, bias: Any, *, name: str) -> Any:
+    """Mean of x float32 [batch, n, hidden] over the unmasked positions; bias float32 [batch, 1, n]."""
+    weights = Softmax(name=f"{name}_weights")(bias)
+    return OneRow(name=name)(MatMul(name=f"{name}_mean")([weights, x]))
