@@ -19,8 +19,10 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 import tensorflow as tf
 import tf_keras as keras
+from tensorflow.lite.python import schema_py_generated as tflite_schema
+from tensorflow.lite.python.convert import ConverterError
 
-__all__ = ["keras", "make_reproducible", "tf"]
+__all__ = ["ConverterError", "keras", "make_reproducible", "tf", "tflite_schema"]
 
 
 def make_reproducible(seed: int) -> None:

@@ -39,28 +39,34 @@ class Boundary(OneOperation):
         return tf.identity(x)
 
 
+class FlagBoundary(Boundary):
+    """Identity on a float input that is 0 or 1."""
+
+    QUANTIZATION = Quantization(output="zero_to_one")
+
+
 class PaddingFlag(OneOperation):
-    """Token ids int32 [batch, tokens] -> 1.0 where padding, float32 [batch, 1, tokens]."""
+    """Token ids int32 [batch, tokens] -> 1.0 where padding, else 0.0."""
 
     QUANTIZATION = Quantization(output="zero_to_one")
 
     def call(self, ids: Any) -> Any:
         """Return the flags."""
-        return tf.expand_dims(tf.cast(tf.equal(ids, PADDING_ID), tf.float32), 1)
+        return tf.cast(tf.equal(ids, PADDING_ID), tf.float32)
 
 
-class AbsenceFlag(OneOperation):
-    """Presence float32 [batch, items] (1 = an item) -> 1.0 where none, float32 [batch, 1, items]."""
+class Complement(OneOperation):
+    """1 - x, for flags."""
 
     QUANTIZATION = Quantization(output="zero_to_one")
 
-    def call(self, presence: Any) -> Any:
-        """Return the flags."""
-        return tf.expand_dims(1.0 - presence, 1)
+    def call(self, x: Any) -> Any:
+        """Return `1 - x`."""
+        return 1.0 - x
 
 
 class MaskBias(OneOperation):
-    """Flags [batch, 1, n] -> additive bias of the logits: 0 or `MASK_BIAS`."""
+    """Flags [batch, n] (1 = nothing there) -> additive bias of the logits: 0 or `MASK_BIAS`."""
 
     QUANTIZATION = Quantization(output="mask")
 
@@ -69,8 +75,8 @@ class MaskBias(OneOperation):
         return flags * MASK_BIAS
 
 
-class HeadAxis(OneOperation):
-    """[batch, 1, n] -> [batch, 1, 1, n]: the same bias for every head."""
+class NewAxis(OneOperation):
+    """[batch, ...] -> [batch, 1, ...]: one more axis after the batch, the same for every row or head."""
 
     QUANTIZATION = Quantization(output=None)
 
@@ -213,10 +219,11 @@ LAYERS = {
     layer.__name__: layer
     for layer in (
         Boundary,
+        FlagBoundary,
         PaddingFlag,
-        AbsenceFlag,
+        Complement,
         MaskBias,
-        HeadAxis,
+        NewAxis,
         LearnedPosition,
         Scale,
         Shift,

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from train.backend import keras
-from train.layers import HeadAxis, LearnedPosition, MaskBias, PaddingFlag, attention_block, masked_mean, no_norm
+from train.layers import LearnedPosition, MaskBias, NewAxis, PaddingFlag, attention_block, masked_mean, no_norm
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,8 @@ def build_student(settings: StudentSettings, *, vocabulary: int, dim: int) -> An
     """
     length = max(settings.query_tokens, settings.item_tokens)
     ids = keras.Input((None,), dtype="int32", name="ids")
-    flat_bias = MaskBias(name="mask_bias")(PaddingFlag(name="padding")(ids))
-    bias = HeadAxis(name="mask_bias_heads")(flat_bias)
+    flat_bias = NewAxis(name="mask_rows")(MaskBias(name="mask_bias")(PaddingFlag(name="padding")(ids)))
+    bias = NewAxis(name="mask_heads")(flat_bias)
     start = keras.initializers.TruncatedNormal(stddev=0.05)
     x = keras.layers.Embedding(vocabulary, settings.hidden, embeddings_initializer=start, name="word")(ids)
     x = no_norm(LearnedPosition(length, name="position")(x), name="embedding_norm")

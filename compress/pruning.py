@@ -1,0 +1,72 @@
+"""Magnitude pruning of dense kernels with tensorflow-model-optimization."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import tensorflow_model_optimization as tfmot
+
+from train.backend import keras
+from train.layers import LAYERS
+
+SPARSITY_EVERY_STEPS = 10
+
+
+@dataclass(frozen=True)
+class PruneSettings:
+    """Share of zero weights at the end, and the stage's learning; 0 leaves pruning out."""
+
+    sparsity: float = 0.5
+    steps: int = 400
+    learning_rate: float = 5e-4
+
+
+def with_pruning(model: Any, settings: PruneSettings) -> tuple[Any, Callable[[int], None]]:
+    """Wrap the dense kernels of `model` in pruning masks.
+
+    The sparsity rises by a polynomial (Zhu and Gupta, "To Prune, or Not to Prune", 2017) over the first 60% of the
+    steps, so that the rest can heal.
+
+    Returns:
+        The wrapped model with the weights of `model`, and a function that must be called after each training step.
+    """
+    schedule = tfmot.sparsity.keras.PolynomialDecay(
+        0.0, settings.sparsity, 0, max(1, int(settings.steps * 0.6)), frequency=SPARSITY_EVERY_STEPS
+    )
+
+    def wrap(layer: Any) -> Any:
+        if isinstance(layer, keras.layers.Dense):
+            return tfmot.sparsity.keras.prune_low_magnitude(layer, pruning_schedule=schedule)
+        return layer
+
+    with keras.utils.custom_object_scope(LAYERS):
+        wrapped = keras.models.clone_model(model, clone_function=wrap)
+    for source, target in zip(model.layers, wrapped.layers, strict=True):
+        if source.weights:
+            getattr(target, "layer", target).set_weights(source.get_weights())
+    callback = tfmot.sparsity.keras.UpdatePruningStep()
+    callback.set_model(wrapped)
+    callback.on_train_begin()
+    callback.on_train_batch_begin(0)
+
+    def after_step(step: int) -> None:
+        callback.on_train_batch_begin(step)
+        if step == settings.steps:
+            callback.on_epoch_end(step)
+
+    return wrapped, after_step
+
+
+def strip(model: Any) -> Any:
+    """Return the model without its pruning wrappers; the zeros stay."""
+    return tfmot.sparsity.keras.strip_pruning(model)
+
+
+def kernel_sparsity(model: Any) -> dict[str, float]:
+    """Return the share of exact zeros in each dense kernel, by layer name."""
+    return {
+        layer.name: float(np.mean(layer.kernel.numpy() == 0.0))
+        for layer in model.layers
+        if isinstance(layer, keras.layers.Dense)
+    }
