@@ -14,7 +14,9 @@ if "tensorflow" in sys.modules and os.environ.get("TF_USE_LEGACY_KERAS") != "1":
         "TensorFlow was imported before train.backend, with Keras 3; import train.backend first or set TF_USE_LEGACY_KERAS=1"
     )
 os.environ["TF_USE_LEGACY_KERAS"] = "1"
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# AutoGraph cannot read some of tfmot's sources and says so at every call; the calls work all the same.
+os.environ.setdefault("AUTOGRAPH_VERBOSITY", "0")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 import tensorflow as tf

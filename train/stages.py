@@ -1,0 +1,121 @@
+"""Stages of a build: each has its folder, its key, and runs once for each key.
+
+The key of a stage is a digest of its settings and of the keys before it. A stage whose `done.json` holds the wanted key
+is not run again; one that was stopped halfway finds its own checkpoints; one whose key changed starts from nothing.
+"""
+
+import contextlib
+import hashlib
+import json
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, is_dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from edge_runtime.contract.atomic_files import write_bytes_atomically
+from train.errors import TrainingError
+
+KEY_FILE, DONE_FILE = "key.txt", "done.json"
+
+
+class Reporter(Protocol):
+    """Shows the person at the keyboard where a build is."""
+
+    def progress(self, stage: str, done: int, total: int) -> None:
+        """Called often while a stage runs."""
+        ...
+
+    def finished(self, stage: str, line: str, *, seconds: float, reused: bool) -> None:
+        """Called once for each stage, with one line of result."""
+        ...
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """What a stage left: its folder, its key, what it reports (JSON), how long it ran in seconds."""
+
+    folder: Path
+    key: str
+    report: dict[str, Any]
+    seconds: float
+
+
+def digest_of(*parts: Any) -> str:
+    """Return a SHA-256 over JSON-like parts and dataclasses; equal parts give equal digests on every machine."""
+
+    def plain(part: Any) -> Any:
+        return asdict(part) if is_dataclass(part) and not isinstance(part, type) else part
+
+    return hashlib.sha256(json.dumps([plain(part) for part in parts], sort_keys=True, default=str).encode()).hexdigest()
+
+
+class Stages:
+    """Runs stages inside one working folder."""
+
+    def __init__(self, folder: Path, *, resume: bool, reporter: Reporter) -> None:
+        """Open `folder`; without `resume`, whatever an earlier run left there is removed.
+
+        Raises:
+            TrainingError: `folder` holds files that no build wrote.
+        """
+        if folder.exists() and not resume:
+            strangers = [path for path in folder.iterdir() if not (path / KEY_FILE).exists()]
+            if strangers:
+                raise TrainingError(
+                    f"{folder} holds {strangers[0].name}, which no build wrote; give another --work folder or remove it"
+                )
+            shutil.rmtree(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder = folder
+        self._reporter = reporter
+
+    def run(
+        self,
+        name: str,
+        key_parts: list[Any],
+        work: Callable[[Path, Callable[[int, int], None]], tuple[str, dict[str, Any]]],
+    ) -> StageResult:
+        """Run one stage, or take its result when it has run with the same key.
+
+        Args:
+            name: names the folder.
+            key_parts: everything that the result depends on.
+            work: gets the stage's folder and a progress function; returns one line for people and a JSON report.
+        """
+        key = digest_of(name, *key_parts)
+        folder = self._folder / name
+        done = _read_done(folder, key)
+        if done is not None:
+            self._reporter.finished(name, done["line"], seconds=done["seconds"], reused=True)
+            return StageResult(folder, key, done["report"], done["seconds"])
+        with _keyed_folder(folder, key):
+            started = time.monotonic()
+            line, report = work(folder, lambda part, total: self._reporter.progress(name, part, total))
+            seconds = time.monotonic() - started
+            content = {"key": key, "line": line, "report": report, "seconds": seconds}
+            write_bytes_atomically(folder / DONE_FILE, json.dumps(content, indent=1).encode())
+        self._reporter.finished(name, line, seconds=seconds, reused=False)
+        return StageResult(folder, key, report, seconds)
+
+
+def _read_done(folder: Path, key: str) -> dict[str, Any] | None:
+    try:
+        done = json.loads((folder / DONE_FILE).read_text())
+    except (OSError, ValueError):
+        return None
+    return done if isinstance(done, dict) and done.get("key") == key else None
+
+
+@contextlib.contextmanager
+def _keyed_folder(folder: Path, key: str) -> Iterator[None]:
+    with contextlib.suppress(OSError):
+        if (folder / KEY_FILE).read_text() != key:
+            shutil.rmtree(folder)
+    if folder.exists() and not (folder / KEY_FILE).exists():
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / DONE_FILE).unlink(missing_ok=True)
+    write_bytes_atomically(folder / KEY_FILE, key.encode())
+    yield
