@@ -4,12 +4,11 @@ The key of a stage is a digest of its settings and of the keys before it. A stag
 is not run again; one that was stopped halfway finds its own checkpoints; one whose key changed starts from nothing.
 """
 
-import contextlib
 import hashlib
 import json
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, is_dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -90,12 +89,12 @@ class Stages:
         if done is not None:
             self._reporter.finished(name, done["line"], seconds=done["seconds"], reused=True)
             return StageResult(folder, key, done["report"], done["seconds"])
-        with _keyed_folder(folder, key):
-            started = time.monotonic()
-            line, report = work(folder, lambda part, total: self._reporter.progress(name, part, total))
-            seconds = time.monotonic() - started
-            content = {"key": key, "line": line, "report": report, "seconds": seconds}
-            write_bytes_atomically(folder / DONE_FILE, json.dumps(content, indent=1).encode())
+        _prepare(folder, key)
+        started = time.monotonic()
+        line, report = work(folder, lambda part, total: self._reporter.progress(name, part, total))
+        seconds = time.monotonic() - started
+        content = {"key": key, "line": line, "report": report, "seconds": seconds}
+        write_bytes_atomically(folder / DONE_FILE, json.dumps(content, indent=1).encode())
         self._reporter.finished(name, line, seconds=seconds, reused=False)
         return StageResult(folder, key, report, seconds)
 
@@ -108,14 +107,14 @@ def _read_done(folder: Path, key: str) -> dict[str, Any] | None:
     return done if isinstance(done, dict) and done.get("key") == key else None
 
 
-@contextlib.contextmanager
-def _keyed_folder(folder: Path, key: str) -> Iterator[None]:
-    with contextlib.suppress(OSError):
-        if (folder / KEY_FILE).read_text() != key:
-            shutil.rmtree(folder)
-    if folder.exists() and not (folder / KEY_FILE).exists():
+def _prepare(folder: Path, key: str) -> None:
+    """Keep what a stopped run with the same key left, remove what any other left."""
+    try:
+        known = (folder / KEY_FILE).read_text()
+    except OSError:
+        known = ""
+    if known != key and folder.exists():
         shutil.rmtree(folder)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / DONE_FILE).unlink(missing_ok=True)
     write_bytes_atomically(folder / KEY_FILE, key.encode())
-    yield

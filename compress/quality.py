@@ -1,0 +1,73 @@
+"""Ranking quality of one stage of a build: its query vectors against the catalogue's item vectors."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from train.metrics import bootstrap_interval, ndcg_at_k
+from train.shop.tables import Judgement
+
+Float32 = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class StageQuality:
+    """NDCG@10 of one stage with 95% bootstrap intervals over the queries.
+
+    `rerank`: over each query's judged products. `retrieval`: over the whole catalogue, what is not judged counts 0.
+    """
+
+    stage: str
+    queries: int
+    rerank_ndcg10: float
+    rerank_ci95: tuple[float, float]
+    retrieval_ndcg10: float
+    retrieval_ci95: tuple[float, float]
+
+
+def rank_quality(
+    stage: str, judged: Mapping[str, Sequence[Judgement]], scores: Sequence[npt.NDArray[np.floating]]
+) -> StageQuality | None:
+    """Return the quality of `scores`, float [products] for each judged query in the order of `judged`.
+
+    None when no query is judged.
+    """
+    rerank: list[float] = []
+    retrieval: list[float] = []
+    for judgements, row_scores in zip(judged.values(), scores, strict=True):
+        rows = np.array([judgement.row for judgement in judgements])
+        gains = np.array([judgement.gain for judgement in judgements])
+        if not gains.any():
+            continue
+        rerank.append(ndcg_at_k(gains[np.argsort(-row_scores[rows], kind="stable")], 10, ideal_gains=gains))
+        catalogue_gains = np.zeros(len(row_scores))
+        catalogue_gains[rows] = gains
+        top = np.argsort(-row_scores, kind="stable")[:10]
+        retrieval.append(ndcg_at_k(catalogue_gains[top], 10, ideal_gains=gains))
+    if not rerank:
+        return None
+    return StageQuality(
+        stage=stage,
+        queries=len(rerank),
+        rerank_ndcg10=float(np.mean(rerank)),
+        rerank_ci95=bootstrap_interval(rerank),
+        retrieval_ndcg10=float(np.mean(retrieval)),
+        retrieval_ci95=bootstrap_interval(retrieval),
+    )
+
+
+def unit_rows(vectors: npt.NDArray[np.floating]) -> Float32:
+    """Return float32 rows of unit length; a zero row stays zero."""
+    norms = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    return (vectors / np.maximum(norms, 1e-12)).astype(np.float32)
+
+
+def project_to(vectors: Float32, dim: int) -> npt.NDArray[np.float32]:
+    """Return the matrix float32 [width, dim] that keeps most of the cosines of unit `vectors` [n, width].
+
+    The leading right singular vectors of the uncentered data: dot products, not variances, are what ranks.
+    """
+    _, _, directions = np.linalg.svd(vectors, full_matrices=False)
+    return np.ascontiguousarray(directions[:dim].T.astype(np.float32))
