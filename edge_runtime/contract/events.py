@@ -1,8 +1,14 @@
 """Feedback events as they travel from the device to the server (version 1)."""
 
+import math
 from typing import Literal
 
 import msgspec
+
+from edge_runtime.contract.errors import EventRejectedError
+
+MAX_ID_CHARS = 200
+MAX_QUERY_CHARS = 2_000
 
 EventKind = Literal["impression", "click", "purchase", "dismissal"]
 
@@ -49,3 +55,23 @@ class FeedbackReceipt(msgspec.Struct, frozen=True):
     stored: int
     duplicates: int
     refused: list[str]
+
+
+def check_event(event: FeedbackEvent) -> None:
+    """Refuse an event that cannot mean anything.
+
+    Raises:
+        EventRejectedError: names the field and what was expected.
+    """
+    if not event.product_id or len(event.product_id) > MAX_ID_CHARS:
+        raise EventRejectedError(f"product_id: expected 1 to {MAX_ID_CHARS} characters, got {len(event.product_id)}")
+    if len(event.bundle_id) > MAX_ID_CHARS:
+        raise EventRejectedError(f"bundle_id: expected at most {MAX_ID_CHARS} characters, got {len(event.bundle_id)}")
+    if not math.isfinite(event.timestamp_s):
+        raise EventRejectedError(f"timestamp_s: expected seconds since 1970, got {event.timestamp_s}")
+    if event.position is not None and event.position < 1:
+        raise EventRejectedError(f"position: expected 1 for the first place, got {event.position}")
+    if event.propensity is not None and not 0 < event.propensity <= 1:
+        raise EventRejectedError(f"propensity: expected a probability in (0, 1], got {event.propensity}")
+    if event.query is not None and len(event.query) > MAX_QUERY_CHARS:
+        raise EventRejectedError(f"query: expected at most {MAX_QUERY_CHARS} characters, got {len(event.query)}")

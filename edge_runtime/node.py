@@ -1,0 +1,327 @@
+"""A device: recommender, updater and feedback queue over one home folder.
+
+HOME/node.json        NodeSettings, written by `enroll`
+HOME/root.json        the keys that this device trusts
+HOME/credential       what the device proves itself with; mode 0600
+HOME/feedback.sqlite  the queue
+HOME/current …        the installed bundle (slots.py)
+"""
+
+import contextlib
+import logging
+import os
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from edge_runtime.contract.atomic_files import disk_errors_named, write_bytes_atomically
+from edge_runtime.contract.errors import (
+    BundleError,
+    BundleFormatError,
+    ConfigError,
+    DownloadError,
+    InferenceError,
+    PocketrecError,
+    UpdateError,
+)
+from edge_runtime.contract.events import FeedbackEvent
+from edge_runtime.contract.release import EnrolmentAnswer, EnrolmentRequest, check_channel
+from edge_runtime.feedback import FeedbackQueue, QueueStatus, SendReport, send_feedback
+from edge_runtime.http_fetcher import HttpTransport, Transport, check_answer, check_server_url, read_limited
+from edge_runtime.privacy import PrivacyLevel
+from edge_runtime.recommender import Recommender
+from edge_runtime.slots import Installed, Slots
+from edge_runtime.updater import Prove, Updater, UpdateReport
+
+_LOG = logging.getLogger(__name__)
+_SETTINGS_FILE = "node.json"
+_ROOT_FILE = "root.json"
+_CREDENTIAL_FILE = "credential"
+_QUEUE_FILE = "feedback.sqlite"
+_MAX_ANSWER_BYTES = 10_000
+
+
+class NodeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a device knows of its place in the fleet."""
+
+    server_url: str
+    device_id: str
+    channel: str
+    privacy: PrivacyLevel = "events"
+    max_events: int = 10_000
+
+
+@dataclass(frozen=True)
+class SyncReport:
+    """What one sync did: `update` brought the bundle up to date, `feedback` sent what waited."""
+
+    update: UpdateReport
+    feedback: SendReport
+
+
+@dataclass(frozen=True)
+class NodeStatus:
+    """How a device stands, without asking the server."""
+
+    settings: NodeSettings
+    installed: Installed | None
+    previous: Installed | None
+    queue: QueueStatus
+
+
+def prove_bundle(folder: Path) -> None:
+    """Open the bundle in `folder` and check its golden answers on this device.
+
+    Raises:
+        BundleError, InferenceError: it does not work here.
+    """
+    with contextlib.closing(Recommender.open(folder)) as recommender:
+        recommender.prove()
+
+
+def enroll(
+    home: Path,
+    *,
+    server_url: str,
+    trusted_root: bytes,
+    code: str,
+    channel: str = "stable",
+    privacy: PrivacyLevel = "events",
+    transport: Transport | None = None,
+    allow_plain_http: bool = False,
+) -> NodeSettings:
+    """Make `home` the home of a device that the server knows.
+
+    Stopped halfway, the same call with the same code carries on.
+
+    Args:
+        home: folder of the device; made when missing.
+        server_url: https address of the server; plain http only to this machine, or when `allow_plain_http`.
+        trusted_root: bytes of the root.json that `pocketrec keys init` made.
+        code: the one-time code that the server's operator handed out.
+        channel: which channel's releases to follow.
+        privacy: what may leave the device.
+        transport: the network; the real one by default.
+        allow_plain_http: send the credential over an unprotected connection.
+
+    Raises:
+        ConfigError: the home is enrolled already, or an argument is malformed.
+        HttpStatusError: the server does not know the code, or it was used by another device.
+        DownloadError: the network.
+        StorageError: the disk is full, read-only or not permitted.
+    """
+    if is_enrolled(home):
+        raise ConfigError(f"{home} is enrolled already; use another home for another device")
+    url = check_server_url(server_url, allow_plain_http=allow_plain_http)
+    check_channel(channel)
+    with disk_errors_named(home):
+        home.mkdir(parents=True, exist_ok=True)
+    write_bytes_atomically(home / _ROOT_FILE, trusted_root)
+    credential = _own_credential(home / _CREDENTIAL_FILE)
+    device_id = _ask_for_device_id(transport or HttpTransport(), url, EnrolmentRequest(code.strip(), credential))
+    settings = NodeSettings(server_url=url, device_id=device_id, channel=channel, privacy=privacy)
+    write_bytes_atomically(home / _SETTINGS_FILE, msgspec.json.encode(settings))
+    return settings
+
+
+def is_enrolled(home: Path) -> bool:
+    """Tell whether `home` is the home of an enrolled device."""
+    return (home / _SETTINGS_FILE).exists()
+
+
+def _own_credential(path: Path) -> str:
+    with contextlib.suppress(FileNotFoundError):
+        credential = path.read_text(encoding="ascii").strip()
+        if credential:
+            return credential
+    credential = secrets.token_urlsafe(32)
+    with disk_errors_named(path):
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="ascii") as file:
+            file.write(credential)
+            file.flush()
+            os.fsync(file.fileno())
+    return credential
+
+
+def _ask_for_device_id(transport: Transport, server_url: str, request: EnrolmentRequest) -> str:
+    url = f"{server_url}/v1/devices/enroll"
+    body = msgspec.json.encode(request)
+    with transport.open("POST", url, headers={"Content-Type": "application/json"}, body=body) as answer:
+        check_answer(answer, url)
+        data = read_limited(answer.chunks, _MAX_ANSWER_BYTES, what="answer to the enrollment")
+    try:
+        return msgspec.json.decode(data, type=EnrolmentAnswer).device_id
+    except msgspec.MsgspecError as error:
+        raise DownloadError(f"the server's answer to the enrollment is malformed ({error})") from error
+
+
+class EdgeNode:
+    """Recommender, updater and feedback queue of one device; `EdgeNode.open` makes it."""
+
+    def __init__(
+        self,
+        *,
+        slots: Slots,
+        settings: NodeSettings,
+        updater: Updater,
+        queue: FeedbackQueue,
+        credential: str,
+        transport: Transport,
+    ) -> None:
+        self.settings = settings
+        self._slots = slots
+        self._updater = updater
+        self._queue = queue
+        self._credential = credential
+        self._transport = transport
+        self._recommender: Recommender | None = None
+
+    @classmethod
+    def open(
+        cls,
+        home: Path | str,
+        *,
+        transport: Transport | None = None,
+        prove: Prove = prove_bundle,
+        on_bytes: Callable[[int], None] = lambda _: None,
+    ) -> "EdgeNode":
+        """Open an enrolled device; needs no network and loads no model yet.
+
+        Args:
+            home: folder of the device.
+            transport: the network; the real one by default.
+            prove: how a new bundle is checked before it may answer.
+            on_bytes: called with the length of each piece that a sync downloads.
+
+        Raises:
+            ConfigError: the home is not enrolled, or its settings are malformed.
+            StorageError: the disk is full, read-only or not permitted.
+        """
+        home = Path(home)
+        network = transport or HttpTransport()
+        try:
+            settings = msgspec.json.decode((home / _SETTINGS_FILE).read_bytes(), type=NodeSettings)
+            root = (home / _ROOT_FILE).read_bytes()
+            credential = (home / _CREDENTIAL_FILE).read_text(encoding="ascii").strip()
+        except OSError as error:
+            raise ConfigError(
+                f"{home} is not the home of an enrolled device: cannot read {error.filename} ({error.strerror}); "
+                "enroll it with: pocketrec node enroll"
+            ) from error
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{home / _SETTINGS_FILE} is malformed ({error}); enroll again in a new home") from error
+        updater = Updater(
+            home=home,
+            trusted_root=root,
+            server_url=settings.server_url,
+            channel=settings.channel,
+            transport=network,
+            prove=prove,
+            on_bytes=on_bytes,
+        )
+        queue = FeedbackQueue(home / _QUEUE_FILE, privacy=settings.privacy, max_events=settings.max_events)
+        return cls(
+            slots=Slots(home),
+            settings=settings,
+            updater=updater,
+            queue=queue,
+            credential=credential,
+            transport=network,
+        )
+
+    def __enter__(self) -> "EdgeNode":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Free the model and close the queue; what was recorded stays."""
+        self._drop_recommender()
+        self._queue.close()
+
+    def _drop_recommender(self) -> None:
+        if self._recommender is not None:
+            self._recommender.close()
+            self._recommender = None
+
+    @property
+    def recommender(self) -> Recommender:
+        """The recommender of the installed bundle; a bundle that no longer opens gives way to the one before it.
+
+        Raises:
+            BundleFormatError: no bundle is installed yet.
+            BundleError, InferenceError: neither bundle works.
+        """
+        if self._recommender is None:
+            self._recommender = self._open_recommender()
+        return self._recommender
+
+    def _open_recommender(self) -> Recommender:
+        folder = self._slots.current
+        if folder is None:
+            raise BundleFormatError("this device has no bundle yet; sync it first")
+        try:
+            return Recommender.open(folder)
+        except (BundleError, InferenceError) as error:
+            _LOG.warning("the installed bundle does not open, going back to the one before: %s", error)
+            with contextlib.suppress(UpdateError):
+                with self._slots.locked():
+                    self._slots.roll_back()
+                return Recommender.open(self._slots.current or folder)
+            raise
+
+    def record(self, event: FeedbackEvent) -> int | None:
+        """Put what the privacy level permits of `event` into the queue; return its number (`FeedbackQueue.record`)."""
+        return self._queue.record(event)
+
+    def sync(self) -> SyncReport:
+        """Send the waiting feedback, then bring the bundle up to date; a failure of one does not stop the other.
+
+        Raises:
+            UpdateError, BundleError, InferenceError, StorageError: as `Updater.update` and `send_feedback`. When both
+                fail, the update's error is raised and the other one is logged.
+        """
+        update: UpdateReport | None = None
+        feedback: SendReport | None = None
+        failures: list[PocketrecError] = []
+        try:
+            feedback = self._send()
+        except PocketrecError as error:
+            failures.append(error)
+        try:
+            update = self._updater.update()
+        except PocketrecError as error:
+            failures.append(error)
+        if update is not None and update.bytes_downloaded:
+            self._drop_recommender()
+        for error in failures[:-1]:
+            _LOG.warning("feedback was not sent either: %s", error)
+        if update is None or feedback is None:
+            raise failures[-1]
+        return SyncReport(update=update, feedback=feedback)
+
+    def _send(self) -> SendReport:
+        if self.settings.privacy == "off":
+            self._queue.forget()
+            return SendReport(sent=0, refused=[])
+        return send_feedback(
+            self._queue,
+            transport=self._transport,
+            server_url=self.settings.server_url,
+            device_id=self.settings.device_id,
+            credential=self._credential,
+        )
+
+    def status(self) -> NodeStatus:
+        """Tell how the device stands, without the network."""
+        return NodeStatus(
+            settings=self.settings,
+            installed=self._slots.installed,
+            previous=self._slots.previous,
+            queue=self._queue.status(),
+        )

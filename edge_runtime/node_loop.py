@@ -1,0 +1,55 @@
+"""The loop of a device that keeps itself in sync: evenly spread over the fleet, patient with a server in trouble."""
+
+import logging
+import random
+import threading
+from collections.abc import Callable
+
+from edge_runtime.contract.errors import PocketrecError
+from edge_runtime.node import SyncReport
+
+_LOG = logging.getLogger(__name__)
+_JITTER = 0.1
+_FIRST_RETRY_S = 5.0
+_LONGEST_RETRY_S = 3_600.0
+
+
+def next_delay_s(interval_s: float, failures: int, chance: random.Random) -> float:
+    """Return how long to wait before the next sync.
+
+    After a success: the interval, up to 10% more or less, so that a fleet started together drifts apart. After
+    `failures` failures in a row: between half and all of a time that doubles from 5 s up to the interval (an hour
+    at most).
+    """
+    if failures == 0:
+        return interval_s * chance.uniform(1 - _JITTER, 1 + _JITTER)
+    longest = min(interval_s, _LONGEST_RETRY_S, _FIRST_RETRY_S * 2.0 ** min(failures - 1, 20))
+    return longest * chance.uniform(0.5, 1.0)
+
+
+def run_loop(
+    sync: Callable[[], SyncReport],
+    *,
+    interval_s: float,
+    stop: threading.Event,
+    report: Callable[[SyncReport], None],
+    chance: random.Random,
+) -> None:
+    """Call `sync` again and again until `stop` is set; its failures are logged and retried, never raised.
+
+    Args:
+        sync: one sync, such as `EdgeNode.sync`.
+        interval_s: seconds between two successful syncs.
+        stop: ends the loop, at once while it waits, else after the running sync.
+        report: hears every successful sync.
+        chance: the source of the jitter.
+    """
+    failures = 0
+    while not stop.is_set():
+        try:
+            report(sync())
+            failures = 0
+        except PocketrecError as error:
+            failures += 1
+            _LOG.warning("sync failed (%d in a row): %s", failures, error)
+        stop.wait(next_delay_s(interval_s, failures, chance))

@@ -1,0 +1,35 @@
+"""What may leave the device. The level is the device's own setting; nothing that a server says can raise it.
+
+off      nothing is stored and nothing leaves
+events   kind, product, time, bundle, position and propensity; never the query's text
+full     the query's text as well
+"""
+
+from typing import Literal, get_args
+
+import msgspec
+
+from edge_runtime.contract.errors import ConfigError
+from edge_runtime.contract.events import FeedbackEvent
+
+PrivacyLevel = Literal["off", "events", "full"]
+PRIVACY_LEVELS: tuple[PrivacyLevel, ...] = get_args(PrivacyLevel)
+
+
+def check_privacy_level(level: str) -> PrivacyLevel:
+    """Return `level` when it is one of PRIVACY_LEVELS.
+
+    Raises:
+        ConfigError: it is not.
+    """
+    for known in PRIVACY_LEVELS:
+        if level == known:
+            return known
+    raise ConfigError(f"privacy level {level!r}: expected one of {', '.join(PRIVACY_LEVELS)}")
+
+
+def permitted(event: FeedbackEvent, level: PrivacyLevel) -> FeedbackEvent | None:
+    """Return what of `event` may be stored and sent at `level`; None when nothing may."""
+    if level == "off":
+        return None
+    return event if level == "full" else msgspec.structs.replace(event, query=None)

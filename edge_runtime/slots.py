@@ -1,0 +1,194 @@
+"""Installed bundles of a device: where they lie, which one answers, and the atomic switch between them.
+
+    HOME/slots/<name>/        a bundle; `name` begins its bundle id
+    HOME/slots/<name>.json    what its release said (Installed)
+    HOME/slots/.staging/      the next bundle while it is being put together; never opened by an application
+    HOME/partial/<sha256>     downloads that broke off
+    HOME/current, previous    symbolic links into slots/
+
+The switch is one `rename` of a symbolic link. Stopped anywhere, `current` points at a whole bundle that has proved
+itself: the old one or the new one.
+"""
+
+import contextlib
+import fcntl
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from edge_runtime.contract.atomic_files import disk_errors_named, sync_folder, write_bytes_atomically
+from edge_runtime.contract.bundle import MANIFEST_FILE, Artifact, decode_manifest
+from edge_runtime.contract.errors import BundleError, UpdateError
+
+_NAME_CHARS = 24
+
+
+class Installed(msgspec.Struct, frozen=True, kw_only=True):
+    """What a device remembers of a bundle that it installed."""
+
+    bundle_id: str
+    channel: str
+    release: int
+    installed_at: str
+
+
+class Slots:
+    """The bundles under a device's home folder."""
+
+    def __init__(self, home: Path) -> None:
+        self._home = home
+        self._slots = home / "slots"
+        self.staging = self._slots / ".staging"
+        self.partial = home / "partial"
+        self.current_link = home / "current"
+        self.previous_link = home / "previous"
+
+    def create(self) -> None:
+        """Make the folders that are missing.
+
+        Raises:
+            StorageError: the disk is full, read-only or not permitted.
+        """
+        with disk_errors_named(self._home):
+            self._slots.mkdir(parents=True, exist_ok=True)
+            self.partial.mkdir(exist_ok=True)
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the right to change the slots; it ends with the process, however that ends.
+
+        Raises:
+            UpdateError: another process holds it.
+        """
+        self.create()
+        with disk_errors_named(self._home), (self._home / "lock").open("wb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise UpdateError(f"another process is updating {self._home}; wait until it has finished") from error
+            yield
+
+    @property
+    def current(self) -> Path | None:
+        """The folder of the bundle that answers, or None before the first installation."""
+        return self._target(self.current_link)
+
+    @property
+    def installed(self) -> Installed | None:
+        """What is known of the bundle that answers."""
+        return _read_installed(self.current)
+
+    @property
+    def previous(self) -> Installed | None:
+        """What is known of the bundle before it, which `roll_back` would bring back."""
+        return _read_installed(self._target(self.previous_link))
+
+    def _target(self, link: Path) -> Path | None:
+        try:
+            folder = self._slots / link.readlink().name
+        except OSError:
+            return None
+        return folder if folder.is_dir() else None
+
+    def start_staging(self) -> None:
+        """Empty the staging folder.
+
+        Raises:
+            StorageError: the disk is full, read-only or not permitted.
+        """
+        with disk_errors_named(self.staging):
+            self.clear_staging()
+            self.staging.mkdir()
+
+    def clear_staging(self) -> None:
+        """Remove what an unfinished update left."""
+        shutil.rmtree(self.staging, ignore_errors=True)
+
+    def files_by_digest(self) -> dict[str, Path]:
+        """Return every file of the installed bundles by the SHA-256 that its manifest gives (not yet checked)."""
+        found: dict[str, Path] = {}
+        for folder in sorted(self._slots.iterdir()):
+            if folder == self.staging or not folder.is_dir():
+                continue
+            for artifact in _artifacts(folder):
+                found.setdefault(artifact.sha256, folder / artifact.path)
+        return found
+
+    def adopt_staging(self, installed: Installed) -> Path:
+        """Make the staged bundle the one that answers; return its folder.
+
+        The caller has checked and proved it. Stopped halfway, the old bundle answers.
+
+        Raises:
+            StorageError: the disk is full, read-only or not permitted; the old bundle answers.
+        """
+        folder = self._slots / installed.bundle_id[:_NAME_CHARS]
+        if folder == self.current:
+            # A damaged bundle is being mended: it stays where it is until its replacement answers.
+            folder = folder.with_name(f"{folder.name}-again")
+        with disk_errors_named(folder):
+            shutil.rmtree(folder, ignore_errors=True)
+            sync_folder(self.staging)
+            self.staging.rename(folder)
+            write_bytes_atomically(_record_of(folder), msgspec.json.encode(installed))
+            old = self.current
+            if old is not None:
+                self._point(self.previous_link, old)
+            self._point(self.current_link, folder)
+        return folder
+
+    def roll_back(self) -> Installed:
+        """Let the previous bundle answer again.
+
+        Raises:
+            UpdateError: there is no previous bundle.
+        """
+        folder, previous = self._target(self.previous_link), self.previous
+        if folder is None or previous is None:
+            raise UpdateError("there is no previous bundle to go back to; the current one goes on answering")
+        bad = self.current
+        with disk_errors_named(self._home):
+            self._point(self.current_link, folder)
+            if bad is not None and bad != folder:
+                self._point(self.previous_link, bad)
+        return previous
+
+    def _point(self, link: Path, folder: Path) -> None:
+        temporary = link.with_name(f".{link.name}.new")
+        temporary.unlink(missing_ok=True)
+        temporary.symlink_to(Path("slots") / folder.name)
+        temporary.replace(link)
+        sync_folder(self._home)
+
+    def remove_unused(self) -> None:
+        """Remove staging, broken-off downloads and every bundle but the current and the previous one."""
+        keep = {self.current, self._target(self.previous_link)}
+        for path in self._slots.iterdir():
+            if path.is_dir() and path not in keep:
+                shutil.rmtree(path, ignore_errors=True)
+                _record_of(path).unlink(missing_ok=True)
+        for path in self.partial.iterdir():
+            path.unlink(missing_ok=True)
+
+
+def _record_of(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}.json")
+
+
+def _read_installed(folder: Path | None) -> Installed | None:
+    if folder is None:
+        return None
+    try:
+        return msgspec.json.decode(_record_of(folder).read_bytes(), type=Installed)
+    except (OSError, msgspec.MsgspecError):
+        return None
+
+
+def _artifacts(folder: Path) -> list[Artifact]:
+    try:
+        manifest = decode_manifest((folder / MANIFEST_FILE).read_bytes(), source=str(folder / MANIFEST_FILE))
+    except (OSError, BundleError):
+        return []
+    return manifest.artifacts
