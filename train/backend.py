@@ -5,6 +5,9 @@ an environment variable that is read when TensorFlow is first imported.
 """
 
 import os
+
+# TensorFlow carries an SQLite without full-text search, and whichever SQLite a process loads first wins.
+import sqlite3  # noqa: F401
 import sys
 
 from train.errors import TrainingError
@@ -20,11 +23,12 @@ os.environ.setdefault("AUTOGRAPH_VERBOSITY", "0")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 import tensorflow as tf
+import tensorflow_hub as hub
 import tf_keras as keras
 from tensorflow.lite.python import schema_py_generated as tflite_schema
 from tensorflow.lite.python.convert import ConverterError
 
-__all__ = ["ConverterError", "keras", "make_reproducible", "tf", "tflite_schema"]
+__all__ = ["ConverterError", "hub", "keras", "make_reproducible", "tf", "tflite_schema"]
 
 
 def make_reproducible(seed: int) -> None:
