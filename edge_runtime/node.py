@@ -299,8 +299,8 @@ class EdgeNode:
             failures.append(error)
         if update is not None and update.bytes_downloaded:
             self._drop_recommender()
-        for error in failures[:-1]:
-            _LOG.warning("feedback was not sent either: %s", error)
+        for earlier in failures[:-1]:
+            _LOG.warning("feedback was not sent either: %s", earlier)
         if update is None or feedback is None:
             raise failures[-1]
         return SyncReport(update=update, feedback=feedback)

@@ -1,0 +1,119 @@
+"""The Flask application: blueprints, errors as sentences, security headers, one log line per request."""
+
+import json
+import logging
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from flask import Flask, Response, g, request
+from werkzeug.exceptions import HTTPException
+
+from edge_runtime.contract.errors import ConfigError, PocketrecError, SignatureError, StorageError
+from sync_server import devices, feedback, publishing, updates
+from sync_server.config import ServerConfig
+from sync_server.database import open_database
+from sync_server.errors import PublicationConflictError, PublicationError, RequestError
+from sync_server.fleet import Fleet, digest_of
+from sync_server.home import DATABASE_FILE, TOKEN_FILE, open_repository
+from sync_server.services import EXTENSION, Services, json_answer, services
+
+_LOG = logging.getLogger(__name__)
+_SECURITY_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+_Answer = tuple[bytes, int, dict[str, str]]
+
+
+def create_app(config: ServerConfig, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> Flask:
+    """Make the application of one worker over a prepared home (home.py).
+
+    Args:
+        config: the settings.
+        clock: gives the time (UTC).
+
+    Raises:
+        ConfigError: the home was not prepared.
+        StorageError: the disk is full, read-only or not permitted.
+    """
+    app = Flask(__name__, static_folder=None)
+    try:
+        token = (config.home / TOKEN_FILE).read_text(encoding="ascii").strip()
+    except OSError as error:
+        raise ConfigError(f"{config.home} is not a server's home yet; start it with: pocketrec serve --home") from error
+    app.extensions[EXTENSION] = Services(
+        config=config,
+        repository=open_repository(config, clock=clock),
+        fleet=Fleet(open_database(config.home / DATABASE_FILE), lambda: clock().timestamp()),
+        token_sha256=digest_of(token),
+    )
+    # A limit for every route; those that take bodies set their own.
+    app.config["MAX_CONTENT_LENGTH"] = 4_096
+    for room in (updates, publishing, devices, feedback):
+        app.register_blueprint(room.blueprint)
+    app.add_url_rule("/healthz", view_func=_healthz)
+    app.add_url_rule("/readyz", view_func=_readyz)
+    app.register_error_handler(HTTPException, _http_error)
+    app.register_error_handler(PocketrecError, _our_error)
+    app.register_error_handler(Exception, _unforeseen_error)
+    app.before_request(_start_watch)
+    app.after_request(_finish)
+    return app
+
+
+def _healthz() -> _Answer:
+    return json_answer({"status": "up"})
+
+
+def _readyz() -> _Answer:
+    services().fleet.count_events()
+    targets = services().repository.targets()
+    return json_answer({"status": "ready", "targets_version": targets.signed.version if targets else None})
+
+
+def _http_error(error: HTTPException) -> _Answer:
+    return json_answer({"error": error.description or error.name}, error.code or 500)
+
+
+def _our_error(error: PocketrecError) -> _Answer:
+    match error:
+        case RequestError():
+            return json_answer({"error": str(error)}, error.status_code)
+        case PublicationConflictError():
+            return json_answer({"error": str(error)}, 409)
+        case PublicationError() | SignatureError():
+            return json_answer({"error": str(error)}, 422)
+        case StorageError():
+            # The sentence names places on this machine: for the log, not for the network.
+            _LOG.error("%s", error)
+            return json_answer({"error": "the server cannot use its disk; try again later"}, 503)
+    return json_answer({"error": str(error)}, 400)
+
+
+def _unforeseen_error(error: Exception) -> _Answer:
+    _LOG.error("unforeseen error", exc_info=error)
+    return json_answer({"error": "the server met an unforeseen error; its log says more"}, 500)
+
+
+def _start_watch() -> None:
+    g.started_s = time.perf_counter()
+
+
+def _finish(answer: Response) -> Response:
+    for name, value in _SECURITY_HEADERS.items():
+        answer.headers.setdefault(name, value)
+    if "Cache-Control" not in answer.headers:
+        answer.headers["Cache-Control"] = "no-store"
+    # The route's pattern and no query string: a log must not know more of a person than the database may.
+    line = {
+        "method": request.method,
+        "route": request.url_rule.rule if request.url_rule else None,
+        "status": answer.status_code,
+        "milliseconds": round((time.perf_counter() - g.started_s) * 1_000, 1),
+        "device": g.get("device_id"),
+    }
+    _LOG.info("%s", json.dumps(line))
+    return answer

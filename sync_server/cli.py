@@ -1,0 +1,152 @@
+"""The commands `pocketrec keys`, `pocketrec publish` and `pocketrec serve`."""
+
+import argparse
+import dataclasses
+import logging
+import os
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+
+from edge_runtime.contract.errors import ConfigError
+from edge_runtime.settings import load_toml
+from sync_server.config import ServerConfig
+from sync_server.database import open_database
+from sync_server.fleet import Fleet
+from sync_server.home import DATABASE_FILE, open_repository, prepare_home
+from sync_server.keys import PASSPHRASE_VARIABLE, create_keys, read_passphrase
+from sync_server.publish_client import HttpTarget, read_token
+from sync_server.publisher import LocalTarget, PublicationTarget, publish
+from sync_server.serving import serve
+
+_TOKEN_VARIABLE = "POCKETREC_PUBLISH_TOKEN_FILE"  # noqa: S105  (the name of a variable that names a file)
+
+
+def add_keys_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `pocketrec keys`."""
+    actions = parser.add_subparsers(dest="action", required=True)
+    init = actions.add_parser("init", help="make the keys and the root.json that devices trust")
+    init.add_argument("--dir", required=True, type=Path, metavar="KEYS", help="a new folder for the keys")
+    init.add_argument("--expires-days", type=int, default=1825, help="validity of root.json (1825: five years)")
+    init.add_argument("--json", action="store_true", help="print the result as one line of JSON")
+
+
+def run_keys(args: argparse.Namespace) -> int:
+    """Run `pocketrec keys init`."""
+    passphrase = read_passphrase(os.environ)
+    root = create_keys(args.dir, expires_days=args.expires_days, passphrase=passphrase, now=datetime.now(UTC))
+    if passphrase is None:
+        print(
+            f"warning: the offline keys are not encrypted; name a passphrase file in {PASSPHRASE_VARIABLE} to encrypt them",
+            file=sys.stderr,
+        )
+    result = {"keys": str(args.dir), "root_expires": root.signed.expires.isoformat(), "encrypted": bool(passphrase)}
+    text = (
+        f"keys are in {args.dir}: keep offline/ with the builder, give online/ and root.json to the server "
+        f"(pocketrec serve --keys), root.json to every device; root.json is valid until {root.signed.expires:%Y-%m-%d}"
+    )
+    _show(args, result, text)
+    return 0
+
+
+def add_publish_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `pocketrec publish`."""
+    parser.add_argument("bundle", type=Path, metavar="BUNDLE")
+    parser.add_argument("--channel", default="stable", help="which devices get it (stable)")
+    parser.add_argument("--keys", required=True, type=Path, metavar="KEYS", help="folder of pocketrec keys init")
+    place = parser.add_mutually_exclusive_group(required=True)
+    place.add_argument("--server", metavar="URL", help="the server's address")
+    place.add_argument("--store", type=Path, metavar="DIR", help="the server's home, when it is on this machine")
+    parser.add_argument(
+        "--token-file",
+        type=Path,
+        metavar="FILE",
+        help=f"the publisher's token, made by the server's first start ({_TOKEN_VARIABLE} names it otherwise)",
+    )
+    parser.add_argument("--expires-days", type=int, default=365, help="devices refuse the release after (365)")
+    parser.add_argument("--allow-plain-http", action="store_true", help="accept an unprotected connection")
+    parser.add_argument("--json", action="store_true", help="print the result as one line of JSON")
+
+
+def run_publish(args: argparse.Namespace) -> int:
+    """Run `pocketrec publish`."""
+    publication = publish(
+        args.bundle,
+        channel=args.channel,
+        keys=args.keys,
+        target=_publication_target(args),
+        passphrase=read_passphrase(os.environ),
+        expires_days=args.expires_days,
+        on_file=lambda name, length: print(f"uploading {name} ({length / 1e6:.1f} MB)", file=sys.stderr, flush=True),
+    )
+    text = (
+        f"published bundle {publication.bundle_id[:12]} as release {publication.release} of channel "
+        f"{publication.channel}: {publication.files_uploaded} files, {publication.bytes_uploaded} bytes uploaded"
+    )
+    _show(args, publication, text)
+    return 0
+
+
+def _publication_target(args: argparse.Namespace) -> PublicationTarget:
+    if args.store:
+        config = ServerConfig(home=args.store)
+        return LocalTarget(repository=open_repository(config), max_file_bytes=config.max_file_bytes)
+    token_file = args.token_file or os.environ.get(_TOKEN_VARIABLE)
+    if not token_file:
+        raise ConfigError(f"name the file with the publisher's token by --token-file or in {_TOKEN_VARIABLE}")
+    return HttpTarget(args.server, token=read_token(Path(token_file)), allow_plain_http=args.allow_plain_http)
+
+
+def add_serve_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `pocketrec serve`."""
+    parser.add_argument(
+        "--home", type=Path, metavar="DIR", help="folder with everything that the server keeps (server)"
+    )
+    parser.add_argument("--keys", type=Path, metavar="KEYS", help="folder of pocketrec keys init, for the first start")
+    parser.add_argument("--config", type=Path, metavar="FILE", help="settings as TOML; flags win over it")
+    parser.add_argument("--host", help="address to listen on (127.0.0.1)")
+    parser.add_argument("--port", type=int, help="port to listen on, 0 for any free one (8080)")
+    parser.add_argument("--workers", type=int, help="processes (2)")
+    instead = parser.add_mutually_exclusive_group()
+    instead.add_argument("--new-enrolment-code", action="store_true", help="print a one-time code, then stop")
+    instead.add_argument("--export-feedback", type=Path, metavar="FILE", help="write events as JSON lines, then stop")
+    parser.add_argument("--json", action="store_true", help="print results as lines of JSON")
+
+
+def run_serve(args: argparse.Namespace) -> int:
+    """Run `pocketrec serve`."""
+    config = load_toml(args.config, ServerConfig) if args.config else ServerConfig()
+    flags = {name: getattr(args, name) for name in ("home", "host", "port", "workers")}
+    config = dataclasses.replace(config, **{name: value for name, value in flags.items() if value is not None})
+    home = prepare_home(config, keys=args.keys)
+    if home.token_is_new:
+        print(f"the publisher's token is in {home.token_path}", file=sys.stderr, flush=True)
+    if args.new_enrolment_code:
+        code = _fleet(config).new_code(valid_days=config.enrolment_code_days)
+        _show(args, {"code": code, "valid_days": config.enrolment_code_days}, code)
+        return 0
+    if args.export_feedback:
+        count = _fleet(config).export_events(args.export_feedback)
+        _show(args, {"events": count}, f"wrote {count} events to {args.export_feedback}")
+        return 0
+    logging.getLogger("sync_server").setLevel(logging.INFO)
+    serve(config, on_ready=lambda url: _show(args, {"url": url}, f"serving {config.home} on {url}"))
+    return 0
+
+
+def _fleet(config: ServerConfig) -> Fleet:
+    return Fleet(open_database(config.home / DATABASE_FILE), time.time)
+
+
+def _show(args: argparse.Namespace, result: object, text: str) -> None:
+    print(msgspec.json.encode(result).decode() if args.json else text, flush=True)
+
+
+COMMANDS = {
+    "keys": (add_keys_arguments, run_keys),
+    "publish": (add_publish_arguments, run_publish),
+    "serve": (add_serve_arguments, run_serve),
+}

@@ -1,0 +1,175 @@
+"""Devices and what they report: enrollment codes, credentials, events; no HTTP in here."""
+
+import hashlib
+import itertools
+import secrets
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+from sqlalchemy import Engine, func, insert, select, update
+from sqlalchemy.orm import Session
+
+from edge_runtime.contract.atomic_files import disk_errors_named
+from edge_runtime.contract.errors import EventRejectedError
+from edge_runtime.contract.events import FeedbackBatch, FeedbackReceipt, check_event
+from sync_server.database import database_errors_named
+from sync_server.errors import RequestError
+from sync_server.models import Device, EnrolmentCode, Event
+
+MAX_SEQUENCE = 2**62
+_EXPORT_ROWS = 10_000
+_DAY_S = 86_400.0
+
+
+def digest_of(secret: str) -> str:
+    """Return the SHA-256 under which a code, a credential or a token is kept; they are random, so it needs no salt."""
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """The devices and their events in one database.
+
+    Args:
+        engine: the database (database.py).
+        clock_s: gives seconds since 1970.
+    """
+
+    engine: Engine
+    clock_s: Callable[[], float]
+
+    def new_code(self, *, valid_days: int) -> str:
+        """Make a one-time enrollment code and return it; only its digest is kept.
+
+        Raises:
+            StorageError: the database cannot be written.
+        """
+        code = secrets.token_urlsafe(16)
+        now = self.clock_s()
+        with database_errors_named(), Session(self.engine) as session, session.begin():
+            session.add(
+                EnrolmentCode(code_sha256=digest_of(code), created_at_s=now, expires_at_s=now + valid_days * _DAY_S)
+            )
+        return code
+
+    def enroll(self, code: str, credential: str) -> str:
+        """Exchange a code for a device id. The same code with the same credential gives the same id again.
+
+        Raises:
+            RequestError: the code is unknown, has expired, or was used by another device.
+            StorageError: the database cannot be written.
+        """
+        if len(credential) < 32:
+            raise RequestError("the credential is too short; update the device's runtime", status_code=400)
+        with database_errors_named(), Session(self.engine) as session, session.begin():
+            known = session.get(EnrolmentCode, digest_of(code))
+            device = session.scalar(select(Device).where(Device.credential_sha256 == digest_of(credential)))
+            if known is None or (known.device_id is None and known.expires_at_s < self.clock_s()):
+                raise RequestError("the enrollment code is unknown or has expired; ask for a new one", status_code=403)
+            if known.device_id is not None:
+                if device is None or device.device_id != known.device_id:
+                    raise RequestError("the enrollment code was used already; ask for a new one", status_code=403)
+                return known.device_id
+            if device is None:
+                device = Device(
+                    device_id=f"device-{secrets.token_hex(8)}",
+                    credential_sha256=digest_of(credential),
+                    enrolled_at_s=self.clock_s(),
+                )
+                session.add(device)
+                session.flush()
+            known.device_id = device.device_id
+            return device.device_id
+
+    def device_of(self, credential: str) -> str | None:
+        """Return the device that holds this credential, or None."""
+        with database_errors_named(), Session(self.engine) as session:
+            query = select(Device.device_id).where(Device.credential_sha256 == digest_of(credential))
+            return session.scalar(query)
+
+    def store(self, batch: FeedbackBatch) -> FeedbackReceipt:
+        """Store a batch in one transaction; events that are here already are counted, not stored again.
+
+        Args:
+            batch: events of an enrolled device, whose identity the caller has checked.
+
+        Raises:
+            RequestError: no events, or numbers that do not rise.
+            StorageError: the database cannot be written; nothing of the batch is stored.
+        """
+        numbers = [item.sequence for item in batch.events]
+        rising = all(left < right for left, right in itertools.pairwise(numbers))
+        if not numbers or not rising or not 0 < numbers[0] <= numbers[-1] <= MAX_SEQUENCE:
+            raise RequestError(
+                "expected events with rising sequence numbers from 1; nothing was stored", status_code=400
+            )
+        refused: list[str] = []
+        rows = list(_rows(batch, refused, self.clock_s()))
+        with database_errors_named(), Session(self.engine) as session, session.begin():
+            known = set(
+                session.scalars(
+                    select(Event.sequence).where(
+                        Event.device_id == batch.device_id, Event.sequence.between(numbers[0], numbers[-1])
+                    )
+                )
+            )
+            new = [row for row in rows if row["sequence"] not in known]
+            if new:
+                session.execute(insert(Event), new)
+            session.execute(
+                update(Device).where(Device.device_id == batch.device_id).values(last_feedback_at_s=self.clock_s())
+            )
+        return FeedbackReceipt(
+            acknowledged=numbers[-1], stored=len(new), duplicates=len(rows) - len(new), refused=refused
+        )
+
+    def count_events(self) -> int:
+        """Return how many events are stored."""
+        with database_errors_named(), Session(self.engine) as session:
+            return session.scalar(select(func.count()).select_from(Event)) or 0
+
+    def export_events(self, path: Path) -> int:
+        """Write every event to `path` as JSON lines, oldest first; return how many.
+
+        Stopped halfway, `path` holds its old content.
+
+        Raises:
+            StorageError: the disk is full, read-only or not permitted.
+        """
+        temporary = path.with_name(f".{path.name}.new")
+        written, last = 0, 0
+        with disk_errors_named(path), temporary.open("wb") as file:
+            while page := self._page_after(last):
+                for event in page:
+                    file.write(msgspec.json.encode(_exported(event)) + b"\n")
+                last, written = page[-1].id, written + len(page)
+        with disk_errors_named(path):
+            temporary.replace(path)
+        return written
+
+    def _page_after(self, last: int) -> list[Event]:
+        with database_errors_named(), Session(self.engine) as session:
+            query = select(Event).where(Event.id > last).order_by(Event.id).limit(_EXPORT_ROWS)
+            return list(session.scalars(query))
+
+
+def _rows(batch: FeedbackBatch, refused: list[str], now_s: float) -> Iterator[dict[str, object]]:
+    for item in batch.events:
+        try:
+            check_event(item.event)
+        except EventRejectedError as error:
+            refused.append(f"event {item.sequence}: {error}")
+            continue
+        yield {
+            "device_id": batch.device_id,
+            "sequence": item.sequence,
+            "received_at_s": now_s,
+            **{name: getattr(item.event, name) for name in item.event.__struct_fields__},
+        }
+
+
+def _exported(event: Event) -> dict[str, object]:
+    names = [column.name for column in Event.__table__.columns if column.name != "id"]
+    return {name: value for name in names if (value := getattr(event, name)) is not None}

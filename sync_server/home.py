@@ -1,0 +1,105 @@
+"""Everything a server keeps, under one folder.
+
+HOME/root.json                 which keys to trust
+HOME/keys/{snapshot,timestamp}.pem   the online keys; mode 0600
+HOME/publisher.token           who may publish; mode 0600
+HOME/server.sqlite             devices and events (models.py)
+HOME/repository/               what devices download (repository.py)
+"""
+
+import os
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from edge_runtime.contract.atomic_files import disk_errors_named, write_bytes_atomically
+from edge_runtime.contract.errors import ConfigError
+from sync_server.config import ServerConfig
+from sync_server.database import migrate, open_database
+from sync_server.keys import ONLINE_ROLES, ROOT_FILE, check_signer, copy_private, key_path, load_root, load_signer
+from sync_server.repository import Repository
+
+DATABASE_FILE = "server.sqlite"
+TOKEN_FILE = "publisher.token"  # noqa: S105  (a file's name)
+
+
+@dataclass(frozen=True)
+class PreparedHome:
+    """What the first start (or a later one) found or made."""
+
+    token_path: Path
+    token_is_new: bool
+
+
+def prepare_home(config: ServerConfig, *, keys: Path | None) -> PreparedHome:
+    """Make what is missing in the server's home, and bring its database up to date.
+
+    Stopped halfway, the same call carries on.
+
+    Args:
+        config: the settings; `config.home` is made when missing.
+        keys: the folder that `pocketrec keys init` made, needed on the first start; only its online keys and root.json
+            are read.
+
+    Raises:
+        ConfigError: keys are missing or do not belong together.
+        StorageError: the disk is full, read-only or not permitted.
+    """
+    home = config.home
+    with disk_errors_named(home):
+        home.mkdir(parents=True, exist_ok=True)
+    if not (home / ROOT_FILE).exists():
+        if keys is None:
+            raise ConfigError(
+                f"{home} has no keys yet; start it once with --keys and the folder of pocketrec keys init"
+            )
+        root = load_root(keys / ROOT_FILE)
+        for role in ONLINE_ROLES:
+            check_signer(root, role, load_signer(key_path(keys, role)))
+            copy_private(key_path(keys, role), _online_key(home, role))
+        write_bytes_atomically(home / ROOT_FILE, (keys / ROOT_FILE).read_bytes())
+    open_repository(config)
+    engine = open_database(home / DATABASE_FILE)
+    try:
+        migrate(engine)
+    finally:
+        engine.dispose()
+    token_path = home / TOKEN_FILE
+    return PreparedHome(token_path=token_path, token_is_new=_make_token(token_path))
+
+
+def open_repository(config: ServerConfig, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> Repository:
+    """Open the repository of a prepared home.
+
+    Raises:
+        ConfigError: the home was never prepared, or its keys do not belong together.
+        StorageError: the disk is full, read-only or not permitted.
+    """
+    home = config.home
+    if not (home / ROOT_FILE).exists():
+        raise ConfigError(f"{home} is not a server's home yet; start the server there first: pocketrec serve --home")
+    return Repository(
+        home / "repository",
+        root=load_root(home / ROOT_FILE),
+        snapshot_signer=load_signer(_online_key(home, "snapshot")),
+        timestamp_signer=load_signer(_online_key(home, "timestamp")),
+        timestamp_lifetime=timedelta(hours=config.timestamp_hours),
+        snapshot_lifetime=timedelta(days=config.snapshot_days),
+        clock=clock,
+    )
+
+
+def _online_key(home: Path, role: str) -> Path:
+    return home / "keys" / f"{role}.pem"
+
+
+def _make_token(path: Path) -> bool:
+    if path.exists() and path.stat().st_size:
+        return False
+    with disk_errors_named(path):
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="ascii") as file:
+            file.write(secrets.token_urlsafe(32) + "\n")
+    return True

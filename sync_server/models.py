@@ -1,0 +1,52 @@
+"""The server's tables."""
+
+from sqlalchemy import ForeignKey, Index, Text, UniqueConstraint
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+
+class Base(DeclarativeBase):
+    """All tables of the server."""
+
+
+class EnrolmentCode(Base):
+    """A one-time code, by the SHA-256 of its text; `device_id` is set once a device has used it."""
+
+    __tablename__ = "enrolment_codes"
+
+    code_sha256: Mapped[str] = mapped_column(primary_key=True)
+    created_at_s: Mapped[float]
+    expires_at_s: Mapped[float]
+    device_id: Mapped[str | None] = mapped_column(ForeignKey("devices.device_id"))
+
+
+class Device(Base):
+    """An enrolled device; its credential is known here by SHA-256 only."""
+
+    __tablename__ = "devices"
+
+    device_id: Mapped[str] = mapped_column(primary_key=True)
+    credential_sha256: Mapped[str] = mapped_column(unique=True)
+    enrolled_at_s: Mapped[float]
+    last_feedback_at_s: Mapped[float | None]
+
+
+class Event(Base):
+    """A feedback event. `(device_id, sequence)` is unique: that is what makes sending it twice harmless."""
+
+    __tablename__ = "events"
+    __table_args__ = (
+        UniqueConstraint("device_id", "sequence", name="one_event_per_sequence"),
+        Index("events_by_bundle", "bundle_id", "kind"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    device_id: Mapped[str] = mapped_column(ForeignKey("devices.device_id"))
+    sequence: Mapped[int]
+    kind: Mapped[str]
+    product_id: Mapped[str]
+    bundle_id: Mapped[str]
+    timestamp_s: Mapped[float]
+    position: Mapped[int | None]
+    propensity: Mapped[float | None]
+    query: Mapped[str | None] = mapped_column(Text)
+    received_at_s: Mapped[float]

@@ -1,0 +1,136 @@
+"""Handing a release to a server over the network."""
+
+import contextlib
+import urllib.parse
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+import msgspec
+import urllib3
+
+from edge_runtime.contract.errors import ConfigError, DownloadError, HttpStatusError
+from sync_server.errors import PublicationConflictError
+
+_LOOPBACK = {"localhost", "127.0.0.1", "::1"}
+_MAX_ANSWER_BYTES = 10_000_000
+
+
+def read_token(path: Path) -> str:
+    """Return the publisher's token from its file.
+
+    Raises:
+        ConfigError: the file cannot be read or is empty.
+    """
+    try:
+        token = path.read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read the publisher's token in {path}; the server's first start makes it") from error
+    if not token:
+        raise ConfigError(f"{path} is empty, expected the publisher's token")
+    return token
+
+
+@dataclass(frozen=True)
+class HttpTarget:
+    """A server over the network.
+
+    Args:
+        server_url: https address; plain http only to this machine, or when `allow_plain_http`.
+        token: the publisher's token.
+        allow_plain_http: send the token over an unprotected connection.
+        timeout_s: longest wait between two bytes.
+
+    Raises:
+        ConfigError: the address is malformed or not protected.
+    """
+
+    server_url: str
+    token: str = field(repr=False)
+    allow_plain_http: bool = False
+    timeout_s: float = 60.0
+    _pool: urllib3.PoolManager = field(default_factory=urllib3.PoolManager, repr=False)
+
+    def __post_init__(self) -> None:
+        """Check the address."""
+        parts = urllib.parse.urlsplit(self.server_url)
+        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or "@" in self.server_url:
+            raise ConfigError(f"expected a server address like https://updates.example.com, got {self.server_url!r}")
+        if parts.scheme == "http" and parts.hostname not in _LOOPBACK and not self.allow_plain_http:
+            raise ConfigError(
+                f"{self.server_url} is plain http, which shows the token to the network; use https, or allow it with "
+                "--allow-plain-http"
+            )
+
+    def targets(self) -> bytes | None:
+        """Return the targets.json that the server serves; None before the first publication."""
+        try:
+            return self._send("GET", "targets")
+        except HttpStatusError as error:
+            if error.status_code == 404:
+                return None
+            raise
+
+    def missing(self, sha256s: list[str]) -> list[str]:
+        """Return those of the files that the server lacks."""
+        answer = self._send("POST", "missing", body=msgspec.json.encode({"sha256": sha256s}))
+        try:
+            return msgspec.json.decode(answer, type=dict[str, list[str]])["missing"]
+        except (msgspec.MsgspecError, KeyError) as error:
+            raise DownloadError(f"{self.server_url} did not answer as agreed; check the address") from error
+
+    def put(self, sha256: str, content: BinaryIO, length: int) -> None:
+        """Upload one file."""
+        headers = {"Content-Type": "application/octet-stream", "Content-Length": str(length)}
+        self._send("PUT", f"files/{sha256}", body=content, headers=headers)
+
+    def publish(self, targets: bytes) -> None:
+        """Hand over the signed targets.json."""
+        self._send("POST", "targets", body=targets)
+
+    def _send(
+        self, method: str, path: str, *, body: bytes | BinaryIO | None = None, headers: dict[str, str] | None = None
+    ) -> bytes:
+        with self._network_errors_named():
+            response = self._pool.request(
+                method,
+                f"{self.server_url.rstrip('/')}/v1/publish/{path}",
+                body=body,
+                headers={
+                    "Authorization": f"Bearer {self.token}",
+                    "Content-Type": "application/json",
+                    "Accept-Encoding": "identity",
+                    **(headers or {}),
+                },
+                timeout=urllib3.Timeout(self.timeout_s),
+                retries=False,
+                redirect=False,
+                preload_content=False,
+            )
+            try:
+                data = response.read(_MAX_ANSWER_BYTES)
+            finally:
+                response.close()
+        if not 200 <= response.status < 300:
+            raise _refusal(response.status, data, self.server_url)
+        return data
+
+    @contextlib.contextmanager
+    def _network_errors_named(self) -> Iterator[None]:
+        try:
+            yield
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            raise DownloadError(
+                f"cannot reach {self.server_url} ({type(error).__name__}); the old release is still served, try again"
+            ) from error
+
+
+def _refusal(status: int, data: bytes, server_url: str) -> DownloadError | PublicationConflictError:
+    try:
+        sentence = msgspec.json.decode(data, type=dict[str, str])["error"]
+    except (msgspec.MsgspecError, KeyError):
+        sentence = "no reason was given; check the address"
+    if status == 409:
+        return PublicationConflictError(sentence)
+    return HttpStatusError(f"{server_url} answered with status {status}: {sentence}", status_code=status)

@@ -1,0 +1,89 @@
+"""What the blueprints share, and how a request proves who sends it."""
+
+import hmac
+from dataclasses import dataclass
+from typing import TypeVar, cast
+
+import msgspec
+from flask import current_app, g, request
+
+from sync_server.config import ServerConfig
+from sync_server.errors import RequestError
+from sync_server.fleet import Fleet, digest_of
+from sync_server.repository import Repository
+
+EXTENSION = "pocketrec"
+_Body = TypeVar("_Body")
+
+
+@dataclass(frozen=True)
+class Services:
+    """One worker's settings, repository and fleet; `token_sha256` is the digest of the publisher's token."""
+
+    config: ServerConfig
+    repository: Repository
+    fleet: Fleet
+    token_sha256: str
+
+
+def services() -> Services:
+    """Return the services of the application that answers this request."""
+    return cast("Services", current_app.extensions[EXTENSION])
+
+
+def bearer() -> str:
+    """Return the credential of the request's Authorization header.
+
+    Raises:
+        RequestError: there is none.
+    """
+    kind, _, credential = request.headers.get("Authorization", "").partition(" ")
+    if kind.lower() != "bearer" or not credential:
+        raise RequestError("expected the header Authorization: Bearer …", status_code=401)
+    return credential.strip()
+
+
+def require_publisher() -> None:
+    """Let only the publisher pass.
+
+    Raises:
+        RequestError: no token or another one.
+    """
+    if not hmac.compare_digest(digest_of(bearer()), services().token_sha256):
+        raise RequestError("this is not the publisher's token; the server's home holds it", status_code=403)
+
+
+def require_device() -> str:
+    """Return the id of the device that sends this request.
+
+    Raises:
+        RequestError: no credential or an unknown one.
+    """
+    device_id = services().fleet.device_of(bearer())
+    if device_id is None:
+        raise RequestError("no device holds this credential; enroll it first", status_code=401)
+    g.device_id = device_id
+    return device_id
+
+
+def read_body(max_bytes: int) -> bytes:
+    """Return the request's body; a longer one is answered with status 413 before it is read."""
+    request.max_content_length = max_bytes
+    return request.get_data(cache=False)
+
+
+def decode_body(kind: type[_Body], *, max_bytes: int) -> _Body:
+    """Return the request's JSON body as `kind`.
+
+    Raises:
+        RequestError: not JSON, or a field is missing, unknown or of the wrong type.
+    """
+    try:
+        return msgspec.json.decode(read_body(max_bytes), type=kind)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise RequestError(f"the body is not as agreed: {error}", status_code=400) from error
+
+
+def json_answer(value: object, status: int = 200) -> tuple[bytes, int, dict[str, str]]:
+    """Return `value` as a JSON answer."""
+    return msgspec.json.encode(value), status, {"Content-Type": "application/json"}

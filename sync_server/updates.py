@@ -1,0 +1,36 @@
+"""What devices download: TUF metadata and content-addressed files. Public: everything in it is signed."""
+
+from flask import Blueprint, Response, send_file
+
+from sync_server.errors import RequestError
+from sync_server.services import services
+
+blueprint = Blueprint("updates", __name__, url_prefix="/v1/tuf")
+
+_FOREVER_S = 31_536_000
+
+
+@blueprint.get("/<name>")
+def metadata(name: str) -> Response:
+    """Serve a metadata file; the timestamp is renewed when it nears its end."""
+    repository = services().repository
+    is_timestamp = name == "timestamp.json"
+    if is_timestamp:
+        repository.renew()
+    path = repository.metadata_path(name)
+    if path is None:
+        raise RequestError("there is no such metadata", status_code=404)
+    answer = send_file(path, mimetype="application/json", max_age=0 if is_timestamp else _FOREVER_S)
+    if is_timestamp:
+        answer.headers["Cache-Control"] = "no-cache"
+    return answer
+
+
+@blueprint.get("/targets/<path:folder>/<name>")
+def target(folder: str, name: str) -> Response:
+    """Serve the file whose SHA-256 begins `name`, in parts when asked (Range); `folder` only makes the URL readable."""
+    sha256, _, rest = name.partition(".")
+    path = services().repository.files.path(sha256) if rest else None
+    if path is None:
+        raise RequestError("there is no such file", status_code=404)
+    return send_file(path, mimetype="application/octet-stream", etag=sha256, max_age=_FOREVER_S, conditional=True)
