@@ -1,0 +1,199 @@
+"""Fine-tuning of the teacher on a shop, as a bi-encoder: queries near the products that people want for them."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from train.backend import tf
+from train.bert import INPUTS
+from train.fit import Batches, FitSettings, fit
+from train.shop.tables import Shop
+from train.supervision import KINDS, BatchShape, Kind, Supervision
+from train.teacher import Progress, Teacher
+
+PADDING = -1
+HIDDEN_LOGIT = -1e9
+
+
+@dataclass(frozen=True)
+class TeacherSettings:
+    """Fine-tuning of the teacher.
+
+    `steps` None means `epochs` times through the shop, at most `max_steps`; 0 leaves the teacher as it is. The three
+    kinds of evidence (train/supervision.py) can each be switched off. Embeddings and the lowest `frozen_layers` layers
+    stay as they are unless told otherwise.
+    """
+
+    steps: int | None = None
+    epochs: float = 2.0
+    max_steps: int = 600
+    learning_rate: float = 3e-5
+    warm_up: float = 0.1
+    weight_decay: float = 0.01
+    temperature: float = 0.05
+    gain_temperature: float = 0.25
+    lists: bool = True
+    pairs: bool = True
+    baskets: bool = True
+    freeze_embeddings: bool = True
+    frozen_layers: int = 0
+    items_per_step: int = 48
+    list_size: int = 24
+    negatives: int = 8
+    query_tokens: int = 24
+    item_tokens: int = 48
+    checkpoint_every_s: float = 60.0
+
+
+@dataclass(frozen=True)
+class FineTuneResult:
+    """What fine-tuning did.
+
+    Attributes:
+        steps: of training; 0 when the shop holds no evidence or none was wanted.
+        loss: mean of the last tenth of the steps that this run made; None when it made none.
+        lists: judged queries with products of differing gain.
+        pairs: queries with a product of gain >= 0.5.
+        baskets: baskets of two products or more.
+        summary: one line for people.
+    """
+
+    steps: int
+    loss: float | None
+    lists: int
+    pairs: int
+    baskets: int
+    summary: str
+
+
+def fine_tune(
+    teacher: Teacher,
+    shop: Shop,
+    settings: TeacherSettings,
+    *,
+    checkpoint_folder: Path,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> FineTuneResult:
+    """Train `teacher` in place on the judgements and baskets of `shop`.
+
+    Equal teacher, shop, settings and seed give equal weights, whether the run was stopped and called again or not: the
+    folder holds model, optimizer and step.
+
+    Args:
+        teacher: see `Teacher.open`.
+        shop: a shop without judgements and baskets is not an error: nothing is trained and the result says so.
+        settings: see `TeacherSettings`.
+        checkpoint_folder: a later call with the same folder goes on from there.
+        seed: of the order of the examples and of the negatives.
+        progress: called after each step with (done, total).
+
+    Raises:
+        ConfigError: token limits that this encoder cannot take.
+        DivergedError: the loss became NaN or infinite.
+        StorageError: a checkpoint could not be written.
+        TrainingError: a checkpoint is damaged or of another model.
+    """
+    supervision = Supervision(shop, batch_shape(settings), kinds=_kinds(settings))
+    counts = supervision.counts
+    steps = steps_of(supervision, settings)
+    if steps == 0:
+        reason = "the shop holds no judgements or baskets to learn from" if not any(counts.values()) else "0 steps"
+        return FineTuneResult(0, None, **counts, summary=f"teacher unchanged: {reason}")
+    if settings.freeze_embeddings:
+        teacher.freeze_embeddings(layers=settings.frozen_layers)
+    loss = fit(
+        teacher.model,
+        _loss(teacher.model, settings.temperature),
+        _batches(teacher, shop, supervision, settings, steps=steps, seed=seed),
+        FitSettings(
+            steps=steps,
+            learning_rate=settings.learning_rate,
+            warm_up=settings.warm_up,
+            weight_decay=settings.weight_decay,
+            checkpoint_every_s=settings.checkpoint_every_s,
+        ),
+        checkpoint_folder=checkpoint_folder,
+        progress=progress,
+    )
+    summary = f"{steps} steps on {counts['lists']} judged lists, {counts['pairs']} pairs, {counts['baskets']} baskets"
+    return FineTuneResult(steps, None if math.isnan(loss) else loss, **counts, summary=summary)
+
+
+def batch_shape(settings: TeacherSettings) -> BatchShape:
+    """Return sizes of batches by which a step of each kind encodes about as many tokens as `items_per_step` items."""
+    tokens = settings.items_per_step * settings.item_tokens
+    return BatchShape(
+        lists=max(1, settings.items_per_step // settings.list_size),
+        list_size=settings.list_size,
+        pairs=max(2, tokens // (settings.query_tokens + settings.item_tokens)),
+        baskets=max(2, settings.items_per_step // 2),
+        negatives=settings.negatives,
+        gain_temperature=settings.gain_temperature,
+    )
+
+
+def steps_of(supervision: Supervision, settings: TeacherSettings) -> int:
+    """Return how many steps `fine_tune` makes."""
+    per_epoch = sum(supervision.batches_per_epoch().values())
+    if per_epoch == 0:
+        return 0
+    if settings.steps is not None:
+        return max(0, settings.steps)
+    return min(settings.max_steps, math.ceil(per_epoch * settings.epochs))
+
+
+def _kinds(settings: TeacherSettings) -> list[Kind]:
+    wanted = {"lists": settings.lists, "pairs": settings.pairs, "baskets": settings.baskets}
+    return [kind for kind in KINDS if wanted[kind]]
+
+
+def _batches(
+    teacher: Teacher, shop: Shop, supervision: Supervision, settings: TeacherSettings, *, steps: int, seed: int
+) -> Batches:
+    """Return batches of (left ids, right ids, targets, hidden, weights, 1.0 when both directions count)."""
+    queries = _id_table(
+        teacher.token_rows(supervision.queries, max_tokens=settings.query_tokens), settings.query_tokens
+    )
+    item_texts = [product.text for product in shop.products]
+    items = _id_table(teacher.token_rows(item_texts, max_tokens=settings.item_tokens), settings.item_tokens)
+    plan = supervision.plan(steps, seed=seed)
+
+    def batches(step: int) -> tuple[Any, ...]:
+        kind, number = plan[step]
+        batch = supervision.batch(kind, number, seed=seed)
+        left = (items if kind == "baskets" else queries)[batch.queries]
+        both_ways = 0.0 if kind == "lists" else 1.0
+        arrays = (left, items[batch.rows], batch.targets, batch.hidden, batch.weights, np.float32(both_ways))
+        return tuple(tf.constant(array) for array in arrays)
+
+    return batches
+
+
+def _id_table(rows: Sequence[Sequence[int]], length: int) -> npt.NDArray[np.int32]:
+    table = np.full((len(rows), length), PADDING, np.int32)
+    for row, tokens in enumerate(rows):
+        table[row, : len(tokens)] = tokens
+    return table
+
+
+def _loss(model: Any, temperature: float) -> Callable[..., Any]:
+    def vectors(ids: Any) -> Any:
+        mask = tf.cast(ids != PADDING, tf.int32)
+        inputs = dict(zip(INPUTS, (ids * mask, mask, tf.zeros_like(ids)), strict=True))
+        return tf.nn.l2_normalize(model(inputs, training=False), axis=-1)
+
+    def loss(left: Any, right: Any, targets: Any, hidden: Any, weights: Any, both_ways: Any) -> Any:
+        logits = tf.matmul(vectors(left), vectors(right), transpose_b=True) / temperature
+        logits = tf.where(hidden, HIDDEN_LOGIT, logits)
+        # Hidden logits have target 0: 0 times a large number, not 0 times infinity.
+        forward = -tf.reduce_sum(targets * tf.nn.log_softmax(logits, axis=1), axis=1)
+        backward = -tf.reduce_sum(targets * tf.nn.log_softmax(logits, axis=0), axis=1)
+        return tf.reduce_mean(weights * (forward + both_ways * backward) / (1.0 + both_ways))
+
+    return loss
