@@ -1,0 +1,438 @@
+"""A device against the real server's code: what an attacker, a broken network or a full disk may try."""
+
+import errno
+import json
+import os
+import shutil
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from tuf.api.metadata import Metadata, Targets
+
+from edge_runtime.contract.bundle import MANIFEST_FILE, MODEL_FILES, open_bundle
+from edge_runtime.contract.errors import (
+    BundleError,
+    BundleVersionError,
+    DownloadError,
+    DownloadTooLargeError,
+    ExpiredReleaseError,
+    GoldenMismatchError,
+    HttpStatusError,
+    RollbackError,
+    SignatureError,
+    StorageError,
+    UpdateError,
+)
+from edge_runtime.http_fetcher import Answer
+from sync_server.keys import create_keys
+from tests.support.fleet_bundles import write_bundle
+from tests.support.server_simulator import ServerSimulator, changed_body
+
+
+@pytest.fixture
+def server(tmp_path):
+    simulator = ServerSimulator(tmp_path / "sim")
+    yield simulator
+    simulator.close()
+
+
+@pytest.fixture
+def home(tmp_path):
+    return tmp_path / "device"
+
+
+@pytest.fixture
+def first(tmp_path):
+    return write_bundle(tmp_path / "first", words="first")
+
+
+@pytest.fixture
+def second(tmp_path):
+    return write_bundle(tmp_path / "second", words="second")
+
+
+def answering(home: Path) -> str:
+    """The id of the bundle that answers on the device, after comparing every byte of it."""
+    return open_bundle(home / "current").bundle_id
+
+
+def metadata_folder(server: ServerSimulator) -> Path:
+    return server.config.home / "repository" / "metadata"
+
+
+def fail_on(part: str, error: Exception):
+    def fault(_method, path, answer):
+        if part in path:
+            raise error
+        return answer
+
+    return fault
+
+
+def test_first_sync_installs_the_release(server, home, first):
+    server.publish(first)
+    report = server.updater(home).update()
+    assert (report.from_bundle_id, report.to_bundle_id, report.release) == (None, first.bundle_id, 1)
+    assert report.files_downloaded == len(first.manifest.artifacts)
+    assert answering(home) == first.bundle_id
+
+
+def test_second_sync_downloads_nothing(server, home, first):
+    server.publish(first)
+    server.updater(home).update()
+    server.transport.requests.clear()
+    report = server.updater(home).update()
+    assert report.bytes_downloaded == 0 and report.from_bundle_id == report.to_bundle_id
+    assert not any("targets/" in request for request in server.transport.requests)
+
+
+def test_catalogue_update_reuses_the_model(server, home, first, second):
+    server.publish(first)
+    server.updater(home).update()
+    server.publish(second)
+    report = server.updater(home).update()
+    assert report.files_reused == 3 and report.files_downloaded == 3
+    assert answering(home) == second.bundle_id
+    slots = server.updater(home).slots
+    assert slots.previous.bundle_id == first.bundle_id
+
+
+def test_third_release_removes_the_first(server, home, first, second, tmp_path):
+    for bundle in (first, second, write_bundle(tmp_path / "third", words="third")):
+        server.publish(bundle)
+        server.updater(home).update()
+    assert len([path for path in (home / "slots").iterdir() if path.is_dir()]) == 2
+    assert not list((home / "partial").iterdir())
+
+
+def test_older_bundle_may_be_published_as_a_new_release(server, home, first, second):
+    for bundle in (first, second, first):
+        server.publish(bundle)
+        report = server.updater(home).update()
+    assert report.release == 3 and answering(home) == first.bundle_id
+
+
+def test_channels_are_apart(server, home, first, second):
+    server.publish(first, channel="stable")
+    server.publish(second, channel="beta")
+    assert server.updater(home, channel="beta").update().to_bundle_id == second.bundle_id
+    assert server.updater(home.with_name("other")).update().to_bundle_id == first.bundle_id
+    with pytest.raises(UpdateError, match="no release in channel 'nightly'"):
+        server.updater(home, channel="nightly").update()
+
+
+def test_empty_server_says_so(server, home):
+    with pytest.raises(HttpStatusError, match="nothing yet"):
+        server.updater(home).update()
+
+
+# Attacks on the metadata
+
+
+def test_rolled_back_timestamp_is_refused(server, home, first, second):
+    server.publish(first)
+    old = shutil.copytree(metadata_folder(server), home.with_name("old"))
+    server.publish(second)
+    server.updater(home).update()
+    shutil.copytree(old, metadata_folder(server), dirs_exist_ok=True)
+    with pytest.raises(RollbackError, match="older"):
+        server.updater(home).update()
+    assert answering(home) == second.bundle_id
+
+
+def test_release_number_that_falls_is_refused(server, home, first, second, tmp_path):
+    server.publish(first)
+    server.publish(second)
+    server.updater(home).update()
+    record = next((home / "slots").glob("*.json"))
+    record.write_text(record.read_text().replace('"release":2', '"release":9'))
+    with pytest.raises(RollbackError, match="this device has 9"):
+        server.updater(home).update()
+
+
+def test_release_signed_by_another_key_is_refused(server, home, first, tmp_path):
+    server.publish(first)
+    server.updater(home).update()
+    thief = ServerSimulator(tmp_path / "thief")
+    thief.publish(write_bundle(tmp_path / "evil", words="evil"))
+    server.transport._client = thief.client
+    with pytest.raises(SignatureError, match="not signed"):
+        server.updater(home).update()
+    assert answering(home) == first.bundle_id
+    thief.close()
+
+
+def test_stolen_server_cannot_forge_a_release(server, home, first, second):
+    """Whoever holds the online keys can sign a snapshot over changed targets, but not the targets."""
+    server.publish(first)
+    server.updater(home).update()
+    metadata = Metadata[Targets].from_file(str(metadata_folder(server) / "1.targets.json"))
+    metadata.signed.version = 2
+    forged = metadata.to_bytes()
+    (metadata_folder(server) / "2.targets.json").write_bytes(forged)
+    server.repository._sign_timestamp(server.repository._sign_snapshot(2, forged))
+    with pytest.raises(SignatureError, match="not signed"):
+        server.updater(home).update()
+
+
+def test_expired_timestamp_is_refused(server, home, first):
+    server.now -= timedelta(days=30)
+    server.publish(first)
+    server.transport.fault = lambda _m, path, answer: answer
+    server.pass_time(hours=1)
+    with pytest.raises(ExpiredReleaseError, match="out of date"):
+        server.updater(home).update()
+    assert not (home / "current").exists()
+
+
+def test_expired_targets_are_refused(server, home, first):
+    server.now -= timedelta(days=30)
+    server.publish(first, expires_days=5)
+    server.now = datetime.now(UTC)
+    with pytest.raises(ExpiredReleaseError, match="out of date"):
+        server.updater(home).update()
+
+
+def test_mix_and_match_of_snapshots_is_refused(server, home, first, second):
+    server.publish(first)
+    server.publish(second)
+    folder = metadata_folder(server)
+    shutil.copy(folder / "1.targets.json", folder / "2.targets.json")
+    with pytest.raises(SignatureError, match="something else than what was signed"):
+        server.updater(home).update()
+
+
+def test_metadata_that_is_no_metadata_is_refused(server, home, first):
+    server.publish(first)
+    server.transport.fault = lambda _m, path, answer: (
+        changed_body(answer, lambda _: b"nonsense") if path.endswith("timestamp.json") else answer
+    )
+    with pytest.raises(DownloadError, match="not a release"):
+        server.updater(home).update()
+
+
+def test_endless_metadata_is_not_read_to_its_end(server, home, first):
+    server.publish(first)
+    read = []
+
+    def endless():
+        while True:
+            read.append(1)
+            yield b"x" * 10_000
+
+    server.transport.fault = lambda _m, path, answer: (
+        replace(answer, chunks=endless()) if path.endswith("timestamp.json") else answer
+    )
+    with pytest.raises(DownloadTooLargeError):
+        server.updater(home).update()
+    assert len(read) < 10
+
+
+# Attacks on the files
+
+
+def test_tampered_file_is_refused_and_not_kept(server, home, first):
+    server.publish(first)
+    flip = lambda data: bytes([data[0] ^ 1]) + data[1:]  # noqa: E731
+    server.transport.fault = lambda _m, path, answer: changed_body(answer, flip) if "/files/" in path else answer
+    with pytest.raises(SignatureError, match="something else than what was signed"):
+        server.updater(home).update()
+    assert not (home / "current").exists() and not list((home / "partial").iterdir())
+    server.transport.fault = lambda _m, _p, answer: answer
+    assert server.updater(home).update().to_bundle_id == first.bundle_id
+
+
+def test_tampered_manifest_is_refused(server, home, first):
+    server.publish(first)
+    server.transport.fault = lambda _m, path, answer: (
+        changed_body(answer, lambda data: data.replace(b"toy", b"joy")) if "manifest" in path else answer
+    )
+    with pytest.raises(SignatureError, match="something else"):
+        server.updater(home).update()
+
+
+@pytest.mark.parametrize("part", ["/files/", "manifest"])
+def test_endless_file_is_not_read_to_its_end(server, home, first, part):
+    server.publish(first)
+
+    def endless():
+        while True:
+            yield b"x" * 10_000
+
+    server.transport.fault = lambda _m, path, answer: replace(answer, chunks=endless()) if part in path else answer
+    with pytest.raises(DownloadTooLargeError, match="longer than|more than"):
+        server.updater(home).update()
+
+
+def test_login_page_of_a_public_network_is_not_data(server, home, first):
+    server.publish(first)
+    page = Answer(200, {"content-type": "text/html; charset=utf-8"}, iter([b"<html>sign in</html>"]))
+    server.transport.fault = lambda _m, _p, _a: page
+    with pytest.raises(DownloadError, match="web page"):
+        server.updater(home).update()
+
+
+def test_manifest_that_names_unsigned_files_is_refused(server, home, first, monkeypatch):
+    server.publish(first)
+    monkeypatch.setattr("edge_runtime.updater.file_target", lambda sha256: f"files/{sha256[::-1]}")
+    with pytest.raises(SignatureError, match="not among the signed files"):
+        server.updater(home).update()
+
+
+# Failures
+
+
+@pytest.mark.parametrize("part", ["timestamp", "snapshot", "targets.json", "manifest", "/files/"])
+def test_server_that_goes_away_leaves_the_old_bundle(server, home, first, second, part):
+    server.publish(first)
+    server.updater(home).update()
+    server.publish(second)
+    server.transport.fault = fail_on(part, DownloadError("the cable is out"))
+    with pytest.raises(DownloadError, match="the cable is out"):
+        server.updater(home).update()
+    assert answering(home) == first.bundle_id
+    assert not (home / "slots" / ".staging").exists()
+    server.transport.fault = lambda _m, _p, answer: answer
+    assert server.updater(home).update().to_bundle_id == second.bundle_id
+
+
+def test_server_error_keeps_its_status_and_sentence(server, home, first):
+    server.publish(first)
+    down = Answer(503, {"content-type": "application/json"}, iter([b'{"error":"the disk is full"}']))
+    server.transport.fault = lambda _m, _p, _a: down
+    with pytest.raises(HttpStatusError, match="503: the disk is full") as caught:
+        server.updater(home).update()
+    assert caught.value.status_code == 503
+
+
+def test_broken_download_is_continued(server, home, tmp_path):
+    bundle = write_bundle(tmp_path / "large", encoder=bytes(range(256)) * 40)
+    server.publish(bundle)
+    digest = next(item.sha256 for item in bundle.manifest.artifacts if item.path == MODEL_FILES[0])
+
+    def cut(answer):
+        for count, chunk in enumerate(answer.chunks):
+            if count == 50:
+                raise DownloadError("the cable is out")
+            yield chunk
+
+    server.transport.fault = lambda _m, path, answer: replace(answer, chunks=cut(answer)) if digest in path else answer
+    with pytest.raises(DownloadError):
+        server.updater(home).update()
+    assert (home / "partial" / digest).stat().st_size == 5_000
+    server.transport.fault = lambda _m, _p, answer: answer
+    server.transport.headers.clear()
+    server.updater(home).update()
+    assert {"Range": "bytes=5000-"} in server.transport.headers
+    assert answering(home) == bundle.bundle_id
+
+
+def test_server_without_ranges_sends_the_file_anew(server, home, first):
+    server.publish(first)
+    artifact = first.manifest.artifacts[0]
+    (home / "partial").mkdir(parents=True)
+    (home / "partial" / artifact.sha256).write_bytes(b"garbage")
+    whole = (first.folder / artifact.path).read_bytes()
+    server.transport.fault = lambda _m, path, answer: (
+        Answer(200, {}, iter([whole])) if artifact.sha256 in path else answer
+    )
+    server.updater(home).update()
+    assert answering(home) == first.bundle_id
+
+
+def test_connection_that_ends_early_is_named(server, home, first):
+    server.publish(first)
+    server.transport.fault = lambda _m, path, answer: (
+        changed_body(answer, lambda data: data[:20]) if "/files/" in path else answer
+    )
+    with pytest.raises(DownloadError, match="broke after 20 of"):
+        server.updater(home).update()
+
+
+def test_full_disk_leaves_the_old_bundle(server, home, first, second, monkeypatch):
+    server.publish(first)
+    server.updater(home).update()
+    server.publish(second)
+
+    def full(_descriptor):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patched:
+        patched.setattr("edge_runtime.downloads.os.fsync", full)
+        with pytest.raises(StorageError, match="No space left"):
+            server.updater(home).update()
+    assert answering(home) == first.bundle_id
+    assert server.updater(home).update().to_bundle_id == second.bundle_id
+
+
+def test_bundle_that_fails_its_proof_is_refused_and_not_tried_again(server, home, first, second):
+    server.publish(first)
+    server.updater(home).update()
+    server.publish(second)
+
+    def prove(_folder):
+        raise GoldenMismatchError("other answers here")
+
+    with pytest.raises(GoldenMismatchError):
+        server.updater(home, prove=prove).update()
+    assert answering(home) == first.bundle_id
+    server.transport.requests.clear()
+    with pytest.raises(BundleError, match="did not work on this device before"):
+        server.updater(home).update()
+    assert not any("/targets/" in request for request in server.transport.requests)
+    (home / "refused.json").unlink()
+    assert server.updater(home).update().to_bundle_id == second.bundle_id
+
+
+def test_proof_sees_the_whole_bundle_before_the_switch(server, home, first):
+    server.publish(first)
+    seen = []
+
+    def prove(folder):
+        seen.append(open_bundle(folder).bundle_id)
+        assert not (home / "current").exists()
+
+    server.updater(home, prove=prove).update()
+    assert seen == [first.bundle_id]
+
+
+def test_newer_bundle_format_leaves_the_old_bundle(server, home, first, second):
+    server.publish(first)
+    server.updater(home).update()
+    manifest = second.folder / MANIFEST_FILE
+    manifest.write_bytes(manifest.read_bytes().replace(b'"format_version": "1.0"', b'"format_version": "1.9"'))
+    server.publish(open_bundle(second.folder))
+    assert server.updater(home).update().release == 2, "a newer minor version is read"
+    changed = json.loads(manifest.read_bytes()) | {"format_version": "2.0"}
+    manifest.write_text(json.dumps(changed))
+    with pytest.raises(BundleVersionError):
+        server.publish(second)
+
+
+def test_damaged_installed_bundle_is_mended(server, home, first):
+    server.publish(first)
+    server.updater(home).update()
+    damaged = home / "current" / MODEL_FILES[0]
+    damaged.write_bytes(b"bit rot" * 20)
+    report = server.updater(home).update()
+    assert (report.files_downloaded, report.files_reused) == (1, 5)
+    assert answering(home) == first.bundle_id
+    assert server.updater(home).update().bytes_downloaded == 0
+
+
+def test_two_updates_at_once_are_refused(server, home, first):
+    server.publish(first)
+    updater = server.updater(home)
+    with updater.slots.locked(), pytest.raises(UpdateError, match="another process"):
+        server.updater(home).update()
+
+
+def test_device_refuses_a_root_of_another_fleet(server, home, first, tmp_path):
+    server.publish(first)
+    create_keys(tmp_path / "other", expires_days=10, passphrase=None, now=server.now)
+    updater = server.updater(home)
+    updater._root = (tmp_path / "other" / "root.json").read_bytes()
+    with pytest.raises(SignatureError):
+        updater.update()

@@ -1,0 +1,123 @@
+"""The real server without a network: its Flask application behind a Transport, with faults and a clock to turn."""
+
+import contextlib
+import urllib.parse
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from flask.testing import FlaskClient
+
+from edge_runtime.contract.bundle import Bundle
+from edge_runtime.http_fetcher import Answer
+from edge_runtime.updater import Prove, Updater
+from sync_server.app import create_app
+from sync_server.config import ServerConfig
+from sync_server.fleet import Fleet
+from sync_server.home import TOKEN_FILE, prepare_home
+from sync_server.keys import create_keys
+from sync_server.publisher import LocalTarget, Publication, publish
+from sync_server.repository import Repository
+from sync_server.services import EXTENSION, Services
+
+URL = "http://localhost"
+Fault = Callable[[str, str, Answer], Answer]
+"""Takes method, path and the true answer; gives the answer that arrives, or raises."""
+
+
+class SimulatedTransport:
+    """A Transport into a Flask test client. `fault` may change what arrives; `requests` lists "METHOD path"."""
+
+    def __init__(self, client: FlaskClient) -> None:
+        self._client = client
+        self.fault: Fault = lambda _method, _path, answer: answer
+        self.requests: list[str] = []
+        self.headers: list[dict[str, str]] = []
+
+    @contextlib.contextmanager
+    def open(
+        self, method: str, url: str, *, headers: Mapping[str, str] | None = None, body: bytes | None = None
+    ) -> Iterator[Answer]:
+        path = urllib.parse.urlsplit(url).path
+        self.requests.append(f"{method} {path}")
+        self.headers.append(dict(headers or {}))
+        response = self._client.open(path, method=method, headers=dict(headers or {}), data=body, buffered=True)
+        data = response.data
+        lower = {name.lower(): value for name, value in response.headers.items()}
+        response.close()
+        chunks = iter([data[start : start + 100] for start in range(0, len(data), 100)])
+        yield self.fault(method, path, Answer(response.status_code, lower, chunks))
+
+
+def changed_body(answer: Answer, change: Callable[[bytes], bytes]) -> Answer:
+    """Return `answer` with another body."""
+    return replace(answer, chunks=iter([change(b"".join(answer.chunks))]))
+
+
+class ServerSimulator:
+    """Keys, a prepared home and the application, under `folder`."""
+
+    def __init__(self, folder: Path, *, expires_days: int = 3650) -> None:
+        self.folder = folder
+        self.now = datetime.now(UTC)
+        self.keys = folder / "keys"
+        create_keys(self.keys, expires_days=expires_days, passphrase=None, now=self.now)
+        self.config = ServerConfig(home=folder / "server")
+        prepare_home(self.config, keys=self.keys)
+        self.app = create_app(self.config, clock=lambda: self.now)
+        self.client = self.app.test_client()
+        self.transport = SimulatedTransport(self.client)
+
+    @property
+    def services(self) -> Services:
+        found = self.app.extensions[EXTENSION]
+        assert isinstance(found, Services)
+        return found
+
+    @property
+    def repository(self) -> Repository:
+        return self.services.repository
+
+    @property
+    def fleet(self) -> Fleet:
+        return self.services.fleet
+
+    @property
+    def root(self) -> bytes:
+        return (self.keys / "root.json").read_bytes()
+
+    @property
+    def token(self) -> str:
+        return (self.config.home / TOKEN_FILE).read_text().strip()
+
+    @property
+    def publisher_headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.token}"}
+
+    def pass_time(self, **parts: float) -> None:
+        self.now += timedelta(**parts)
+
+    def publish(self, bundle: Bundle, *, channel: str = "stable", expires_days: int = 365) -> Publication:
+        return publish(
+            bundle.folder,
+            channel=channel,
+            keys=self.keys,
+            target=LocalTarget(self.repository, max_file_bytes=10_000_000),
+            expires_days=expires_days,
+            clock=lambda: self.now,
+        )
+
+    def updater(self, home: Path, *, prove: Prove = lambda _: None, channel: str = "stable") -> Updater:
+        return Updater(
+            home=home,
+            trusted_root=self.root,
+            server_url=URL,
+            channel=channel,
+            transport=self.transport,
+            prove=prove,
+            clock=lambda: self.now,
+        )
+
+    def close(self) -> None:
+        self.fleet.engine.dispose()
