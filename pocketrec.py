@@ -11,7 +11,8 @@ from edge_runtime.contract.errors import PocketrecError
 
 __version__ = "0.1.0"
 
-# verb -> (module whose COMMANDS[verb] is a pair add_arguments(parser), run(args) -> exit code; one line of help)
+# verb -> (module, one line of help). The module's COMMANDS[verb] is a pair: add_arguments(parser), and run(args) -> exit
+# code or, where running loads what `--help` must not, its name as "module:function".
 VERBS = {
     "demo": ("compress.cli", "the whole way on the sample shop: build, publish, serve, sync, search, feedback"),
     "shop": ("train.shop.cli", "make, import or check a shop's tables"),
@@ -31,8 +32,7 @@ VERBS = {
 }
 
 
-def _room(verb: str) -> ModuleType:
-    module_name, _ = VERBS[verb]
+def _import_module(module_name: str) -> ModuleType:
     try:
         return importlib.import_module(module_name)
     except ModuleNotFoundError as error:
@@ -40,15 +40,19 @@ def _room(verb: str) -> ModuleType:
             raise
         extra = "server" if module_name.startswith("sync_server") else "train"
         raise PocketrecError(
-            f"`pocketrec {verb}` needs the package {error.name}; install it with: pip install 'pocketrec[{extra}]'"
+            f"this command needs the package {error.name}; install it with: pip install 'pocketrec[{extra}]'"
         ) from error
 
 
 def _run(verb: str, arguments: Sequence[str]) -> int:
-    add_arguments, run = _room(verb).COMMANDS[verb]
+    add_arguments, run = _import_module(VERBS[verb][0]).COMMANDS[verb]
     parser = argparse.ArgumentParser(prog=f"pocketrec {verb}", description=VERBS[verb][1])
     add_arguments(parser)
-    return int(run(parser.parse_args(arguments)))
+    parsed = parser.parse_args(arguments)
+    if isinstance(run, str):
+        module_name, _, function_name = run.partition(":")
+        run = getattr(_import_module(module_name), function_name)
+    return int(run(parsed))
 
 
 def _overview() -> str:

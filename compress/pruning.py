@@ -31,9 +31,9 @@ def with_pruning(model: Any, settings: PruneSettings) -> tuple[Any, Callable[[in
     Returns:
         The wrapped model with the weights of `model`, and a function that must be called after each training step.
     """
-    schedule = tfmot.sparsity.keras.PolynomialDecay(
-        0.0, settings.sparsity, 0, max(1, int(settings.steps * 0.6)), frequency=SPARSITY_EVERY_STEPS
-    )
+    # The schedule acts on multiples of its frequency only: an end between two of them would never be reached.
+    end = max(1, int(settings.steps * 0.6) // SPARSITY_EVERY_STEPS) * SPARSITY_EVERY_STEPS
+    schedule = tfmot.sparsity.keras.PolynomialDecay(0.0, settings.sparsity, 0, end, frequency=SPARSITY_EVERY_STEPS)
 
     def wrap(layer: Any) -> Any:
         if isinstance(layer, keras.layers.Dense):

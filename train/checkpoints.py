@@ -13,6 +13,11 @@ from train.errors import TrainingError
 CHECKPOINT_FILE = "checkpoint.safetensors"
 
 
+def has_checkpoint(folder: Path) -> bool:
+    """Return whether a run has saved a checkpoint in `folder`."""
+    return (folder / CHECKPOINT_FILE).exists()
+
+
 class TrainingCheckpoint:
     """Saves and restores every variable of a model and its optimizer, and the number of finished steps.
 

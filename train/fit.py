@@ -12,9 +12,7 @@ import numpy as np
 from train.backend import keras, tf
 from train.checkpoints import TrainingCheckpoint
 from train.errors import DivergedError
-
-Progress = Callable[[int, int], None]
-"""Called with (done, total)."""
+from train.stages import Progress
 
 
 class Batches(Protocol):

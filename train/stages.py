@@ -16,6 +16,9 @@ from typing import Any, Protocol
 from edge_runtime.contract.atomic_files import write_bytes_atomically
 from train.errors import TrainingError
 
+Progress = Callable[[int, int], None]
+"""Called with (done, total)."""
+
 KEY_FILE, DONE_FILE = "key.txt", "done.json"
 
 
@@ -74,7 +77,7 @@ class Stages:
         self,
         name: str,
         key_parts: list[Any],
-        work: Callable[[Path, Callable[[int, int], None]], tuple[str, dict[str, Any]]],
+        work: Callable[[Path, Progress], tuple[str, dict[str, Any]]],
     ) -> StageResult:
         """Run one stage, or take its result when it has run with the same key.
 

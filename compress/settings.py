@@ -1,0 +1,43 @@
+"""Everything that decides what a build makes; its digest goes into the manifest."""
+
+from dataclasses import dataclass, field
+
+from compress.pruning import PruneSettings
+from train.distill import DistillSettings
+from train.distillation_texts import TextSettings
+from train.fine_tuning import TeacherSettings
+from train.sequence import HistorySettings
+from train.student import StudentSettings
+
+
+@dataclass(frozen=True)
+class QuantizeSettings:
+    """Quantization-aware training after calibration."""
+
+    steps: int = 400
+    learning_rate: float = 3e-4
+
+
+@dataclass(frozen=True)
+class BuildSettings:
+    """A build. The defaults suit a shop of some thousand products on two cores.
+
+    Attributes:
+        seed: of every random choice.
+        dim: width of the vectors on the device.
+        holdout: share of the judged queries that no training sees; figures and the fusion weight come from them.
+        candidates: how many products the catalogue layer hands on to rescoring.
+    """
+
+    seed: int = 0
+    dim: int = 128
+    holdout: float = 0.15
+    candidates: int = 100
+    teacher_source: str = "minilm"
+    teacher: TeacherSettings = field(default_factory=TeacherSettings)
+    texts: TextSettings = field(default_factory=TextSettings)
+    student: StudentSettings = field(default_factory=StudentSettings)
+    distill: DistillSettings = field(default_factory=DistillSettings)
+    history: HistorySettings = field(default_factory=HistorySettings)
+    prune: PruneSettings = field(default_factory=PruneSettings)
+    quantize: QuantizeSettings = field(default_factory=QuantizeSettings)

@@ -1,0 +1,119 @@
+"""The teacher's way through a build: fine-tune it on the shop, then encode all that the student learns from."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tokenizers import Tokenizer
+
+from compress.quality import Float32, project_to, unit_rows
+from compress.settings import BuildSettings
+from edge_runtime.contract.atomic_files import write_bytes_atomically
+from edge_runtime.contract.bundle import TOKENIZER_FILE
+from train.distillation_texts import distillation_texts
+from train.fine_tuning import fine_tune
+from train.shop.tables import Shop
+from train.stages import Progress
+from train.teacher import Teacher
+from train.vocabulary import CutVocabulary, cut_vocabulary
+
+QUERY_WEIGHT = 3.0
+"""A token of a query counts this often when the vocabulary is cut: queries are few, and they are what is typed."""
+
+TEACHER_FOLDER = "teacher"
+_STUDENT_TEXTS = "student_texts.txt"
+
+
+@dataclass(frozen=True)
+class TeacherVectors:
+    """What the teacher said, reduced to the device's width unless named wide; rows are of unit length.
+
+    Attributes:
+        items: float32 [products, dim].
+        student_texts: what the student reads.
+        targets: float32 [student_texts, dim], what it shall answer.
+        held_out: float32 [held-out queries, dim].
+        wide_items: float32 [products, teacher's width].
+        wide_held_out: float32 [held-out queries, teacher's width].
+    """
+
+    items: Float32
+    student_texts: list[str]
+    targets: Float32
+    held_out: Float32
+    wide_items: Float32
+    wide_held_out: Float32
+
+
+def teach(folder: Path, shop: Shop, settings: BuildSettings, progress: Progress) -> tuple[str, dict[str, Any]]:
+    """Fine-tune the teacher on `shop` and save it below `folder`."""
+    teacher = Teacher.open(settings.teacher_source)
+    result = fine_tune(teacher, shop, settings.teacher, seed=settings.seed, checkpoint_folder=folder, progress=progress)
+    teacher.save(folder / TEACHER_FOLDER)
+    return result.summary, asdict(result)
+
+
+def encode_shop(
+    folder: Path,
+    teacher_folder: Path,
+    shop: Shop,
+    held_out: Sequence[str],
+    settings: BuildSettings,
+    progress: Progress,
+) -> tuple[str, dict[str, Any]]:
+    """Encode items, distillation texts and held-out queries; write what `read_vectors` reads."""
+    teacher = Teacher.load(teacher_folder / TEACHER_FOLDER)
+    pairs = distillation_texts(shop, settings.texts, seed=settings.seed)
+    texts = sorted({pair.teacher_text for pair in pairs})
+    item_texts = [product.text for product in shop.products]
+    others = [*texts, *held_out]
+    total = len(item_texts) + len(others)
+    items = teacher.encode(item_texts, progress=lambda done, _: progress(done, total))
+    rest = teacher.encode(others, progress=lambda done, _: progress(len(items) + done, total))
+    projection = project_to(np.concatenate([items, rest[: len(texts)]]), settings.dim)
+    row_of = {text: row for row, text in enumerate(texts)}
+    student_texts = [pair.student_text.replace("\n", " ") for pair in pairs]
+    arrays = {
+        "items": unit_rows(items @ projection),
+        "targets": unit_rows(rest @ projection)[[row_of[pair.teacher_text] for pair in pairs]],
+        "held_out": unit_rows(rest[len(texts) :] @ projection),
+        "wide_items": items,
+        "wide_held_out": rest[len(texts) :],
+    }
+    for name, array in arrays.items():
+        np.save(folder / f"{name}.npy", array)
+    write_bytes_atomically(folder / _STUDENT_TEXTS, "\n".join(student_texts).encode())
+    error = _cosine_error(items, arrays["items"], seed=settings.seed)
+    line = f"{len(items):,} products and {len(texts):,} texts; {settings.dim} of {teacher.dim} dimensions change cosines by {error:.3f}"
+    return line, {"products": len(items), "texts": len(texts), "teacher_dim": teacher.dim, "cosine_error": error}
+
+
+def read_vectors(folder: Path) -> TeacherVectors:
+    """Return what `encode_shop` left in `folder`."""
+    arrays = {
+        name: np.load(folder / f"{name}.npy")
+        for name in ("items", "targets", "held_out", "wide_items", "wide_held_out")
+    }
+    return TeacherVectors(student_texts=(folder / _STUDENT_TEXTS).read_text().split("\n"), **arrays)
+
+
+def student_vocabulary(teacher_folder: Path, shop: Shop, size: int) -> CutVocabulary:
+    """Cut the teacher's vocabulary to the shop's items and queries."""
+    tokenizer = Tokenizer.from_file(str(teacher_folder / TEACHER_FOLDER / TOKENIZER_FILE))
+    queries = sorted({*shop.queries, *(judgement.query for judgement in shop.judgements)})
+    return cut_vocabulary(
+        tokenizer, [([product.text for product in shop.products], 1.0), (queries, QUERY_WEIGHT)], size
+    )
+
+
+def teacher_token_embeddings(teacher_folder: Path) -> Float32 | None:
+    """Return the fine-tuned teacher's word table, or None where it cannot be told."""
+    return Teacher.load(teacher_folder / TEACHER_FOLDER).token_embeddings()
+
+
+def _cosine_error(wide: Float32, narrow: Float32, *, seed: int, sample: int = 500) -> float:
+    """Return the mean absolute change of the cosines between items that the projection made."""
+    rows = np.random.default_rng(seed).permutation(len(wide))[:sample]
+    return float(np.abs(wide[rows] @ wide[rows].T - narrow[rows] @ narrow[rows].T).mean())
