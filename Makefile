@@ -1,0 +1,75 @@
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-test demo test test-fast test-builder test-device test-tflite-runtime lint types lock docs \
+        bench-esci bench-online-retail clean
+
+# The newest Python with wheels of TensorFlow 2.21, and of tflite-runtime 2.14.
+TENSORFLOW_PYTHON := 3.13
+TFLITE_RUNTIME_PYTHON := 3.11
+
+ENVIRONMENT := scripts/environment.sh
+# The exit code of scripts/environment.sh when no suitable Python is found.
+NO_PYTHON := 4
+RUN := .venv/bin/python
+
+# FOLDS=1 runs one fold of a benchmark, CONFIG=file.toml gives the build's settings.
+BENCH_OPTIONS := $(if $(FOLDS),--folds $(FOLDS)) $(if $(CONFIG),--config $(CONFIG))
+DEVICE_TESTS := tests/unit/edge_runtime tests/unit/sync_server tests/unit/house tests/integration
+
+help:  ## this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
+
+setup:  ## the environment .venv with everything that builds and serves (some 2.5 GB)
+	@$(ENVIRONMENT) .venv $(TENSORFLOW_PYTHON) train server weights package
+
+setup-test: setup  ## what the tests need besides: .venv-device without TensorFlow, .venv-tflite-runtime
+	@$(ENVIRONMENT) .venv $(TENSORFLOW_PYTHON) dev bench
+	@$(ENVIRONMENT) .venv-device $(TENSORFLOW_PYTHON) server dev
+
+demo: setup  ## the whole way on the sample shop, some five minutes
+	@$(RUN) -m pocketrec demo
+
+test: test-builder test-device test-tflite-runtime  ## every test, in all three environments
+
+test-fast: setup-test  ## unit tests without TensorFlow, under a minute
+	@.venv-device/bin/python -m pytest -q -m "not tensorflow" tests/unit/edge_runtime tests/unit/sync_server
+
+test-builder: setup-test  ## unit, integration and end-to-end tests in .venv
+	@$(RUN) -m pytest -q tests
+
+test-device: setup-test  ## device, server and house tests again in .venv-device, without TensorFlow
+	@.venv-device/bin/python -m pytest -q -m "not tensorflow" $(DEVICE_TESTS)
+
+test-tflite-runtime:  ## device tests again on the older interpreter, where Python 3.11 is found
+	@code=0; $(ENVIRONMENT) .venv-tflite-runtime $(TFLITE_RUNTIME_PYTHON) tflite-runtime || code=$$?; \
+	if [[ $$code -eq $(NO_PYTHON) && -z "$${CI:-}" ]]; then \
+	    echo "left out: tflite-runtime has wheels for Python 3.11 only" >&2; \
+	elif [[ $$code -ne 0 ]]; then \
+	    exit $$code; \
+	else \
+	    .venv-tflite-runtime/bin/python -m pytest -q tests/unit/edge_runtime; \
+	fi
+
+lint: setup-test  ## ruff: rules and format
+	@$(RUN) -m ruff check .
+	@$(RUN) -m ruff format --check .
+
+types: setup-test  ## mypy, strict
+	@$(RUN) -m mypy
+
+lock:  ## write requirements/*.lock anew (needs uv)
+	@UV=$(or $(UV),uv) scripts/lock.sh
+
+docs: setup-test  ## write docs/cli.md from the commands' --help
+	@$(RUN) -m tests.support.command_reference > docs/cli.md
+
+bench-esci: setup-test  ## product search against its peers on Amazon ESCI (POCKETREC_DATA names the data)
+	@$(RUN) -m benchmarks.esci $(BENCH_OPTIONS)
+
+bench-online-retail: setup-test  ## next-basket recommendation on UCI Online Retail (POCKETREC_DATA)
+	@$(RUN) -m benchmarks.online_retail $(BENCH_OPTIONS)
+
+clean:  ## remove the environments and everything that was made
+	rm -rf .venv .venv-device .venv-tflite-runtime build dist demo ./*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
