@@ -25,9 +25,12 @@ compile() { # output, further arguments ...
     echo "requirements/$output" >&2
 }
 
+# LiteRT names this package without a version; 1.3 refuses Python 3.11 and later, which uv does not look at.
+echo "backports-strenum<1.3" >"$scratch/limits.txt"
+
 # One resolution of everything first, so that layers that share an environment agree on every version.
 "$UV" pip compile --quiet --universal --python-version 3.11 --no-annotate --no-header --output-file "$scratch/all.txt" \
-    --extra train --extra server --extra bench --extra dev pyproject.toml
+    --constraints "$scratch/limits.txt" --extra train --extra server --extra bench --extra dev pyproject.toml
 
 compile device.lock --constraints "$scratch/all.txt" pyproject.toml
 for layer in server train bench dev; do
