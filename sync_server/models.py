@@ -1,6 +1,6 @@
 """The server's tables."""
 
-from sqlalchemy import ForeignKey, Index, Text, UniqueConstraint
+from sqlalchemy import Double, ForeignKey, Index, Text, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 
@@ -14,8 +14,8 @@ class EnrolmentCode(Base):
     __tablename__ = "enrolment_codes"
 
     code_sha256: Mapped[str] = mapped_column(primary_key=True)
-    created_at_s: Mapped[float]
-    expires_at_s: Mapped[float]
+    created_at_s: Mapped[float] = mapped_column(Double)
+    expires_at_s: Mapped[float] = mapped_column(Double)
     device_id: Mapped[str | None] = mapped_column(ForeignKey("devices.device_id"))
 
 
@@ -26,8 +26,8 @@ class Device(Base):
 
     device_id: Mapped[str] = mapped_column(primary_key=True)
     credential_sha256: Mapped[str] = mapped_column(unique=True)
-    enrolled_at_s: Mapped[float]
-    last_feedback_at_s: Mapped[float | None]
+    enrolled_at_s: Mapped[float] = mapped_column(Double)
+    last_feedback_at_s: Mapped[float | None] = mapped_column(Double)
 
 
 class Event(Base):
@@ -45,8 +45,8 @@ class Event(Base):
     kind: Mapped[str]
     product_id: Mapped[str]
     bundle_id: Mapped[str]
-    timestamp_s: Mapped[float]
+    timestamp_s: Mapped[float] = mapped_column(Double)
     position: Mapped[int | None]
-    propensity: Mapped[float | None]
+    propensity: Mapped[float | None] = mapped_column(Double)
     query: Mapped[str | None] = mapped_column(Text)
-    received_at_s: Mapped[float]
+    received_at_s: Mapped[float] = mapped_column(Double)

@@ -262,7 +262,7 @@ def test_endless_file_is_not_read_to_its_end(server, home, first, part):
             yield b"x" * 10_000
 
     server.transport.fault = lambda _m, path, answer: replace(answer, chunks=endless()) if part in path else answer
-    with pytest.raises(DownloadTooLargeError, match="longer than|more than"):
+    with pytest.raises(DownloadTooLargeError, match=r"longer than|more than"):
         server.updater(home).update()
 
 

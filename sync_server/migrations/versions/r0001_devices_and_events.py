@@ -13,14 +13,14 @@ def upgrade() -> None:
         "devices",
         sa.Column("device_id", sa.String(), primary_key=True),
         sa.Column("credential_sha256", sa.String(), nullable=False, unique=True),
-        sa.Column("enrolled_at_s", sa.Float(), nullable=False),
-        sa.Column("last_feedback_at_s", sa.Float()),
+        sa.Column("enrolled_at_s", sa.Double(), nullable=False),
+        sa.Column("last_feedback_at_s", sa.Double()),
     )
     op.create_table(
         "enrolment_codes",
         sa.Column("code_sha256", sa.String(), primary_key=True),
-        sa.Column("created_at_s", sa.Float(), nullable=False),
-        sa.Column("expires_at_s", sa.Float(), nullable=False),
+        sa.Column("created_at_s", sa.Double(), nullable=False),
+        sa.Column("expires_at_s", sa.Double(), nullable=False),
         sa.Column("device_id", sa.String(), sa.ForeignKey("devices.device_id")),
     )
     op.create_table(
@@ -31,11 +31,11 @@ def upgrade() -> None:
         sa.Column("kind", sa.String(), nullable=False),
         sa.Column("product_id", sa.String(), nullable=False),
         sa.Column("bundle_id", sa.String(), nullable=False),
-        sa.Column("timestamp_s", sa.Float(), nullable=False),
+        sa.Column("timestamp_s", sa.Double(), nullable=False),
         sa.Column("position", sa.Integer()),
-        sa.Column("propensity", sa.Float()),
+        sa.Column("propensity", sa.Double()),
         sa.Column("query", sa.Text()),
-        sa.Column("received_at_s", sa.Float(), nullable=False),
+        sa.Column("received_at_s", sa.Double(), nullable=False),
         sa.UniqueConstraint("device_id", "sequence", name="one_event_per_sequence"),
     )
     op.create_index("events_by_bundle", "events", ["bundle_id", "kind"])

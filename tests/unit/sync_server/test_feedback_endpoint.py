@@ -1,0 +1,161 @@
+"""Devices and their feedback over HTTP: identity, exactly once, limits."""
+
+import json
+import logging
+
+import pytest
+
+from sync_server.config import ServerConfig
+from tests.support.server_simulator import ServerSimulator
+
+CREDENTIAL = "c" * 43
+
+
+@pytest.fixture
+def server(tmp_path):
+    simulator = ServerSimulator(tmp_path / "sim")
+    yield simulator
+    simulator.close()
+
+
+def enroll(server, credential=CREDENTIAL, code=None):
+    code = code or server.fleet.new_code(valid_days=7)
+    return server.client.post("/v1/devices/enroll", json={"code": code, "credential": credential})
+
+
+@pytest.fixture
+def device_id(server):
+    return enroll(server).json["device_id"]
+
+
+def item(sequence, **fields):
+    event = {"kind": "click", "product_id": "p1", "timestamp_s": 1.0, "bundle_id": "b", **fields}
+    return {"sequence": sequence, "event": event}
+
+
+def post(server, device_id, items, credential=CREDENTIAL, **extra):
+    body = {"version": 1, "device_id": device_id, "events": items, **extra}
+    return server.client.post("/v1/feedback", json=body, headers={"Authorization": f"Bearer {credential}"})
+
+
+def test_batch_is_stored(server, device_id):
+    answer = post(server, device_id, [item(1), item(2, position=3, propensity=0.5, query="lamp")])
+    assert answer.status_code == 200
+    assert answer.json == {"acknowledged": 2, "stored": 2, "duplicates": 0, "refused": []}
+    assert server.fleet.count_events() == 2
+
+
+def test_replayed_batch_is_counted_once(server, device_id):
+    post(server, device_id, [item(1), item(2)])
+    assert post(server, device_id, [item(1), item(2)]).json["duplicates"] == 2
+    overlap = post(server, device_id, [item(2), item(3)]).json
+    assert (overlap["stored"], overlap["duplicates"], overlap["acknowledged"]) == (1, 1, 3)
+    assert server.fleet.count_events() == 3
+
+
+def test_two_devices_may_use_the_same_numbers(server, device_id):
+    other = enroll(server, credential="d" * 43).json["device_id"]
+    assert other != device_id
+    post(server, device_id, [item(1)])
+    assert post(server, other, [item(1)], credential="d" * 43).json["stored"] == 1
+
+
+def test_forged_device_id_is_refused(server, device_id):
+    other = enroll(server, credential="d" * 43).json["device_id"]
+    answer = post(server, other, [item(1)])
+    assert answer.status_code == 403 and "another device" in answer.json["error"]
+    assert server.fleet.count_events() == 0
+
+
+@pytest.mark.parametrize("header", [None, "Bearer ", "Bearer wrong", "Basic abc"])
+def test_unknown_credential_is_refused(server, device_id, header):
+    headers = {"Authorization": header} if header else {}
+    answer = server.client.post("/v1/feedback", json={}, headers=headers)
+    assert answer.status_code == 401
+
+
+def test_malformed_event_is_refused_alone_and_acknowledged(server, device_id):
+    answer = post(server, device_id, [item(1), item(2, propensity=7.0), item(3)]).json
+    assert (answer["stored"], answer["acknowledged"]) == (2, 3)
+    assert answer["refused"] == ["event 2: propensity: expected a probability in (0, 1], got 7.0"]
+
+
+@pytest.mark.parametrize("numbers", [[], [2, 1], [1, 1], [0], [-5], [2**62 + 1]])
+def test_numbers_that_do_not_rise_from_one_are_refused(server, device_id, numbers):
+    answer = post(server, device_id, [item(number) for number in numbers])
+    assert answer.status_code == 400 and "rising" in answer.json["error"]
+    assert server.fleet.count_events() == 0
+
+
+def test_unknown_field_is_refused(server, device_id):
+    assert post(server, device_id, [item(1, email="x")]).status_code == 400
+    assert post(server, device_id, [item(1)], admin=True).status_code == 400
+
+
+def test_body_that_is_not_json_is_refused(server, device_id):
+    answer = server.client.post("/v1/feedback", data=b"\xff{", headers={"Authorization": f"Bearer {CREDENTIAL}"})
+    assert answer.status_code == 400 and "error" in answer.json
+
+
+def test_oversized_body_is_refused(server, device_id):
+    body = b" " * (ServerConfig().max_feedback_bytes + 1)
+    answer = server.client.post("/v1/feedback", data=body, headers={"Authorization": f"Bearer {CREDENTIAL}"})
+    assert answer.status_code == 413
+
+
+def test_too_many_events_are_refused(server, device_id):
+    answer = post(server, device_id, [item(number) for number in range(1, 1_002)])
+    assert answer.status_code == 413
+    assert server.fleet.count_events() == 0
+
+
+def test_oversized_enrolment_is_refused(server):
+    assert enroll(server, credential="c" * 5_000).status_code == 413
+
+
+def test_code_works_once(server):
+    code = server.fleet.new_code(valid_days=7)
+    assert enroll(server, code=code).status_code == 201
+    answer = enroll(server, credential="d" * 43, code=code)
+    assert answer.status_code == 403 and "used already" in answer.json["error"]
+
+
+def test_lost_answer_to_an_enrolment_can_be_asked_for_again(server):
+    code = server.fleet.new_code(valid_days=7)
+    first, again = enroll(server, code=code), enroll(server, code=code)
+    assert first.json == again.json
+
+
+def test_expired_or_unknown_code_is_refused(server):
+    code = server.fleet.new_code(valid_days=7)
+    server.pass_time(days=8)
+    assert enroll(server, code=code).status_code == 403
+    assert enroll(server, code="guess").status_code == 403
+
+
+def test_short_credential_is_refused(server):
+    assert enroll(server, credential="short").status_code == 400
+
+
+def test_secrets_are_not_in_the_database(server, device_id):
+    code = server.fleet.new_code(valid_days=7)
+    home = server.config.home
+    stored = b"".join(path.read_bytes() for path in home.glob("server.sqlite*"))
+    assert CREDENTIAL.encode() not in stored and code.encode() not in stored
+
+
+def test_export_is_one_line_of_json_per_event(server, device_id, tmp_path):
+    post(server, device_id, [item(1), item(2, query="lamp", position=1)])
+    path = tmp_path / "events.jsonl"
+    assert server.fleet.export_events(path) == 2
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [line["sequence"] for line in lines] == [1, 2]
+    assert lines[1]["query"] == "lamp" and "query" not in lines[0]
+
+
+def test_log_line_says_route_and_device_but_no_query_text(server, device_id, caplog):
+    caplog.set_level(logging.INFO, logger="sync_server")
+    post(server, device_id, [item(1, query="private words")])
+    server.client.get("/healthz?q=private+words")
+    assert "/v1/feedback" in caplog.text and device_id in caplog.text
+    assert "private" not in caplog.text and CREDENTIAL not in caplog.text
