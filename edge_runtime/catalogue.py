@@ -1,0 +1,116 @@
+"""Vectors -> rows of the catalogue: the int8 layer finds candidates, the float16 vectors give the exact order."""
+
+import logging
+
+import numpy as np
+import numpy.lib.format as npy_format
+import numpy.typing as npt
+
+from edge_runtime.contract.bundle import CATALOGUE_LAYER_FILE, ITEM_VECTORS_FILE, Bundle
+from edge_runtime.contract.errors import BundleFormatError, InputShapeError, ModelLoadError
+from edge_runtime.interpreter import Model
+from edge_runtime.ranking import Ranked, best_rows
+
+_LOG = logging.getLogger(__name__)
+_SIGNATURE = "top"
+_SCAN_ROWS = 8_192
+
+Float32 = npt.NDArray[np.float32]
+Rows = npt.NDArray[np.int32]
+Mask = npt.NDArray[np.bool_]
+
+
+class Catalogue:
+    """The item vectors of a bundle; may be used from any thread."""
+
+    def __init__(self, bundle: Bundle, *, num_threads: int = 1, interpreter: str | None = None) -> None:
+        """Map the vectors and load the layer; a layer that the interpreter refuses gives way to an exact scan.
+
+        Raises:
+            BundleFormatError: the vectors or the layer are not what the manifest says.
+        """
+        self._dim = bundle.manifest.space.dim
+        self._spec = bundle.manifest.catalogue
+        self._vectors = _map_vectors(bundle)
+        self._layer: Model | None
+        path = bundle.path(CATALOGUE_LAYER_FILE)
+        try:
+            self._layer = Model(path, num_threads=num_threads, interpreter=interpreter)
+        except ModelLoadError as error:
+            _LOG.warning("every search scans all item vectors, because %s", error)
+            self._layer = None
+            return
+        expected = ((1, self._dim), (1, self._spec.candidates), (1, self._spec.candidates))
+        try:
+            found = (
+                self._layer.input_shape(_SIGNATURE, "query"),
+                self._layer.output_shape(_SIGNATURE, "scores"),
+                self._layer.output_shape(_SIGNATURE, "rows"),
+            )
+        except InputShapeError as error:
+            raise BundleFormatError(str(error)) from error
+        if found != expected:
+            raise BundleFormatError(f"{path} has shapes {found}, the manifest says {expected}; get the bundle again")
+
+    def __len__(self) -> int:
+        return len(self._vectors)
+
+    @property
+    def has_layer(self) -> bool:
+        """Whether the int8 layer runs here; without it every search is an exact scan."""
+        return self._layer is not None
+
+    def top(self, query: Float32, count: int, *, eligible: Mask | None = None) -> Ranked:
+        """Return the rows nearest to `query` by exact cosine, best first, ties by row.
+
+        Args:
+            query: float32 [dim], unit length.
+            count: how many rows; fewer when fewer are eligible.
+            eligible: bool [products], which rows may be returned; None for all.
+        """
+        if self._layer is not None and count <= self._spec.candidates and query.any():
+            rows = self._candidates(query)
+            if eligible is not None:
+                rows = rows[eligible[rows]]
+            if len(rows) >= count:
+                return best_rows(rows, self.cosines(query, rows), count)
+        rows = np.arange(len(self), dtype=np.int32) if eligible is None else np.flatnonzero(eligible).astype(np.int32)
+        return best_rows(rows, self.cosines(query, rows), count)
+
+    def cosines(self, query: Float32, rows: Rows) -> Float32:
+        """Return float32 [rows], the exact cosines of `query` (float32 [dim], unit length) with some rows."""
+        scores = np.empty(len(rows), dtype=np.float32)
+        everything = len(rows) == len(self) and np.array_equal(rows, np.arange(len(self)))
+        for start in range(0, len(rows), _SCAN_ROWS):
+            part = slice(start, start + _SCAN_ROWS)
+            vectors = self._vectors[part] if everything else self._vectors[rows[part]]
+            scores[part] = vectors.astype(np.float32) @ query
+        return scores
+
+    def vectors_of(self, rows: Rows) -> Float32:
+        """Return float32 [rows, dim], the stored vectors."""
+        return np.asarray(self._vectors[rows], dtype=np.float32)
+
+    def _candidates(self, query: Float32) -> Rows:
+        if self._layer is None:
+            raise ModelLoadError("the catalogue's layer is not loaded")
+        found = self._layer.run(_SIGNATURE, {"query": query.reshape(1, -1)})["rows"][0]
+        if found.min() < 0 or found.max() >= len(self):
+            raise BundleFormatError(
+                f"the catalogue's layer names row {found.max()} of {len(self)}; get the bundle again"
+            )
+        return np.asarray(found, dtype=np.int32)
+
+
+def _map_vectors(bundle: Bundle) -> npt.NDArray[np.float16]:
+    path = bundle.path(ITEM_VECTORS_FILE)
+    expected = (bundle.manifest.catalogue.products, bundle.manifest.space.dim)
+    try:
+        vectors = npy_format.open_memmap(path, mode="r")
+    except (ValueError, OSError) as error:
+        raise BundleFormatError(f"{path} is not an array of version 1.0 ({error}); get the bundle again") from error
+    if vectors.dtype != np.float16 or vectors.shape != expected or 0 in expected:
+        raise BundleFormatError(
+            f"{path} holds {vectors.dtype} {vectors.shape}, expected float16 {expected}; get the bundle again"
+        )
+    return np.asarray(vectors)
