@@ -106,13 +106,13 @@ class HttpTransport:
 def _network_errors_named(url: str) -> Iterator[None]:
     try:
         yield
+    except urllib3.exceptions.NewConnectionError as error:
+        raise DownloadError(f"cannot reach {_place(url)}; check the address and the network, then try again") from error
     except urllib3.exceptions.TimeoutError as error:
         raise DownloadError(f"{_place(url)} did not answer in time; try again later") from error
     except (urllib3.exceptions.HTTPError, OSError) as error:
         reason = type(error).__name__
-        raise DownloadError(
-            f"cannot reach {_place(url)} ({reason}); check the address and the network, then try again"
-        ) from error
+        raise DownloadError(f"the connection to {_place(url)} failed ({reason}); try again later") from error
 
 
 def _place(url: str) -> str:

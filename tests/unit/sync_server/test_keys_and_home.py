@@ -95,7 +95,9 @@ def test_file_that_is_no_key_is_named(tmp_path):
 def test_changed_root_is_refused(tmp_path):
     make_keys(tmp_path / "keys")
     path = tmp_path / "keys" / "root.json"
-    path.write_bytes(path.read_bytes().replace(b'"threshold": 1', b'"threshold": 1 ').replace(b"2026-01-11", b"2036-01-11"))
+    path.write_bytes(
+        path.read_bytes().replace(b'"threshold": 1', b'"threshold": 1 ').replace(b"2026-01-11", b"2036-01-11")
+    )
     with pytest.raises(SignatureError, match="not signed by its own keys"):
         load_root(path)
     path.write_text("{}")
