@@ -10,7 +10,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 _TESTS = Path(__file__).parent
 _BUILDER_FOLDERS = tuple(
-    _TESTS / folder for folder in ("unit/train", "unit/compress", "unit/benchmarks", "integration/builder", "e2e")
+    _TESTS / folder
+    for folder in ("unit/train", "unit/compress", "unit/benchmarks", "unit/house/builder", "integration/builder", "e2e")
 )
 
 

@@ -1,0 +1,75 @@
+"""The front door with the verbs that a device has: what they need to print help, and what exit codes mean."""
+
+import subprocess
+import sys
+
+import pytest
+
+import pocketrec
+from tests.support.child import pocketrec as command
+from tests.support.source_tree import REPOSITORY
+
+DEVICE_VERBS = [verb for verb, (module, _) in pocketrec.VERBS.items() if module.startswith("edge_runtime")]
+SERVER_VERBS = [verb for verb, (module, _) in pocketrec.VERBS.items() if module.startswith("sync_server")]
+
+
+def modules_loaded_by_help(verb: str) -> set[str]:
+    """Run `pocketrec VERB --help` in a child; return the top names of everything it imported."""
+    code = (
+        "import sys, pocketrec\n"
+        "try:\n    pocketrec.main([sys.argv[1], '--help'])\n"
+        "except SystemExit as stop:\n    assert stop.code == 0, stop.code\n"
+        "print('modules:', *{name.split('.')[0] for name in sys.modules})\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, verb], cwd=REPOSITORY, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"usage: pocketrec {verb}")
+    return set(done.stdout.rpartition("modules:")[2].split())
+
+
+def test_the_overview_names_every_verb(capsys):
+    assert pocketrec.main(["--help"]) == 0
+    overview = capsys.readouterr().out
+    assert [verb for verb in pocketrec.VERBS if f"\n  {verb} " not in overview] == []
+
+
+def test_the_overview_loads_neither_builder_nor_server():
+    code = "import sys, pocketrec; pocketrec.main([]); print('modules:', *sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    loaded = {name.split(".")[0] for name in done.stdout.rpartition("modules:")[2].split()}
+    assert loaded & {"train", "compress", "sync_server", "tensorflow", "flask"} == set()
+
+
+@pytest.mark.parametrize("verb", DEVICE_VERBS)
+def test_help_of_a_device_verb_needs_only_the_device(verb):
+    assert modules_loaded_by_help(verb) & {"tensorflow", "train", "compress", "sync_server", "flask"} == set()
+
+
+@pytest.mark.parametrize("verb", SERVER_VERBS)
+def test_help_of_a_server_verb_loads_no_builder(verb):
+    assert modules_loaded_by_help(verb) & {"tensorflow", "train", "compress"} == set()
+
+
+def test_an_unknown_verb_is_wrong_usage(capsys):
+    assert pocketrec.main(["serch"]) == 2
+    assert "unknown verb 'serch'" in capsys.readouterr().err
+
+
+def test_an_error_of_ours_is_one_sentence_and_exit_code_one(tmp_path):
+    done = command("search", tmp_path / "no-bundle", "lamp")
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr.startswith("pocketrec search: ")
+    assert "Traceback" not in done.stderr
+    assert str(tmp_path / "no-bundle") in done.stderr
+
+
+def test_wrong_usage_is_exit_code_two():
+    assert command("search").returncode == 2
+
+
+def test_the_command_works_from_any_folder(tmp_path):
+    done = command("--version", cwd=tmp_path)
+    assert (done.returncode, done.stdout.strip()) == (0, pocketrec.__version__)
