@@ -223,15 +223,14 @@ def _as_keras(arrays: Arrays, name: str, path: Path) -> npt.NDArray[np.float32]:
 
 
 def _read_arrays(path: Path) -> Arrays:
-    """Read all floating-point tensors, under the newer of the names that BERT checkpoints use."""
+    """Read all tensors but integer ones (old checkpoints hold position ids), under the newer of the names that BERT checkpoints use."""
     try:
         tensors = safetensors.numpy.load_file(path)
-    # A dtype that NumPy lacks (bfloat16) is a KeyError or TypeError, depending on the version of safetensors.
-    except (OSError, safetensors.SafetensorError, KeyError, TypeError) as error:
-        raise TrainingError(f"cannot read {path} ({error}); give a checkpoint in float32 or float16") from error
+    except (OSError, safetensors.SafetensorError) as error:
+        raise TrainingError(f"cannot read {path} ({error}); get the checkpoint again") from error
     arrays: Arrays = {}
     for name, tensor in tensors.items():
-        if np.issubdtype(tensor.dtype, np.floating):
+        if tensor.dtype.kind not in "iub":
             newer = name.removeprefix("bert.").replace("LayerNorm.gamma", "LayerNorm.weight")
             arrays[newer.replace("LayerNorm.beta", "LayerNorm.bias")] = tensor.astype(np.float32)
     return arrays
