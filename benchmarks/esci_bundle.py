@@ -96,7 +96,9 @@ def judge_bundle(folder: Path, data: EsciData, fold: int, queries: Sequence[str]
     if remembered is not None:
         return remembered
     with Recommender.open(folder) as recommender:
-        figures = {mode: {query: _figures_of(recommender, data, query, mode) for query in queries} for mode in MODES}
+        figures: dict[str, dict[str, QueryFigures]] = {
+            mode: {query: _figures_of(recommender, data, query, mode) for query in queries} for mode in MODES
+        }
     sizes = {artifact.path: artifact.length_bytes for artifact in bundle.manifest.artifacts}
     result = FoldResult(
         fold=fold,

@@ -85,9 +85,9 @@ def prepare_model2vec(
 
 def _distil(folder: Path, minilm: MinilmFiles, *, progress: Callable[[int, int], None] | None) -> None:
     full = Tokenizer.from_file(str(minilm.tokenizer))
-    begin, end = full.token_to_id("[CLS]"), full.token_to_id("[SEP]")
     tokenizer, old_ids = reduce_tokenizer(full)
-    sequences = [[begin, old_id, end] for old_id in old_ids]
+    special = full.get_vocab()
+    sequences = [[special["[CLS]"], old_id, special["[SEP]"]] for old_id in old_ids]
     encoder = MinilmEncoder(minilm.float32, minilm.tokenizer)
     vectors = encoder.encode_tokenized(sequences, batch_size=256, output="mean", progress=progress)
     config = {"model_type": "model2vec", "apply_pca": DIM, "sif_coefficient": SIF_COEFFICIENT, "normalize": True}
