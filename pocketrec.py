@@ -14,7 +14,7 @@ __version__ = "0.1.0"
 # verb -> (module, one line of help). The module's COMMANDS[verb] is a pair: add_arguments(parser), and run(args) -> exit
 # code or, where running loads what `--help` must not, its name as "module:function".
 VERBS = {
-    "demo": ("compress.cli", "the whole way on the sample shop: build, publish, serve, sync, search, feedback"),
+    "demo": ("compress.demo_cli", "the whole way on the sample shop: build, publish, serve, sync, search, feedback"),
     "shop": ("train.shop.cli", "make, import or check a shop's tables"),
     "build": ("compress.cli", "train, distil and compress a shop into one bundle"),
     "evaluate": ("compress.cli", "ranking quality of a bundle on a shop's judgements and purchases"),

@@ -15,3 +15,7 @@ class QualityGateError(CompressionError):
     """The bundle misses a gate that was asked for."""
 
     exit_code = 3
+
+
+class DemoError(CompressionError):
+    """A step of the demo failed."""
