@@ -205,6 +205,26 @@ class Softmax(OneOperation):
         return tf.nn.softmax(x)
 
 
+class HeadRows(OneOperation):
+    """[batch, n, heads] -> [batch, heads, n]."""
+
+    QUANTIZATION = Quantization(output=None)
+
+    def call(self, x: Any) -> Any:
+        """Return the last two axes swapped."""
+        return tf.transpose(x, (0, 2, 1))
+
+
+class SideBySide(OneOperation):
+    """[batch, heads, size] -> [batch, heads * size]."""
+
+    QUANTIZATION = Quantization(output=None)
+
+    def call(self, x: Any) -> Any:
+        """Return the heads in one row."""
+        return tf.reshape(x, (-1, x.shape[1] * x.shape[2]))
+
+
 class OneRow(OneOperation):
     """[batch, 1, hidden] -> [batch, hidden]."""
 
@@ -232,6 +252,8 @@ LAYERS = {
         MatMul,
         AddBias,
         Softmax,
+        HeadRows,
+        SideBySide,
         OneRow,
     )
 }

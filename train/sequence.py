@@ -1,0 +1,256 @@
+"""The history head: what a user bought -> a query in the space of the items, learned as next-basket prediction.
+
+Attention pooling: a few learned heads weigh the items of a history by content and position, each head's weighted mean
+of the items stands beside the others, and one dense layer maps them to the query. The dense layer starts as the mean
+over the heads, so that "what is like my purchases" holds before the first step, and buying again is learned, no rule.
+
+Together with the head a correction of the item vectors is learned: what is bought together moves together, products
+that nobody bought keep their place, and a penalty keeps every vector near its text, so that search still finds it.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from train.backend import keras, tf
+from train.fit import FitSettings, Progress, fit
+from train.layers import (
+    AddBias,
+    Boundary,
+    Complement,
+    FlagBoundary,
+    HeadRows,
+    LearnedPosition,
+    MaskBias,
+    MatMul,
+    NewAxis,
+    Shift,
+    SideBySide,
+    Softmax,
+)
+from train.sequence_batches import NO_ITEM, HistoryData, NextBasketBatches, history_batch, history_data
+from train.sequence_quality import NextBasketQuality, next_basket_quality, rule_qualities
+from train.shop.tables import Shop
+
+Float32 = npt.NDArray[np.float32]
+
+HALF_WEIGHT_AFTER_ITEMS = 16
+QUERY_NORM = 4.0
+"""A softmax over cosines in [-1, 1] could hardly tell products apart; the query starts with about this norm."""
+
+
+@dataclass(frozen=True)
+class HistorySettings:
+    """Shape and training of the history head.
+
+    Attributes:
+        items: how many of the newest purchases are read.
+        heads: weighted means beside each other.
+        hidden: width of the layer that decides the weights.
+        steps: training steps; 0 leaves head and item vectors untrained.
+        batch: histories a step.
+        learning_rate: of Adam.
+        split_share: share of a batch that is one basket cut in two instead of a history with its next basket.
+        held_out_share: share of the users whose last basket validates.
+        correction_penalty: weight of the mean squared length of the item corrections; the higher, the nearer an item
+            stays to its text.
+        max_candidates: at most so many products in one softmax.
+    """
+
+    items: int = 64
+    heads: int = 4
+    hidden: int = 64
+    steps: int = 500
+    batch: int = 128
+    learning_rate: float = 2e-3
+    split_share: float = 0.2
+    held_out_share: float = 0.1
+    correction_penalty: float = 1.0
+    max_candidates: int = 20_000
+
+
+@dataclass(frozen=True)
+class HistoryReport:
+    """What training gave.
+
+    Attributes:
+        trained: False when the shop has no two baskets to learn from: the head is then a mean that favors recent items.
+        pairs: how many (history, next basket) pairs trained.
+        loss: cross-entropy of the next basket, mean of the last tenth of the steps; None when untrained.
+        mean_cosine: of text vector and corrected vector, over the products that were bought.
+        validation: the head in float beside popularity and "buy again", on users whose last basket was held out.
+    """
+
+    trained: bool
+    pairs: int
+    loss: float | None
+    mean_cosine: float
+    validation: tuple[NextBasketQuality, ...]
+
+
+@dataclass(frozen=True)
+class HistoryHeadResult:
+    """The head (see `build_history_head`), the item vectors it was trained with (float32 [N, dim], unit), the report."""
+
+    model: Any
+    item_vectors: Float32
+    report: HistoryReport
+
+
+def build_history_head(settings: HistorySettings, *, dim: int) -> Any:
+    """Return the untrained head as a functional model of layers that quantize whole.
+
+    Inputs: `items` float32 [batch, items, dim], newest last, and `mask` float32 [batch, items], 1 = an item. Output:
+    float32 [batch, dim], not of unit length. Untrained, it is the mean of the items, weight halved every
+    `HALF_WEIGHT_AFTER_ITEMS` items into the past.
+    """
+    items = keras.Input((settings.items, dim), name="items")
+    mask = keras.Input((settings.items,), name="mask")
+    x = Boundary(name="history_items")(items)
+    absence = Complement(name="history_absence")(FlagBoundary(name="history_presence")(mask))
+    bias = MaskBias(name="history_mask_bias")(NewAxis(name="history_absence_row")(absence))
+    placed = LearnedPosition(settings.items, name="history_position")(x)
+    inner = keras.layers.ReLU(name="history_relu")(keras.layers.Dense(settings.hidden, name="history_inner")(placed))
+    # Zeros: at the start only recency weighs.
+    logits = keras.layers.Dense(settings.heads, kernel_initializer="zeros", name="history_logits")(inner)
+    recency = Shift(name="history_recency")
+    masked = AddBias(name="history_masked")([recency(HeadRows(name="history_heads")(logits)), bias])
+    age = np.arange(settings.items, dtype=np.float32)[::-1]
+    recency.set_weights([-age * (np.log(2.0) / HALF_WEIGHT_AFTER_ITEMS)])
+    means = MatMul(name="history_means")([Softmax(name="history_weights")(masked), x])
+    query = keras.layers.Dense(dim, name="history_query")
+    vector = query(SideBySide(name="history_flat")(means))
+    start = np.tile(np.eye(dim, dtype=np.float32), (settings.heads, 1)) * (QUERY_NORM / settings.heads)
+    query.set_weights([start, np.zeros(dim, np.float32)])
+    return keras.Model([items, mask], vector, name="history")
+
+
+class NextBasket(keras.Model):
+    """A history head over a table of item vectors, as one model to train: head alone, or head and table."""
+
+    def __init__(self, head: Any, item_vectors: Float32, *, learnable: npt.NDArray[np.bool_] | None = None) -> None:
+        """Hold `head` and `item_vectors` float32 [N, dim]; `learnable` bool [N] says whose vectors are corrected.
+
+        Args:
+            head: from `build_history_head`, plain or quantized.
+            item_vectors: unit rows.
+            learnable: None when the vectors stay as they are.
+        """
+        super().__init__(name="next_basket")
+        self.head = head
+        self._text = tf.constant(item_vectors)
+        self._learnable = None if learnable is None else tf.constant(learnable[:, None], tf.float32)
+        self.correction = (
+            None
+            if learnable is None
+            else self.add_weight(name="correction", shape=item_vectors.shape, initializer="zeros")
+        )
+
+    def vectors(self) -> Any:
+        """Return the item vectors float32 [N, dim], corrected, unit rows."""
+        if self.correction is None:
+            return self._text
+        return tf.nn.l2_normalize(self._text + self.correction * self._learnable, axis=-1)
+
+    def loss_function(self, *, correction_penalty: float = 0.0) -> Callable[..., Any]:
+        """Return the loss of a batch of `NextBasketBatches`: cross-entropy of the basket among the candidates."""
+
+        def loss(slots: Any, candidates: Any, targets: Any) -> Any:
+            table = self.vectors()
+            mask = tf.cast(tf.not_equal(slots, NO_ITEM), tf.float32)
+            items = tf.gather(table, tf.maximum(slots, 0)) * mask[:, :, None]
+            query = self.head([items, mask], training=True)
+            logits = tf.matmul(query, tf.gather(table, candidates), transpose_b=True)
+            entropy = -tf.reduce_mean(tf.reduce_sum(targets * tf.nn.log_softmax(logits), axis=-1))
+            if self.correction is None:
+                return entropy
+            squares = tf.reduce_sum(tf.square(self.correction * self._learnable), axis=-1)
+            return entropy + correction_penalty * tf.reduce_mean(squares)
+
+        return loss
+
+
+def training_data(shop: Shop, settings: HistorySettings, *, seed: int) -> HistoryData:
+    """Return what the head of `shop` learns from; equal arguments hold out the same baskets."""
+    return history_data(shop.baskets, products=len(shop.products), held_out_share=settings.held_out_share, seed=seed)
+
+
+def training_batches(data: HistoryData, settings: HistorySettings, *, seed: int) -> NextBasketBatches:
+    """Return the batches on which the head of `data` is trained, in float and again when it is quantized."""
+    return NextBasketBatches(
+        data,
+        length=settings.items,
+        batch=settings.batch,
+        split_share=settings.split_share,
+        max_candidates=settings.max_candidates,
+        seed=seed,
+    )
+
+
+def train_history_head(
+    shop: Shop,
+    item_vectors: Float32,
+    settings: HistorySettings,
+    *,
+    seed: int,
+    checkpoint_folder: Path,
+    progress: Progress | None = None,
+) -> HistoryHeadResult:
+    """Train a history head, and the correction of the item vectors, on the shop's baskets.
+
+    Args:
+        shop: its `baskets` teach; without two baskets of one user or one larger basket nothing is trained.
+        item_vectors: float32 [products, dim], unit rows, in the order of `shop.products`.
+        settings: see `HistorySettings`.
+        seed: of the held-out users, the weights and the batches.
+        checkpoint_folder: a later call with the same folder goes on from there.
+        progress: called with (done, total) after each step.
+
+    Raises:
+        DivergedError: the loss became NaN or infinite.
+        StorageError: a checkpoint could not be written.
+        TrainingError: the checkpoint is damaged or of another model.
+    """
+    keras.utils.set_random_seed(seed)
+    head = build_history_head(settings, dim=item_vectors.shape[1])
+    data = training_data(shop, settings, seed=seed)
+    if settings.steps == 0 or not (data.pairs or data.baskets):
+        untrained = HistoryReport(False, len(data.pairs), None, 1.0, validate(head, item_vectors, data))
+        return HistoryHeadResult(head, item_vectors, untrained)
+    bought = data.popularity > 0
+    model = NextBasket(head, item_vectors, learnable=bought)
+    loss = fit(
+        model,
+        model.loss_function(correction_penalty=settings.correction_penalty),
+        training_batches(data, settings, seed=seed),
+        FitSettings(steps=settings.steps, learning_rate=settings.learning_rate),
+        checkpoint_folder=checkpoint_folder,
+        progress=progress,
+    )
+    corrected = model.vectors().numpy()
+    cosine = float(np.mean(np.sum(corrected[bought] * item_vectors[bought], axis=1)))
+    report = HistoryReport(True, len(data.pairs), loss, cosine, validate(head, corrected, data))
+    return HistoryHeadResult(head, corrected, report)
+
+
+def history_scores(head: Any, vectors: Float32, histories: Any, *, length: int, batch: int = 256) -> Float32:
+    """Return float32 [histories, products]: what `head` gives every product for each history of rows."""
+    parts = []
+    for start in range(0, len(histories), batch):
+        items, mask = history_batch(histories[start : start + batch], vectors, length)
+        parts.append(head([items, mask], training=False).numpy() @ vectors.T)
+    return np.concatenate(parts) if parts else np.zeros((0, len(vectors)), np.float32)
+
+
+def validate(head: Any, vectors: Float32, data: HistoryData) -> tuple[NextBasketQuality, ...]:
+    """Return the quality of `head`, popularity and "buy again" on the held-out users; empty without such users."""
+    if not data.held_out:
+        return ()
+    histories = [pair.history for pair in data.held_out]
+    scores = history_scores(head, vectors, histories, length=int(head.inputs[0].shape[1]))
+    own = next_basket_quality("history head", scores, histories, [pair.basket for pair in data.held_out])
+    return (own, *rule_qualities(data))

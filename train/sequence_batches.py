@@ -1,0 +1,154 @@
+"""What the history head learns from: pairs of a purchase history and the basket that followed it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from train.shop.tables import Basket
+
+Float32 = npt.NDArray[np.float32]
+Int32 = npt.NDArray[np.int32]
+
+NO_ITEM = -1
+"""Row of an empty slot of a history."""
+
+MIN_BASKET_TO_SPLIT = 4
+MIN_BASKETS_TO_HOLD_OUT = 3
+
+
+@dataclass(frozen=True)
+class HistoryPair:
+    """The rows that a user had bought, oldest first and repeats included, and the rows of the basket after that."""
+
+    history: Int32
+    basket: Int32
+
+
+@dataclass(frozen=True)
+class HistoryData:
+    """What trains and what validates.
+
+    Attributes:
+        pairs: (history, next basket), several a user.
+        baskets: baskets of at least `MIN_BASKET_TO_SPLIT` products; cut in two they teach what goes together, also
+            from users with one basket only.
+        held_out: the last pair of some users with at least `MIN_BASKETS_TO_HOLD_OUT` baskets; trains nothing.
+        held_out_baskets: the baskets behind each held-out history, oldest first.
+        popularity: float32 [products], in how many of the training baskets a product is.
+    """
+
+    pairs: tuple[HistoryPair, ...]
+    baskets: tuple[Int32, ...]
+    held_out: tuple[HistoryPair, ...]
+    held_out_baskets: tuple[tuple[Int32, ...], ...]
+    popularity: Float32
+
+
+def history_data(
+    baskets: Mapping[str, Sequence[Basket]], *, products: int, held_out_share: float, seed: int
+) -> HistoryData:
+    """Make pairs of every user's baskets and hold out the last basket of a random share of the users."""
+    random = np.random.default_rng(seed)
+    pairs: list[HistoryPair] = []
+    whole: list[Int32] = []
+    held_out: list[HistoryPair] = []
+    held_out_baskets: list[tuple[Int32, ...]] = []
+    popularity = np.zeros(products, dtype=np.float32)
+    for user in sorted(baskets):
+        rows = [basket.rows for basket in baskets[user]]
+        if len(rows) >= MIN_BASKETS_TO_HOLD_OUT and random.random() < held_out_share:
+            held_out.append(HistoryPair(np.concatenate(rows[:-1]), rows[-1]))
+            held_out_baskets.append(tuple(rows[:-1]))
+            rows = rows[:-1]
+        pairs.extend(HistoryPair(np.concatenate(rows[:end]), rows[end]) for end in range(1, len(rows)))
+        whole.extend(one for one in rows if len(one) >= MIN_BASKET_TO_SPLIT)
+        for one in rows:
+            popularity[one] += 1
+    return HistoryData(tuple(pairs), tuple(whole), tuple(held_out), tuple(held_out_baskets), popularity)
+
+
+def history_slots(histories: Sequence[Int32 | Sequence[int]], length: int) -> Int32:
+    """Return int32 [histories, length]: the newest `length` rows of each, newest last, `NO_ITEM` in front."""
+    slots = np.full((len(histories), length), NO_ITEM, dtype=np.int32)
+    for index, history in enumerate(histories):
+        newest = np.asarray(history, dtype=np.int32)[-length:]
+        if len(newest):
+            slots[index, -len(newest) :] = newest
+    return slots
+
+
+def history_batch(histories: Sequence[Int32 | Sequence[int]], vectors: Float32, length: int) -> tuple[Float32, Float32]:
+    """Return the inputs of the history head, as a device makes them.
+
+    Args:
+        histories: rows into `vectors`, oldest first, repeats included.
+        vectors: float32 [products, dim], unit rows.
+        length: slots of a history.
+
+    Returns:
+        `items` float32 [histories, length, dim] with zeros in front, and `mask` float32 [histories, length], 1 = an item.
+    """
+    slots = history_slots(histories, length)
+    mask = (slots != NO_ITEM).astype(np.float32)
+    return vectors[slots] * mask[:, :, None], mask
+
+
+class NextBasketBatches:
+    """Batches by step number: slots int32 [batch, length], candidates int32 [n], targets float32 [batch, n].
+
+    Candidates are what the softmax runs over: all products, or, of more than `max_candidates`, those in the batch's
+    baskets and a random sample of the others. Each row of targets sums to 1, unless the candidates have no room.
+    """
+
+    def __init__(
+        self, data: HistoryData, *, length: int, batch: int, split_share: float, max_candidates: int, seed: int
+    ) -> None:
+        """Remember what to draw from; `data` must hold a pair or a basket.
+
+        Args:
+            data: from `history_data`.
+            length: slots of a history.
+            batch: rows of a batch.
+            split_share: share of the rows that are one basket cut in two.
+            max_candidates: at most so many products in one softmax.
+            seed: equal seeds give equal batches.
+        """
+        self._data = data
+        self._length = length
+        self._batch = batch
+        self._split_share = split_share if data.pairs else 1.0
+        self._candidates = min(max_candidates, len(data.popularity))
+        self._seed = seed
+
+    def __call__(self, step: int) -> tuple[Any, ...]:
+        """Return the batch of `step`."""
+        random = np.random.default_rng((self._seed, step))
+        pairs = [self._draw(random) for _ in range(self._batch)]
+        candidates = self._draw_candidates(pairs, random)
+        place = np.full(len(self._data.popularity), -1, dtype=np.int64)
+        place[candidates] = np.arange(len(candidates))
+        targets = np.zeros((self._batch, len(candidates)), dtype=np.float32)
+        for index, pair in enumerate(pairs):
+            found = place[pair.basket]
+            targets[index, found[found >= 0]] = 1.0 / len(pair.basket)
+        return history_slots([pair.history for pair in pairs], self._length), candidates, targets
+
+    def _draw(self, random: np.random.Generator) -> HistoryPair:
+        data = self._data
+        if data.baskets and random.random() < self._split_share:
+            rows = random.permutation(data.baskets[random.integers(len(data.baskets))])
+            cut = int(random.integers(1, len(rows) - 1))
+            return HistoryPair(rows[:cut], rows[cut:])
+        return data.pairs[random.integers(len(data.pairs))]
+
+    def _draw_candidates(self, pairs: Sequence[HistoryPair], random: np.random.Generator) -> Int32:
+        products = len(self._data.popularity)
+        if self._candidates == products:
+            return np.arange(products, dtype=np.int32)
+        wanted = random.permutation(np.unique(np.concatenate([pair.basket for pair in pairs])))[: self._candidates]
+        others = np.setdiff1d(np.arange(products), wanted)
+        sample = random.choice(others, self._candidates - len(wanted), replace=False)
+        return np.sort(np.concatenate([wanted, sample])).astype(np.int32)
