@@ -62,7 +62,8 @@ if [[ ! -x $folder/bin/python ]] || ! "$folder/bin/python" -m pip --version >/de
     make_environment
 fi
 
-pip=("$folder/bin/python" -m pip --disable-pip-version-check install)
+# Without compiling: of the thousands of files of TensorFlow few are ever imported.
+pip=("$folder/bin/python" -m pip --disable-pip-version-check install --no-compile)
 for layer in "$@"; do
     stamp=$folder/.installed-$layer
     digest=$(digest_of "$layer")
