@@ -117,19 +117,26 @@ def find_table(folder: Path, name: str) -> Path | None:
     return found[0] if found else None
 
 
-def load_table(path: Path, *, required: Collection[str], separator: str | None = None) -> TableFile:
+def load_table(
+    path: Path, *, required: Collection[str], separator: str | None = None, other_encoding: str | None = None
+) -> TableFile:
     """Read the table at `path`; column names are matched without regard to case and outer white space.
 
     Args:
         path: a `.parquet` or `.csv` file. CSV is UTF-8 (with or without byte order mark) or UTF-16 with one.
         required: columns that must be there.
         separator: of CSV fields; None finds it in the header: comma, semicolon, tab or vertical bar.
+        other_encoding: of CSV that is not UTF-8, where the publisher's is known; None makes that an error.
 
     Raises:
         ShopError: the file cannot be read, is not what its name says, or lacks a column; names what to do.
     """
     try:
-        table = _read_parquet(path) if path.suffix == ".parquet" else _read_csv(path, required, separator)
+        table = (
+            _read_parquet(path)
+            if path.suffix.lower() == ".parquet"
+            else _read_csv(path, decode_text(path.read_bytes(), path, other_encoding), required, separator)
+        )
     except OSError as error:
         raise ShopError(f"cannot read {path}: {error.strerror or _one_line(error)}") from error
     columns: dict[str, pa.Array] = {}
@@ -148,8 +155,8 @@ def load_table(path: Path, *, required: Collection[str], separator: str | None =
     return TableFile(path=path, columns=columns, rows=table.num_rows)
 
 
-def decode_text(data: bytes, path: Path) -> str:
-    """Return the text of a CSV file: by its byte order mark, otherwise UTF-8.
+def decode_text(data: bytes, path: Path, other_encoding: str | None = None) -> str:
+    """Return the text of a CSV file: by its byte order mark, otherwise UTF-8, otherwise `other_encoding`.
 
     Raises:
         ShopError: it is neither; names the line.
@@ -158,6 +165,8 @@ def decode_text(data: bytes, path: Path) -> str:
     try:
         text = data.decode(encoding)
     except UnicodeDecodeError as error:
+        if other_encoding is not None:
+            return data.decode(other_encoding)
         line = data.count(b"\n", 0, error.start) + 1
         raise ShopError(
             f"{path} line {line}: not {'UTF-8' if encoding.startswith('utf-8') else encoding.upper()} text "
@@ -206,8 +215,7 @@ def _read_parquet(path: Path) -> pa.Table:
         raise ShopError(f"{path} is not a readable Parquet file ({_one_line(error)}); write it again") from error
 
 
-def _read_csv(path: Path, required: Collection[str], separator: str | None) -> pa.Table:
-    text = decode_text(path.read_bytes(), path)
+def _read_csv(path: Path, text: str, required: Collection[str], separator: str | None) -> pa.Table:
     if not text.strip():
         raise ShopError(f"{path} is empty; expected a header with {', '.join(required)}")
     separator = separator or _separator(text, path, required)

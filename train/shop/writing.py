@@ -33,13 +33,8 @@ def write_shop(folder: Path, tables: Mapping[str, pa.Table], *, overwrite: bool 
     unknown = sorted(set(tables) - set(TABLES))
     if unknown or "products" not in tables:
         raise ValueError(f"expected tables {', '.join(TABLES)} with products among them, got {', '.join(tables)}")
-    if folder.exists() and not folder.is_dir():
-        raise ShopError(f"{folder} is a file; choose a folder for the shop")
+    check_target(folder, overwrite=overwrite)
     old = table_files(folder)
-    if old and not overwrite:
-        raise ShopError(
-            f"{folder} already holds {old[0].name}; choose another folder, or say that it may be overwritten"
-        )
     contents = {f"{name}.parquet": _parquet(table) for name, table in tables.items() if table.num_rows}
     if folder.exists() and any(folder.iterdir()):
         for name, content in contents.items():
@@ -49,6 +44,19 @@ def write_shop(folder: Path, tables: Mapping[str, pa.Table], *, overwrite: bool 
                 path.unlink()
     else:
         _write_new_folder(folder, contents)
+
+
+def check_target(folder: Path, *, overwrite: bool) -> None:
+    """See that a shop may be written into `folder`, before anything costly is done for it.
+
+    Raises:
+        ShopError: the folder holds tables that may not be overwritten, or a file stands in its place.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise ShopError(f"{folder} is a file; choose a folder for the shop")
+    old = table_files(folder)
+    if old and not overwrite:
+        raise ShopError(f"{folder} already holds {old[0].name}; choose another folder, or allow it with --overwrite")
 
 
 def table_files(folder: Path) -> list[Path]:

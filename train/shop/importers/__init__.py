@@ -1,0 +1,1 @@
+"""Importers: public data sets as the publishers lay them out -> the tables of a shop."""
