@@ -1,8 +1,12 @@
 """The history head: what a user bought -> a query in the space of the items, learned as next-basket prediction.
 
+Score of a product = query · item vector + `repeat` of every slot of the history that holds it. The second part is a
+learned pointer (as in RepeatNet, Ren et al., 2019): one dot product cannot name ten products out of sixty bought ones
+without naming their neighbors too, and most baskets hold products that were bought before.
+
 Attention pooling: a few learned heads weigh the items of a history by content and position, each head's weighted mean
 of the items stands beside the others, and one dense layer maps them to the query. The dense layer starts as the mean
-over the heads, so that "what is like my purchases" holds before the first step, and buying again is learned, no rule.
+over the heads, so that "what is like my purchases" holds before the first step.
 
 Together with the head a correction of the item vectors is learned: what is bought together moves together, products
 that nobody bought keep their place, and a penalty keeps every vector near its text, so that search still finds it.
@@ -28,17 +32,22 @@ from train.layers import (
     MaskBias,
     MatMul,
     NewAxis,
+    OneRow,
     Shift,
     SideBySide,
     Softmax,
 )
-from train.sequence_batches import NO_ITEM, HistoryData, NextBasketBatches, history_batch, history_data
+from train.sequence_batches import NO_ITEM, HistoryData, NextBasketBatches, history_data, history_inputs, history_slots
 from train.sequence_quality import NextBasketQuality, next_basket_quality, rule_qualities
 from train.shop.tables import Shop
 
 Float32 = npt.NDArray[np.float32]
 
 HALF_WEIGHT_AFTER_ITEMS = 16
+REPEAT_START = 1.0
+"""Where training starts the repeat score of every slot."""
+
+NEVER = -30.0
 QUERY_NORM = 4.0
 """A softmax over cosines in [-1, 1] could hardly tell products apart; the query starts with about this norm."""
 
@@ -104,9 +113,10 @@ class HistoryHeadResult:
 def build_history_head(settings: HistorySettings, *, dim: int) -> Any:
     """Return the untrained head as a functional model of layers that quantize whole.
 
-    Inputs: `items` float32 [batch, items, dim], newest last, and `mask` float32 [batch, items], 1 = an item. Output:
-    float32 [batch, dim], not of unit length. Untrained, it is the mean of the items, weight halved every
-    `HALF_WEIGHT_AFTER_ITEMS` items into the past.
+    Inputs: `items` float32 [batch, items, dim], newest last, and `mask` float32 [batch, items], 1 = an item. Outputs:
+    vector float32 [batch, dim], not of unit length, and repeat float32 [batch, items] on the same scale as the dot
+    product of the vector with an item; where the mask is 0 it means nothing. Untrained, the vector is the mean of the
+    items, weight halved every `HALF_WEIGHT_AFTER_ITEMS` items into the past, and repeat is 0.
     """
     items = keras.Input((settings.items, dim), name="items")
     mask = keras.Input((settings.items,), name="mask")
@@ -126,7 +136,16 @@ def build_history_head(settings: HistorySettings, *, dim: int) -> Any:
     vector = query(SideBySide(name="history_flat")(means))
     start = np.tile(np.eye(dim, dtype=np.float32), (settings.heads, 1)) * (QUERY_NORM / settings.heads)
     query.set_weights([start, np.zeros(dim, np.float32)])
-    return keras.Model([items, mask], vector, name="history")
+    return keras.Model([items, mask], [vector, _repeat_scores(placed, settings)], name="history")
+
+
+def _repeat_scores(placed: Any, settings: HistorySettings) -> Any:
+    inner = keras.layers.ReLU(name="history_repeat_relu")(
+        keras.layers.Dense(settings.hidden // 2, name="history_repeat_inner")(placed)
+    )
+    score = keras.layers.Dense(1, kernel_initializer="zeros", name="history_repeat_score")(inner)
+    row = HeadRows(name="history_repeat_row")(score)
+    return OneRow(name="history_repeat")(Shift(name="history_repeat_recency")(row))
 
 
 class NextBasket(keras.Model):
@@ -159,12 +178,13 @@ class NextBasket(keras.Model):
     def loss_function(self, *, correction_penalty: float = 0.0) -> Callable[..., Any]:
         """Return the loss of a batch of `NextBasketBatches`: cross-entropy of the basket among the candidates."""
 
-        def loss(slots: Any, candidates: Any, targets: Any) -> Any:
+        def loss(slots: Any, places: Any, repeatable: Any, candidates: Any, targets: Any) -> Any:
             table = self.vectors()
             mask = tf.cast(tf.not_equal(slots, NO_ITEM), tf.float32)
             items = tf.gather(table, tf.maximum(slots, 0)) * mask[:, :, None]
-            query = self.head([items, mask], training=True)
-            logits = tf.matmul(query, tf.gather(table, candidates), transpose_b=True)
+            query, repeat = self.head([items, mask], training=True)
+            repeat = repeatable[:, None] * repeat + (1.0 - repeatable[:, None]) * NEVER
+            logits = _add_at(tf.matmul(query, tf.gather(table, candidates), transpose_b=True), places, repeat)
             entropy = -tf.reduce_mean(tf.reduce_sum(targets * tf.nn.log_softmax(logits), axis=-1))
             if self.correction is None:
                 return entropy
@@ -172,6 +192,13 @@ class NextBasket(keras.Model):
             return entropy + correction_penalty * tf.reduce_mean(squares)
 
         return loss
+
+
+def _add_at(logits: Any, places: Any, scores: Any) -> Any:
+    """Add scores [batch, items] to logits [batch, n] at places [batch, items]; `NO_ITEM` adds nothing."""
+    rows = tf.tile(tf.range(tf.shape(places)[0])[:, None], (1, tf.shape(places)[1]))
+    present = tf.cast(tf.not_equal(places, NO_ITEM), tf.float32)
+    return tf.tensor_scatter_nd_add(logits, tf.stack([rows, tf.maximum(places, 0)], axis=-1), scores * present)
 
 
 def training_data(shop: Shop, settings: HistorySettings, *, seed: int) -> HistoryData:
@@ -222,6 +249,7 @@ def train_history_head(
         untrained = HistoryReport(False, len(data.pairs), None, 1.0, validate(head, item_vectors, data))
         return HistoryHeadResult(head, item_vectors, untrained)
     bought = data.popularity > 0
+    head.get_layer("history_repeat_recency").set_weights([np.full(settings.items, REPEAT_START, np.float32)])
     model = NextBasket(head, item_vectors, learnable=bought)
     loss = fit(
         model,
@@ -241,8 +269,12 @@ def history_scores(head: Any, vectors: Float32, histories: Any, *, length: int, 
     """Return float32 [histories, products]: what `head` gives every product for each history of rows."""
     parts = []
     for start in range(0, len(histories), batch):
-        items, mask = history_batch(histories[start : start + batch], vectors, length)
-        parts.append(head([items, mask], training=False).numpy() @ vectors.T)
+        slots = history_slots(histories[start : start + batch], length)
+        query, repeat = head(list(history_inputs(slots, vectors)), training=False)
+        scores = query.numpy() @ vectors.T
+        users, places = np.nonzero(slots != NO_ITEM)
+        np.add.at(scores, (users, slots[users, places]), repeat.numpy()[users, places])
+        parts.append(scores)
     return np.concatenate(parts) if parts else np.zeros((0, len(vectors)), np.float32)
 
 

@@ -91,13 +91,21 @@ def history_batch(histories: Sequence[Int32 | Sequence[int]], vectors: Float32, 
     Returns:
         `items` float32 [histories, length, dim] with zeros in front, and `mask` float32 [histories, length], 1 = an item.
     """
-    slots = history_slots(histories, length)
+    return history_inputs(history_slots(histories, length), vectors)
+
+
+def history_inputs(slots: Int32, vectors: Float32) -> tuple[Float32, Float32]:
+    """Return `items` and `mask` (see `history_batch`) of slots int32 [histories, length]."""
     mask = (slots != NO_ITEM).astype(np.float32)
     return vectors[slots] * mask[:, :, None], mask
 
 
 class NextBasketBatches:
-    """Batches by step number: slots int32 [batch, length], candidates int32 [n], targets float32 [batch, n].
+    """Batches by step number.
+
+    A batch is: slots int32 [batch, length], see `history_slots`; places int32 [batch, length], where each slot's
+    product stands among the candidates, or `NO_ITEM`; repeatable float32 [batch], 0.0 for a basket cut in two, which
+    holds a product once and so says nothing about repeats; candidates int32 [n]; targets float32 [batch, n].
 
     Candidates are what the softmax runs over: all products, or, of more than `max_candidates`, those in the batch's
     baskets and a random sample of the others. Each row of targets sums to 1, unless the candidates have no room.
@@ -126,23 +134,28 @@ class NextBasketBatches:
     def __call__(self, step: int) -> tuple[Any, ...]:
         """Return the batch of `step`."""
         random = np.random.default_rng((self._seed, step))
-        pairs = [self._draw(random) for _ in range(self._batch)]
+        drawn = [self._draw(random) for _ in range(self._batch)]
+        pairs = [pair for pair, _ in drawn]
+        repeatable = np.array([repeats for _, repeats in drawn], dtype=np.float32)
         candidates = self._draw_candidates(pairs, random)
-        place = np.full(len(self._data.popularity), -1, dtype=np.int64)
+        # One place more than products, so that NO_ITEM finds itself at the end.
+        place = np.full(len(self._data.popularity) + 1, NO_ITEM, dtype=np.int32)
         place[candidates] = np.arange(len(candidates))
         targets = np.zeros((self._batch, len(candidates)), dtype=np.float32)
         for index, pair in enumerate(pairs):
             found = place[pair.basket]
             targets[index, found[found >= 0]] = 1.0 / len(pair.basket)
-        return history_slots([pair.history for pair in pairs], self._length), candidates, targets
+        slots = history_slots([pair.history for pair in pairs], self._length)
+        return slots, place[slots], repeatable, candidates, targets
 
-    def _draw(self, random: np.random.Generator) -> HistoryPair:
+    def _draw(self, random: np.random.Generator) -> tuple[HistoryPair, bool]:
+        """Return a pair, and whether it says anything about repeats."""
         data = self._data
         if data.baskets and random.random() < self._split_share:
             rows = random.permutation(data.baskets[random.integers(len(data.baskets))])
             cut = int(random.integers(1, len(rows) - 1))
-            return HistoryPair(rows[:cut], rows[cut:])
-        return data.pairs[random.integers(len(data.pairs))]
+            return HistoryPair(rows[:cut], rows[cut:]), False
+        return data.pairs[random.integers(len(data.pairs))], True
 
     def _draw_candidates(self, pairs: Sequence[HistoryPair], random: np.random.Generator) -> Int32:
         products = len(self._data.popularity)
