@@ -8,9 +8,11 @@ import argparse
 import json
 import os
 import sys
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -228,6 +230,25 @@ def print_table(rows: Sequence[Row], console: Console) -> None:
     console.print(table)
 
 
+def print_stages(builds: Sequence[FoldResult], console: Console) -> None:
+    """Print what the builds said of their own stages, averaged over all their held-out queries."""
+    by_stage: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for build in builds:
+        for stage in build.stages:
+            by_stage[stage["stage"]].append(stage)
+    if not by_stage:
+        return
+    table = Table("stage of the build", "queries held out", "re-rank nDCG@10", "retrieval nDCG@10")
+    for name, stages in by_stage.items():
+        queries = [stage["queries"] for stage in stages]
+        means = [
+            float(np.average([stage[figure] for stage in stages], weights=queries))
+            for figure in ("rerank_ndcg10", "retrieval_ndcg10")
+        ]
+        table.add_row(name, str(sum(queries)), *(f"{mean:.3f}" for mean in means))
+    console.print(table)
+
+
 def _with_interval(mean: float, interval: tuple[float, float]) -> str:
     return f"{mean:.3f} [{interval[0]:.3f}, {interval[1]:.3f}]"
 
@@ -252,7 +273,9 @@ def run(options: argparse.Namespace) -> None:
     latencies = measure_latency(data, peers, bundle)
     rows = all_rows(ours, ranked, peers, latencies)
     write_result(options.out, rows, folds, ours, latencies)
-    print_table(rows, Console(width=160))
+    results = Console(width=160)
+    print_table(rows, results)
+    print_stages(ours, results)
 
 
 def write_result(

@@ -157,7 +157,7 @@ def _pair_product(row: Mapping[str, Any]) -> Product:
 
 
 def _joined(*parts: str | None) -> str | None:
-    return "\n".join(filter(None, parts)) or None
+    return " ".join(filter(None, parts)) or None
 
 
 def queries_of(data: EsciData, fold: int) -> list[str]:
