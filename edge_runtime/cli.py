@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_runtime.contract.errors import ConfigError
-from edge_runtime.explanation import Explanation
+from edge_runtime.explanation import Explanation, HistoryExplanation
 from edge_runtime.recommender import MODES, Recommendations, Recommender
 
 
@@ -37,7 +37,9 @@ def _add_search(parser: argparse.ArgumentParser) -> None:
 
 def _add_recommend(parser: argparse.ArgumentParser) -> None:
     _add_bundle(parser)
-    parser.add_argument("history", nargs="*", metavar="ID", help="purchased products, newest last; none for a cold start")
+    parser.add_argument(
+        "history", nargs="*", metavar="ID", help="purchased products, newest last; none for a cold start"
+    )
     parser.add_argument("--new", action="store_true", help="leave out the products of the history")
     _add_selection(parser)
 
@@ -90,7 +92,9 @@ def _score(args: argparse.Namespace) -> int:
     with _open(args) as recommender:
         scores = recommender.score(args.query, args.product_ids, mode=args.mode).tolist()
     if args.json:
-        _print_json({"query": args.query, "mode": args.mode, "scores": dict(zip(args.product_ids, scores, strict=True))})
+        _print_json(
+            {"query": args.query, "mode": args.mode, "scores": dict(zip(args.product_ids, scores, strict=True))}
+        )
     else:
         for product_id, score in zip(args.product_ids, scores, strict=True):
             print(f"{score:8.4f}  {product_id}")
@@ -98,6 +102,7 @@ def _score(args: argparse.Namespace) -> int:
 
 
 def _explain(args: argparse.Namespace) -> int:
+    explanation: Explanation | HistoryExplanation
     with _open(args) as recommender:
         if args.query is not None:
             explanation = recommender.explain(args.query, args.product_id)
@@ -128,7 +133,9 @@ def _prove(args: argparse.Namespace) -> int:
     if args.json:
         _print_json({"name": manifest.name, "bundle_id": bundle_id, "files": len(manifest.artifacts), **asdict(proof)})
     else:
-        print(f"{manifest.name} ({bundle_id[:12]}): {len(manifest.artifacts)} files are whole, {proof.answers} golden answers")
+        print(
+            f"{manifest.name} ({bundle_id[:12]}): {len(manifest.artifacts)} files are whole, {proof.answers} golden answers"
+        )
         print(f"worst cosine {proof.worst_cosine:.4f}, {proof.overlap:.1%} of the expected products")
     return 0
 
@@ -183,7 +190,8 @@ def _print_table(rows: Sequence[dict[str, Any]]) -> None:
 
 
 def _print_json(value: dict[str, Any]) -> None:
-    print(json.dumps(value, ensure_ascii=False, indent=2))
+    # An argument that is not UTF-8 reaches us as lone surrogates, which no output takes.
+    print(json.dumps(value, ensure_ascii=False, indent=2).encode("utf-8", "replace").decode())
 
 
 COMMANDS = {

@@ -65,14 +65,14 @@ class QueryScores:
     def candidates(self, k: int, eligible: Mask | None, mode: str) -> Rows:
         """Return the rows among which the `k` best are, each once."""
         count = max(k, MIN_CANDIDATES)
-        found: list[Rows] = []
+        chosen = np.zeros(len(self._catalogue), dtype=np.bool_)
         if mode != "lexical":
-            found.append(self._catalogue.top(self.vector, min(count, len(self._catalogue)), eligible=eligible).rows)
+            chosen[self._catalogue.top(self.vector, count, eligible=eligible).rows] = True
         if mode != "dense":
             matching = self.bm25 > 0 if eligible is None else (self.bm25 > 0) & eligible
             rows = np.flatnonzero(matching).astype(np.int32)
-            found.append(best_rows(rows, self.bm25[rows], count).rows)
-        return np.unique(np.concatenate(found))
+            chosen[best_rows(rows, self.bm25[rows], count).rows] = True
+        return np.flatnonzero(chosen).astype(np.int32)
 
     def of(self, rows: Rows, mode: str) -> Float32:
         """Return float32 [rows], their scores in `mode`."""

@@ -19,6 +19,7 @@ from edge_runtime.encoder import Encoder
 from edge_runtime.explanation import Explanation, HistoryExplanation, explain_history, explain_query
 from edge_runtime.filters import Where
 from edge_runtime.golden_proof import Proof, check_golden
+from edge_runtime.history_ranking import rank_history
 from edge_runtime.lexical import LexicalIndex
 from edge_runtime.product_rows import ProductRow, ProductRows
 from edge_runtime.query_scores import QueryScores
@@ -41,7 +42,7 @@ class Recommendations:
 
     Attributes:
         product_ids: the products.
-        scores: float32 [n], falling. Hybrid: 0 … 1; dense and histories: cosine; lexical: BM25; cold start: popularity.
+        scores: float32 [n], falling. Hybrid: 0 … 1; dense: cosine; histories: cosine and what repeats; lexical: BM25; cold start: popularity.
         corrections: words of the query that no product has -> the catalogue's words that were looked for instead.
         unknown_history: products of the history that the catalogue does not know; they were left out.
         cold_start: nothing was known of the query or history, so these are the most popular products.
@@ -136,7 +137,7 @@ class Recommender:
         _check_count(k)
         scores = self._query_scores(query, mode)
         eligible = self._eligible(where, exclude)
-        if not scores.knows_anything:
+        if mode != "lexical" and not scores.knows_anything:
             return self._cold_start(k, eligible, unknown_history=())
         ranked = best_rows(*self._ranking(scores, k, eligible, mode), k)
         return self._answer(ranked, corrections=scores.query.corrections)
@@ -168,10 +169,11 @@ class Recommender:
             )
         eligible = self._eligible(where, exclude)
         rows = np.array([known[one] for one in history if one in known], dtype=np.int32)
-        vector = self._history_vector(rows)
-        if not vector.any():
+        rows = rows[-self._encoder.history_items :]
+        query = self._encoder.read_history(self._catalogue.vectors_of(rows))
+        if not query.vector.any():
             return self._cold_start(k, eligible, unknown_history=unknown)
-        return self._answer(self._catalogue.top(vector, k, eligible=eligible), unknown_history=unknown)
+        return self._answer(rank_history(self._catalogue, query, rows, k, eligible=eligible), unknown_history=unknown)
 
     def similar(
         self, product_id: str, *, k: int = 10, where: Where | None = None, exclude: Collection[str] = ()

@@ -60,7 +60,9 @@ class EncoderSpec(msgspec.Struct, frozen=True):
     `encode_query`: `ids` int32 [1, query_tokens] -> `vector` float32 [1, dim].
     `encode_item`: `ids` int32 [1, item_tokens] -> `vector` float32 [1, dim].
     `encode_history`: `items` float32 [1, history_items, dim], `mask` float32 [1, history_items] (1 = an item, newest
-    item last, padding in front) -> `vector` float32 [1, dim].
+    item last, padding in front) -> `vector` float32 [1, dim] and, where repeats were learned, `repeat` float32
+    [1, history_items]: what each slot adds to the score of its own product. The score of a product is (vector · item +
+    the sum of its slots' repeats) / |vector|.
     Token id 0 is padding, at the end. Vectors are not of unit length: the runtime normalizes them.
     """
 
@@ -150,7 +152,7 @@ def decode_manifest(data: bytes, *, source: str) -> Manifest:
         raise BundleFormatError(f"{source}: {len(data)} bytes, a manifest has {MAX_MANIFEST_BYTES} at most")
     try:
         head = msgspec.json.decode(data, type=dict[str, object])
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise BundleFormatError(f"{source} is not a JSON object ({error}); get the bundle again") from error
     if head.get("format") != FORMAT_NAME:
         raise BundleFormatError(f"{source}: expected format {FORMAT_NAME!r}, found {head.get('format')!r}")
@@ -164,7 +166,7 @@ def decode_manifest(data: bytes, *, source: str) -> Manifest:
         )
     try:
         manifest = msgspec.json.decode(data, type=Manifest)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise BundleFormatError(f"{source}: {error}; get the bundle again") from error
     _check_artifacts(manifest, source)
     return manifest

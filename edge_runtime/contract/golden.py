@@ -44,5 +44,5 @@ def read_golden(path: Path) -> Golden:
     """
     try:
         return msgspec.json.decode(path.read_bytes(), type=Golden)
-    except (OSError, msgspec.MsgspecError) as error:
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise BundleFormatError(f"{path}: {error}; get the bundle again") from error

@@ -7,11 +7,13 @@ from collections.abc import Mapping
 MAX_TEXT_CHARS = 2_000
 """Longer texts are cut here before they are tokenized; the token limits cut far earlier."""
 
-_CONTROL_OR_SPACE = re.compile(r"[\x00-\x20\x7f-\xa0\u1680\u2000-\u200b\u2028-\u202f\u205f\u2060\u3000\ufeff]+")
+_CONTROL_OR_SPACE = re.compile(
+    r"[\x00-\x20\x7f-\xa0\u1680\u2000-\u200b\u2028-\u202f\u205f\u2060\u3000\ufeff\ud800-\udfff]+"
+)
 
 
 def normalize_text(text: str) -> str:
-    """Return `text` in Unicode NFKC, control characters and runs of white space as one space, ends stripped.
+    """Return `text` in Unicode NFKC, control characters, lone surrogates and runs of white space as one space, ends stripped.
 
     Works on the first `MAX_TEXT_CHARS` characters only, so that its cost is bounded. Joiners, emoji and right-to-left
     marks inside words are kept.

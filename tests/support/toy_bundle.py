@@ -67,7 +67,7 @@ def write_toy_tokenizer(path: Path) -> None:
     """Write a tokenizer of whole words: [PAD] = 0, [UNK] = 1."""
     vocabulary = {piece: index for index, piece in enumerate(PIECES)}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.Lowercase()
+    tokenizer.normalizer = normalizers.BertNormalizer()
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     path.write_text(json.dumps(json.loads(tokenizer.to_str()), sort_keys=True), encoding="utf-8")
 
