@@ -32,8 +32,8 @@ def convert_encoder(encoder: Any, history: Any, spec: EncoderSpec, *, dim: int) 
 
     Args:
         encoder: `ids` int32 [batch, tokens] -> float32 [batch, dim].
-        history: (`items` float32 [batch, history_items, dim], `mask` float32 [batch, history_items]) -> float32
-            [batch, dim].
+        history: (`items` float32 [batch, history_items, dim], `mask` float32 [batch, history_items]) -> `vector`
+            float32 [batch, dim] alone, or with `repeat` float32 [batch, history_items].
         spec: the fixed lengths.
         dim: width of the vectors.
 
@@ -46,7 +46,10 @@ def convert_encoder(encoder: Any, history: Any, spec: EncoderSpec, *, dim: int) 
         return {"vector": encoder(ids, training=False)}
 
     def encode_history(items: Any, mask: Any) -> dict[str, Any]:
-        return {"vector": history([items, mask], training=False)}
+        outputs = history([items, mask], training=False)
+        return dict(
+            zip(("vector", "repeat"), outputs if isinstance(outputs, list | tuple) else [outputs], strict=False)
+        )
 
     signatures = {
         "encode_query": tf.function(encode).get_concrete_function(

@@ -1,5 +1,6 @@
 """Text and histories -> unit vectors, by the bundle's tokenizer and `encoder.tflite`."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,19 @@ def unit(vector: npt.NDArray[Any]) -> Float32:
     if norm == 0 or not np.isfinite(norm):
         return np.zeros_like(flat)
     return np.asarray(flat / np.float32(norm), dtype=np.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class HistoryQuery:
+    """What a history asks for.
+
+    Attributes:
+        vector: float32 [dim], unit length, or zero for an empty history.
+        repeats: float32 [n], what each of the newest n items adds to the score of its own product, newest last.
+    """
+
+    vector: Float32
+    repeats: Float32
 
 
 class Encoder:
@@ -51,6 +65,14 @@ class Encoder:
                     f"{bundle.path(ENCODER_FILE)}: {signature}({name}) is {list(found)} -> {width}, "
                     f"the manifest says {list(shape)} -> {dim}; get the bundle again"
                 )
+        self._learned_repeats = self._model.has_output("encode_history", "repeat")
+        if self._learned_repeats:
+            slots = self._model.output_shape("encode_history", "repeat")
+            if slots != (1, spec.history_items):
+                raise BundleFormatError(
+                    f"{bundle.path(ENCODER_FILE)}: encode_history gives repeats {list(slots)}, "
+                    f"the manifest says {[1, spec.history_items]}; get the bundle again"
+                )
         self._tokenizer = _load_tokenizer(bundle)
 
     @property
@@ -67,7 +89,11 @@ class Encoder:
         return self._encode("encode_item", text, self._spec.item_tokens)
 
     def encode_history(self, items: Float32) -> Float32:
-        """Return the unit vector float32 [dim] of a history.
+        """Return the unit vector float32 [dim] of a history; see `read_history`."""
+        return self.read_history(items).vector
+
+    def read_history(self, items: Float32) -> HistoryQuery:
+        """Return what a history asks for.
 
         Args:
             items: float32 [n, dim], unit rows, newest last; only the last `history_items` are read.
@@ -79,7 +105,13 @@ class Encoder:
         if len(newest):
             padded[0, -len(newest) :] = newest
             mask[0, -len(newest) :] = 1
-        return unit(self._model.run("encode_history", {"items": padded, "mask": mask})["vector"])
+        outputs = self._model.run("encode_history", {"items": padded, "mask": mask})
+        vector = unit(outputs["vector"])
+        repeats = np.zeros(len(newest), dtype=np.float32)
+        norm = float(np.linalg.norm(outputs["vector"]))
+        if self._learned_repeats and len(newest) and norm > 0:
+            repeats = np.asarray(outputs["repeat"][0, -len(newest) :] / norm, dtype=np.float32)
+        return HistoryQuery(vector, repeats)
 
     def _encode(self, signature: str, text: str, length: int) -> Float32:
         tokens = self._tokenizer.encode(normalize_text(text), add_special_tokens=False).ids[:length]

@@ -47,7 +47,7 @@ class Explanation:
 
 @dataclass(frozen=True)
 class ItemContribution:
-    """One product of a history: the cosine with it minus without it."""
+    """One product of a history: the score with it minus without it."""
 
     product_id: str
     contribution: float
@@ -55,7 +55,7 @@ class ItemContribution:
 
 @dataclass(frozen=True)
 class HistoryExplanation:
-    """Why a product ranks for a history: the cosine, and every history item's share in it, oldest first."""
+    """Why a product ranks for a history: the score, and every history item's share in it, oldest first."""
 
     product_id: str
     score: float
@@ -85,7 +85,7 @@ def explain_query(
 def explain_history(
     encoder: Encoder, vectors: Float32, items: Sequence[str], product_id: str, target: Float32
 ) -> HistoryExplanation:
-    """Leave out each history item in turn and compare the cosine with `target`.
+    """Leave out each history item in turn and compare the score of the product.
 
     Args:
         encoder: gives the vector of a history.
@@ -94,10 +94,17 @@ def explain_history(
         product_id: the product that is explained.
         target: float32 [dim], its vector.
     """
-    full = float(encoder.encode_history(vectors) @ target)
+    full = _history_score(encoder, vectors, items, product_id, target)
     contributions = []
     for place, item in enumerate(items):
         rest = np.delete(vectors, place, axis=0)
-        without = float(encoder.encode_history(rest) @ target) if len(rest) else 0.0
+        others = [*items[:place], *items[place + 1 :]]
+        without = _history_score(encoder, rest, others, product_id, target) if others else 0.0
         contributions.append(ItemContribution(item, full - without))
     return HistoryExplanation(product_id, full, tuple(contributions))
+
+
+def _history_score(encoder: Encoder, vectors: Float32, items: Sequence[str], product_id: str, target: Float32) -> float:
+    query = encoder.read_history(vectors)
+    repeated = np.array([item == product_id for item in items], dtype=np.bool_)
+    return float(query.vector @ target + query.repeats[repeated].sum())

@@ -65,6 +65,10 @@ class Model:
         """
         return _shape(self._detail(self._outputs, signature, name))
 
+    def has_output(self, signature: str, name: str) -> bool:
+        """Return whether `signature` has an output `name`."""
+        return name in self._outputs.get(signature, {})
+
     def run(self, signature: str, inputs: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
         """Run one signature and return copies of its outputs by name.
 
