@@ -12,7 +12,7 @@ from sqlalchemy import Engine, func, insert, select, update
 from sqlalchemy.orm import Session
 
 from edge_runtime.contract.atomic_files import disk_errors_named
-from edge_runtime.contract.errors import EventRejectedError
+from edge_runtime.contract.errors import ConfigError, EventRejectedError
 from edge_runtime.contract.events import FeedbackBatch, FeedbackReceipt, check_event
 from sync_server.database import database_errors_named
 from sync_server.errors import RequestError
@@ -136,8 +136,11 @@ class Fleet:
         Stopped halfway, `path` holds its old content.
 
         Raises:
+            ConfigError: the folder does not exist.
             StorageError: the disk is full, read-only or not permitted.
         """
+        if not path.parent.is_dir():
+            raise ConfigError(f"cannot write {path}: {path.parent} is not a folder; make it first")
         temporary = path.with_name(f".{path.name}.new")
         written, last = 0, 0
         with disk_errors_named(path), temporary.open("wb") as file:
