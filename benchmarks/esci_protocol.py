@@ -193,7 +193,7 @@ def shop_without(data: EsciData, fold: int, *, pairs: bool = True, wands: bool =
     labelled = [
         LabelledPair(query, ids[row], gain)
         for query, gains in data.judged.items()
-        if data.folds[query] != fold
+        if data.folds[query] != fold and allowed(query)
         for row, gain in gains.items()
     ]
     labelled += [pair for pair in data.extras if data.folds[pair.query] != fold and allowed(pair.query)]

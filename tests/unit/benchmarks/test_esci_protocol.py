@@ -57,6 +57,13 @@ def test_nothing_of_a_test_query_reaches_its_shop(data):
     assert not {NEAR_COPY, "the red lamp", "a red lamp"}.intersection(shop.queries)
 
 
+def test_judged_query_near_a_test_query_of_another_fold_does_not_train(data):
+    data.judged["large red lamp"] = {0: 1.0}
+    data.folds["large red lamp"] = (TEST_FOLD + 1) % 5
+    shop = shop_without(data, TEST_FOLD)
+    assert "large red lamp" not in {*shop.queries, *(pair.query for pair in shop.labelled)}
+
+
 def test_other_folds_train_with_the_near_copies(data):
     other = next(fold for fold in range(5) if fold != TEST_FOLD and queries_of(data, fold))
     shop = shop_without(data, other)
