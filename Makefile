@@ -2,7 +2,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-test demo test test-fast test-builder test-device test-tflite-runtime lint types lock docs \
-        bench-esci bench-online-retail clean
+        data bench-esci bench-online-retail clean
 
 # The newest Python with wheels of TensorFlow 2.21, and of tflite-runtime 2.14.
 TENSORFLOW_PYTHON := 3.13
@@ -13,8 +13,8 @@ ENVIRONMENT := scripts/environment.sh
 NO_PYTHON := 4
 RUN := .venv/bin/python
 
-# FOLDS=1 runs one fold of a benchmark, CONFIG=file.toml gives the build's settings.
-BENCH_OPTIONS := $(if $(FOLDS),--folds $(FOLDS)) $(if $(CONFIG),--config $(CONFIG))
+# make bench-esci FOLDS=0 runs one fold only (the benchmark reads FOLDS itself), CONFIG=file.toml gives the settings.
+BENCH_OPTIONS := $(if $(CONFIG),--config $(CONFIG))
 DEVICE_TESTS := tests/unit/edge_runtime tests/unit/sync_server tests/unit/house tests/integration
 
 help:  ## this list
@@ -23,7 +23,7 @@ help:  ## this list
 setup:  ## the environment .venv with everything that builds and serves (some 2.5 GB)
 	@$(ENVIRONMENT) .venv $(TENSORFLOW_PYTHON) train server weights package
 
-setup-test: setup  ## what the tests need besides: .venv-device without TensorFlow, .venv-tflite-runtime
+setup-test: setup  ## what the tests need besides: .venv-device without TensorFlow
 	@$(ENVIRONMENT) .venv $(TENSORFLOW_PYTHON) dev bench
 	@$(ENVIRONMENT) .venv-device $(TENSORFLOW_PYTHON) server dev
 
@@ -64,10 +64,13 @@ lock:  ## write requirements/*.lock anew (needs uv)
 docs: setup-test  ## write docs/cli.md from the commands' --help
 	@$(RUN) -m tests.support.command_reference > docs/cli.md
 
-bench-esci: setup-test  ## product search against its peers on Amazon ESCI (POCKETREC_DATA names the data)
+data:
+	@[[ -d "$${POCKETREC_DATA:-}" ]] || { echo "POCKETREC_DATA must name the folder of the data sets" >&2; exit 1; }
+
+bench-esci: data setup-test  ## product search against its peers on Amazon ESCI (POCKETREC_DATA names the data)
 	@$(RUN) -m benchmarks.esci $(BENCH_OPTIONS)
 
-bench-online-retail: setup-test  ## next-basket recommendation on UCI Online Retail (POCKETREC_DATA)
+bench-online-retail: data setup-test  ## next-basket recommendation on UCI Online Retail (POCKETREC_DATA)
 	@$(RUN) -m benchmarks.online_retail $(BENCH_OPTIONS)
 
 clean:  ## remove the environments and everything that was made

@@ -110,7 +110,7 @@ class _Demo:
         self._updates: list[Update] = []
 
     def run(self, products: int) -> DemoReport:
-        self._run("make a shop", "shop", "sample", "--out", self._shop, "--products", str(products))
+        self._run("make a shop", "shop", "sample", self._shop, "--products", str(products))
         self._run("build", "build", self._shop, "--out", self._bundle, *self._build_options)
         bench = self._run("measure", "bench", self._bundle)
         self._run("make keys", "keys", "init", "--dir", self._keys)

@@ -37,7 +37,8 @@ def _parsers(parser: argparse.ArgumentParser) -> list[argparse.ArgumentParser]:
 
 def _section(parser: argparse.ArgumentParser) -> str:
     lines = [f"```\n{_usage(parser)}\n```\n"]
-    rows = [_row(action) for action in parser._actions if not isinstance(action, argparse._HelpAction)]
+    shown = [action for action in parser._actions if action.help and not isinstance(action, argparse._HelpAction)]
+    rows = [_row(action) for action in shown]
     if any(action.help == argparse.SUPPRESS for action in parser._actions):
         raise ValueError(f"{parser.prog} hides an option: every option is documented")
     return "\n".join([*lines, *rows, ""])
@@ -45,8 +46,16 @@ def _section(parser: argparse.ArgumentParser) -> str:
 
 def _usage(parser: argparse.ArgumentParser) -> str:
     # argparse breaks lines differently from one Python to the next, so it is written here.
-    actions = sorted(parser._actions, key=lambda action: bool(action.option_strings))
-    words = [parser.prog, *(_usage_of(action) for action in actions if not isinstance(action, argparse._HelpAction))]
+    words = [parser.prog]
+    alternatives = {id(group._group_actions[0]): group for group in parser._mutually_exclusive_groups}
+    later = {id(action) for group in alternatives.values() for action in group._group_actions[1:]}
+    for action in sorted(parser._actions, key=lambda action: bool(action.option_strings)):
+        if id(action) in alternatives:
+            group = alternatives[id(action)]
+            choice = " | ".join(map(_signature, group._group_actions))
+            words.append(f"({choice})" if group.required else f"[{choice}]")
+        elif id(action) not in later and not isinstance(action, argparse._HelpAction):
+            words.append(_usage_of(action))
     lines = [""]
     for word in words:
         if lines[-1] and len(lines[-1]) + 1 + len(word) > _WIDTH:
@@ -77,8 +86,6 @@ def _signature(action: argparse.Action) -> str:
 
 
 def _row(action: argparse.Action) -> str:
-    if not action.help:
-        raise ValueError(f"{action.dest} has no help: every argument is documented")
     text = re.sub(r"\s+", " ", action.help % {**vars(action), "prog": ""})
     return f"- `{_signature(action)}`: {text}{' (required)' if action.option_strings and action.required else ''}"
 
