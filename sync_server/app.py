@@ -1,6 +1,5 @@
 """The Flask application: blueprints, errors as sentences, security headers, one log line per request."""
 
-import json
 import logging
 import time
 from collections.abc import Callable
@@ -115,5 +114,5 @@ def _finish(answer: Response) -> Response:
         "milliseconds": round((time.perf_counter() - g.started_s) * 1_000, 1),
         "device": g.get("device_id"),
     }
-    _LOG.info("%s", json.dumps(line))
+    _LOG.info("request", extra={"fields": line})
     return answer

@@ -2,7 +2,6 @@
 
 import argparse
 import dataclasses
-import logging
 import os
 import sys
 import time
@@ -18,6 +17,7 @@ from sync_server.database import open_database
 from sync_server.fleet import Fleet
 from sync_server.home import DATABASE_FILE, open_repository, prepare_home
 from sync_server.keys import PASSPHRASE_VARIABLE, create_keys, read_passphrase
+from sync_server.logs import log_as_json
 from sync_server.publish_client import HttpTarget, read_token
 from sync_server.publisher import LocalTarget, PublicationTarget, publish
 from sync_server.serving import serve
@@ -132,7 +132,7 @@ def run_serve(args: argparse.Namespace) -> int:
         count = _fleet(config).export_events(args.export_feedback)
         _show(args, {"events": count}, f"wrote {count} events to {args.export_feedback}")
         return 0
-    logging.getLogger("sync_server").setLevel(logging.INFO)
+    log_as_json()
     serve(config, on_ready=lambda url: _show(args, {"url": url}, f"serving {config.home} on {url}"))
     return 0
 

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from edge_runtime.contract.atomic_files import disk_errors_named
 from edge_runtime.contract.errors import ConfigError, EventRejectedError
 from edge_runtime.contract.events import FeedbackBatch, FeedbackReceipt, check_event
-from sync_server.database import database_errors_named
+from sync_server.database import database_errors_named, reading
 from sync_server.errors import RequestError
 from sync_server.models import Device, EnrolmentCode, Event
 
@@ -85,7 +85,7 @@ class Fleet:
 
     def device_of(self, credential: str) -> str | None:
         """Return the device that holds this credential, or None."""
-        with database_errors_named(), Session(self.engine) as session:
+        with database_errors_named(), Session(reading(self.engine)) as session:
             query = select(Device.device_id).where(Device.credential_sha256 == digest_of(credential))
             return session.scalar(query)
 
@@ -127,7 +127,7 @@ class Fleet:
 
     def count_events(self) -> int:
         """Return how many events are stored."""
-        with database_errors_named(), Session(self.engine) as session:
+        with database_errors_named(), Session(reading(self.engine)) as session:
             return session.scalar(select(func.count()).select_from(Event)) or 0
 
     def export_events(self, path: Path) -> int:
@@ -153,7 +153,7 @@ class Fleet:
         return written
 
     def _page_after(self, last: int) -> list[Event]:
-        with database_errors_named(), Session(self.engine) as session:
+        with database_errors_named(), Session(reading(self.engine)) as session:
             query = select(Event).where(Event.id > last).order_by(Event.id).limit(_EXPORT_ROWS)
             return list(session.scalars(query))
 

@@ -1,12 +1,16 @@
 """What devices download: TUF metadata and content-addressed files. Public: everything in it is signed."""
 
+import logging
+
 from flask import Blueprint, Response, send_file
 
+from edge_runtime.contract.errors import StorageError
 from sync_server.errors import RequestError
 from sync_server.services import services
 
 blueprint = Blueprint("updates", __name__, url_prefix="/v1/tuf")
 
+_LOG = logging.getLogger(__name__)
 _FOREVER_S = 31_536_000
 
 
@@ -16,7 +20,7 @@ def metadata(name: str) -> Response:
     repository = services().repository
     is_timestamp = name == "timestamp.json"
     if is_timestamp:
-        repository.renew()
+        _renew()
     path = repository.metadata_path(name)
     if path is None:
         raise RequestError("there is no such metadata", status_code=404)
@@ -24,6 +28,14 @@ def metadata(name: str) -> Response:
     if is_timestamp:
         answer.headers["Cache-Control"] = "no-cache"
     return answer
+
+
+def _renew() -> None:
+    try:
+        services().repository.renew()
+    except StorageError as error:
+        # The old timestamp is good for half its life yet: time for the operator to read this.
+        _LOG.error("the timestamp was not renewed: %s", error)
 
 
 @blueprint.get("/targets/<path:folder>/<name>")

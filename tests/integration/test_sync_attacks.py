@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from securesystemslib.signer import CryptoSigner
 from tuf.api.metadata import Metadata, Targets
 
 from edge_runtime.contract.bundle import MANIFEST_FILE, MODEL_FILES, open_bundle
@@ -26,7 +27,7 @@ from edge_runtime.contract.errors import (
     UpdateError,
 )
 from edge_runtime.http_fetcher import Answer
-from sync_server.keys import create_keys
+from sync_server.keys import create_keys, key_path, load_root, load_signer
 from tests.support.fleet_bundles import write_bundle
 from tests.support.server_simulator import ServerSimulator, changed_body
 
@@ -173,6 +174,33 @@ def test_stolen_server_cannot_forge_a_release(server, home, first, second):
     forged = metadata.to_bytes()
     (metadata_folder(server) / "2.targets.json").write_bytes(forged)
     server.repository._sign_timestamp(server.repository._sign_snapshot(2, forged))
+    with pytest.raises(SignatureError, match="not signed"):
+        server.updater(home).update()
+
+
+def test_rotated_targets_key_is_followed_and_the_old_one_refused(server, home, first):
+    """A root that the old root key has signed may name another targets key; what the old one signed is void then."""
+    server.publish(first)
+    server.updater(home).update()
+    root = load_root(server.keys / "root.json")
+    root.signed.version = 2
+    root.signed.revoke_key(root.signed.roles["targets"].keyids[0], "targets")
+    root.signed.add_key(CryptoSigner.generate_ed25519().public_key, "targets")
+    root.sign(load_signer(key_path(server.keys, "root")))
+    (metadata_folder(server) / "2.root.json").write_bytes(root.to_bytes())
+    with pytest.raises(SignatureError, match="not signed"):
+        server.updater(home).update()
+    assert answering(home) == first.bundle_id
+
+
+def test_root_signed_by_another_key_is_refused(server, home, first, tmp_path):
+    server.publish(first)
+    server.updater(home).update()
+    root = load_root(server.keys / "root.json")
+    root.signed.version = 2
+    create_keys(tmp_path / "thief", expires_days=10, passphrase=None, now=server.now)
+    root.sign(load_signer(key_path(tmp_path / "thief", "root")))
+    (metadata_folder(server) / "2.root.json").write_bytes(root.to_bytes())
     with pytest.raises(SignatureError, match="not signed"):
         server.updater(home).update()
 

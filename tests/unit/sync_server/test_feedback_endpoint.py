@@ -6,6 +6,7 @@ import logging
 import pytest
 
 from sync_server.config import ServerConfig
+from sync_server.logs import JsonLines, log_as_json
 from tests.support.server_simulator import ServerSimulator
 
 CREDENTIAL = "c" * 43
@@ -157,5 +158,30 @@ def test_log_line_says_route_and_device_but_no_query_text(server, device_id, cap
     caplog.set_level(logging.INFO, logger="sync_server")
     post(server, device_id, [item(1, query="private words")])
     server.client.get("/healthz?q=private+words")
-    assert "/v1/feedback" in caplog.text and device_id in caplog.text
-    assert "private" not in caplog.text and CREDENTIAL not in caplog.text
+    text = "\n".join(JsonLines().format(record) for record in caplog.records)
+    assert "/v1/feedback" in text and device_id in text
+    assert "private" not in text and CREDENTIAL not in text
+    line = json.loads(text.splitlines()[0])
+    assert (line["method"], line["status"], line["level"]) == ("POST", 200, "INFO")
+
+
+def test_log_goes_to_stderr_as_lines_of_json(capsys):
+    logger = logging.getLogger("sync_server")
+    before = (logger.handlers, logger.propagate, logger.level)
+    try:
+        log_as_json()
+        try:
+            raise ValueError("inside")
+        except ValueError as error:
+            logging.getLogger("sync_server.app").error("unforeseen", exc_info=error)
+    finally:
+        logger.handlers, logger.propagate = before[0], before[1]
+        logger.setLevel(before[2])
+    line = json.loads(capsys.readouterr().err)
+    assert line["message"] == "unforeseen" and "ValueError: inside" in line["trace"]
+
+
+def test_readers_do_not_wait_for_a_writer(server, device_id):
+    with server.fleet.engine.begin():
+        assert server.fleet.device_of(CREDENTIAL) == device_id
+        assert server.fleet.count_events() == 0

@@ -5,6 +5,7 @@ import hashlib
 import pytest
 from tuf.api.metadata import Metadata, Snapshot, Targets
 
+from edge_runtime.contract.errors import StorageError
 from sync_server.keys import create_keys, key_path, load_signer
 from tests.support.fleet_bundles import write_bundle
 from tests.support.server_simulator import ServerSimulator
@@ -193,6 +194,19 @@ def test_timestamp_is_never_cached_and_renewed_when_half_its_life_is_over(server
     assert version() == (3, 2)
 
 
+def test_timestamp_that_cannot_be_renewed_is_served_as_it_is(server, bundle, monkeypatch, caplog):
+    server.publish(bundle)
+    server.pass_time(hours=30)
+
+    def full(_path, _data):
+        raise StorageError("the disk is full")
+
+    monkeypatch.setattr("sync_server.repository.write_bytes_atomically", full)
+    with server.client.get("/v1/tuf/timestamp.json") as answer:
+        assert answer.status_code == 200 and answer.json["signed"]["version"] == 1
+    assert "was not renewed" in caplog.text
+
+
 def test_answers_carry_security_headers_and_errors_are_sentences(server):
     answer = server.client.get("/no/such/place")
     assert answer.status_code == 404 and set(answer.json) == {"error"}
@@ -214,7 +228,7 @@ def test_unforeseen_error_shows_no_stack(server, monkeypatch, caplog):
 def test_damaged_repository_is_told_without_its_paths(server, bundle, caplog):
     server.publish(bundle)
     (server.config.home / "repository/metadata/timestamp.json").write_text("{")
-    answer = server.client.get("/v1/tuf/timestamp.json")
+    answer = server.client.get("/readyz")
     assert answer.status_code == 503 and str(server.config.home) not in answer.text
     assert "is damaged" in caplog.text
 

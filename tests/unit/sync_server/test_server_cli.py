@@ -103,6 +103,7 @@ def test_export_into_a_missing_folder_is_named(run, started):
 def test_flags_win_over_the_file(run, started, monkeypatch):
     (started / "server.toml").write_text(f'home = "{started / "server"}"\nport = 9000\nworkers = 5\n')
     seen = []
+    monkeypatch.setattr(cli, "log_as_json", lambda: None)
     monkeypatch.setattr(cli, "serve", lambda config, on_ready: (seen.append(config), on_ready("http://x")))
     code, out = run("serve", "--config", started / "server.toml", "--port", "9001")
     assert code == 0 and "on http://x" in out.out
