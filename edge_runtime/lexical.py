@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from edge_runtime.contract.errors import BundleFormatError
 from edge_runtime.contract.text import normalize_text
+from edge_runtime.ranking import Ranked
 from edge_runtime.rows_database import RowsDatabase
 from edge_runtime.spelling import edit_distance, fold_word, trigrams_of, words_of
 
@@ -19,10 +20,10 @@ MAX_WORDS = 64
 _MAX_WORD_CHARS = 64
 _CANDIDATES = 200
 _CORRECTIONS = 2
-_KNOWN_WORDS = 4_096
+_REMEMBERED_TERMS = 128
+_REMEMBERED_CORRECTIONS = 1_024
 
 Float32 = npt.NDArray[np.float32]
-Rows = npt.NDArray[np.int32]
 
 
 @dataclass(frozen=True)
@@ -62,8 +63,8 @@ class LexicalIndex:
         weights = ", ".join(repr(float(field_weights.get(name, 1.0))) for name in FIELDS)
         self._hits_sql = f"SELECT rowid, -bm25(search, {weights}) FROM search WHERE search MATCH ?"  # noqa: S608 - floats
         self._common = frozenset(term for (term,) in database.fetch("SELECT term FROM common_terms"))
-        self._known = functools.lru_cache(maxsize=_KNOWN_WORDS)(self._ask_known)
-        self._corrected = functools.lru_cache(maxsize=_KNOWN_WORDS)(self._ask_corrections)
+        self._hits = functools.lru_cache(maxsize=_REMEMBERED_TERMS)(self._ask_hits)
+        self._corrected = functools.lru_cache(maxsize=_REMEMBERED_CORRECTIONS)(self._ask_corrections)
 
     def understand(self, text: str) -> LexicalQuery:
         """Return the words of `text` as the index knows them.
@@ -76,7 +77,7 @@ class LexicalIndex:
         terms: dict[str, None] = {}
         corrections: dict[str, tuple[str, ...]] = {}
         for word in deciding[:MAX_WORDS]:
-            found = () if self._known(word) else self._corrected(word)
+            found = () if len(self._hits(word).rows) else self._corrected(word)
             if found:
                 corrections[word] = found
             terms.update(dict.fromkeys(found or (word,)))
@@ -85,14 +86,9 @@ class LexicalIndex:
     def bm25(self, query: LexicalQuery) -> Float32:
         """Return float32 [products], the BM25 of every product for any of the query's terms, 0 where none matches."""
         scores = np.zeros(self._products, dtype=np.float32)
-        if not query.terms:
-            return scores
-        hits = self._database.fetch(self._hits_sql, (_match(query.terms),))
-        if hits:
-            rows, values = zip(*hits, strict=True)
-            if min(rows) < 0 or max(rows) >= self._products:
-                raise BundleFormatError("the full-text index names a row that the catalogue does not have")
-            scores[np.array(rows)] = np.maximum(np.array(values, dtype=np.float32), 0)
+        for term in query.terms:
+            hits = self._hits(term)
+            scores[hits.rows] += hits.scores
         return scores
 
     def fields_with(self, term: str, row: int) -> tuple[str, ...]:
@@ -100,8 +96,15 @@ class LexicalIndex:
         sql = "SELECT 1 FROM search WHERE search MATCH ? AND rowid = ?"
         return tuple(name for name in FIELDS if self._database.fetch(sql, (f"{name} : {_match((term,))}", row)))
 
-    def _ask_known(self, word: str) -> bool:
-        return bool(self._database.fetch("SELECT rowid FROM search WHERE search MATCH ? LIMIT 1", (_match((word,)),)))
+    def _ask_hits(self, term: str) -> Ranked:
+        """Return the rows with one term and its BM25, in no order: BM25 of several terms is the sum of theirs."""
+        found = self._database.fetch(self._hits_sql, (_match((term,)),))
+        rows, scores = zip(*found, strict=True) if found else ((), ())
+        if found and not 0 <= min(rows) <= max(rows) < self._products:
+            raise BundleFormatError(
+                "the full-text index names a row that the catalogue does not have; get the bundle again"
+            )
+        return Ranked(np.array(rows, dtype=np.int32), np.maximum(np.array(scores, dtype=np.float32), 0))
 
     def _ask_corrections(self, word: str) -> tuple[str, ...]:
         limit = _edits_allowed(word)
