@@ -26,6 +26,7 @@ from edge_runtime.contract.errors import (
     StorageError,
     UpdateError,
 )
+from edge_runtime.contract.release import ReleaseNote
 from edge_runtime.http_fetcher import Answer
 from sync_server.keys import create_keys, key_path, load_root, load_signer
 from tests.support.fleet_bundles import write_bundle
@@ -309,6 +310,23 @@ def test_manifest_that_names_unsigned_files_is_refused(server, home, first, monk
         server.updater(home).update()
 
 
+def test_note_that_names_another_bundle_is_refused(server, home, first, second, monkeypatch):
+    other = ReleaseNote(bundle_id=second.bundle_id, release=1, published_at="now", files=[])
+    server.publish(first)
+    monkeypatch.setattr(ReleaseNote, "from_target", staticmethod(lambda _custom, *, channel: other))
+    with pytest.raises(SignatureError, match="names a bundle that is not its manifest"):
+        server.updater(home).update()
+
+
+def test_oversized_manifest_is_not_downloaded(server, home, first, monkeypatch):
+    server.publish(first)
+    monkeypatch.setattr("edge_runtime.updater.MAX_MANIFEST_BYTES", 10)
+    server.transport.requests.clear()
+    with pytest.raises(DownloadTooLargeError, match="10 are allowed"):
+        server.updater(home).update()
+    assert not any("manifest" in request for request in server.transport.requests)
+
+
 # Failures
 
 
@@ -448,6 +466,20 @@ def test_damaged_installed_bundle_is_mended(server, home, first):
     assert (report.files_downloaded, report.files_reused) == (1, 5)
     assert answering(home) == first.bundle_id
     assert server.updater(home).update().bytes_downloaded == 0
+
+
+def test_disk_without_hard_links_gets_copies(server, home, first, second, monkeypatch):
+    server.publish(first)
+    server.updater(home).update()
+    server.publish(second)
+
+    def no_links(_source, _destination):
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr("edge_runtime.updater.os.link", no_links)
+    assert server.updater(home).update().files_reused == 3
+    assert answering(home) == second.bundle_id
+    assert (home / "current" / MODEL_FILES[0]).stat().st_nlink == 1
 
 
 def test_two_updates_at_once_are_refused(server, home, first):

@@ -6,6 +6,7 @@ import pytest
 from tuf.api.metadata import Metadata, Snapshot, Targets
 
 from edge_runtime.contract.errors import StorageError
+from sync_server.errors import PublicationError
 from sync_server.keys import create_keys, key_path, load_signer
 from tests.support.fleet_bundles import write_bundle
 from tests.support.server_simulator import ServerSimulator
@@ -72,6 +73,13 @@ def test_oversized_file_is_refused(server, tmp_path, monkeypatch):
     object.__setattr__(server.config, "max_file_bytes", 10)
     assert put(server, b"x" * 11).status_code == 413
     assert put(server, b"x" * 10).status_code == 201
+
+
+def test_storage_keeps_its_own_limit(server, tmp_path):
+    content = tmp_path / "content"
+    content.write_bytes(b"x" * 11)
+    with content.open("rb") as file, pytest.raises(PublicationError, match="longer than 10 bytes"):
+        server.repository.files.put(hashlib.sha256(b"x" * 11).hexdigest(), file, max_bytes=10)
 
 
 def test_missing_names_what_was_not_uploaded(server):
