@@ -128,19 +128,14 @@ def _figures_of(recommender: Recommender, data: EsciData, query: str, mode: Lite
 def _read_kept(kept: Path, bundle_id: str, queries: Sequence[str]) -> FoldResult | None:
     try:
         content = json.loads(kept.read_bytes())
-    except (OSError, ValueError):
+        by_mode: Mapping[str, Mapping[str, Mapping[str, float]]] = content.pop("figures")
+        figures = {mode: {query: QueryFigures(**one) for query, one in by_mode[mode].items()} for mode in MODES}
+        result = FoldResult(**content, figures={str(mode): of_mode for mode, of_mode in figures.items()})
+    except (OSError, ValueError, KeyError, TypeError):
+        # Missing, or written by another version: ranking again is always right.
         return None
-    if content.get("bundle_id") != bundle_id or any(
-        list(content["figures"].get(mode, ())) != list(queries) for mode in MODES
-    ):
-        return None
-    figures: Mapping[str, Mapping[str, Mapping[str, float]]] = content.pop("figures")
-    return FoldResult(
-        **content,
-        figures={
-            mode: {query: QueryFigures(**one) for query, one in of_mode.items()} for mode, of_mode in figures.items()
-        },
-    )
+    same = result.bundle_id == bundle_id and all(list(result.figures[mode]) == list(queries) for mode in MODES)
+    return result if same else None
 
 
 def _stages(report: Path) -> list[dict[str, Any]]:

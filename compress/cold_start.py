@@ -39,7 +39,7 @@ class ColdStart:
     Attributes:
         interpreter: name and version of what ran the models.
         import_ms: loading the runtime.
-        open_ms: opening the bundle, digests included.
+        open_ms: opening the bundle: digests, and loading the interpreter.
         first_answer_ms: the first search.
         memory_before_bytes: resident memory of the process once the runtime is loaded.
         memory_peak_bytes: the most that was resident up to the first answer; both 0 where /proc is missing.

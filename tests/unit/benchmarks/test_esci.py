@@ -8,7 +8,7 @@ from rich.console import Console
 
 import benchmarks.esci
 from benchmarks.esci import chosen_folds, data_folder, main, parse_arguments, print_stages
-from benchmarks.esci_bundle import FoldResult, build_fold, write_fold_shop
+from benchmarks.esci_bundle import FoldResult, build_fold, judge_bundle, write_fold_shop
 from benchmarks.esci_protocol import load_esci, shop_without
 from benchmarks.peers_latency import measure_in_turns
 from edge_runtime.contract.errors import ConfigError, PocketrecError
@@ -81,6 +81,17 @@ def test_kept_figures_of_another_bundle_are_not_taken(small_world, monkeypatch):
         assert (
             json.loads((small_world / "result.json").read_text())["builds"][0]["bundle_id"] == second.bundle.bundle_id
         )
+
+
+@pytest.mark.parametrize("content", ["{", "{}", '{"figures": {"hybrid": {"q": {"no_such_figure": 1}}, "dense": {}}}'])
+def test_unreadable_kept_figures_are_made_again(small_world, monkeypatch, content):
+    kept = small_world / f"w/fold-{TEST_FOLD}/figures.json"
+    kept.parent.mkdir(parents=True)
+    kept.write_text(content)
+    data = load_esci(small_world / "data")
+    result = judge_bundle(small_world / "bundle", data, TEST_FOLD, QUERIES[:1], kept=kept)
+    assert list(result.figures["hybrid"]) == [QUERIES[0]]
+    assert judge_bundle(small_world / "bundle", data, TEST_FOLD, QUERIES[:1], kept=kept) == result
 
 
 def test_peers_alone_need_no_bundle(small_world, monkeypatch):
