@@ -94,7 +94,7 @@ def fine_tune(
         progress: called after each step with (done, total).
 
     Raises:
-        ConfigError: token limits that this encoder cannot take.
+        ConfigError: a token limit is less than 3.
         DivergedError: the loss became NaN or infinite.
         StorageError: a checkpoint could not be written.
         TrainingError: a checkpoint is damaged or of another model.

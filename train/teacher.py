@@ -118,12 +118,12 @@ class Teacher:
 
         Args:
             texts: normalized here as the device does.
-            max_tokens: longer texts are cut, [CLS] and [SEP] included.
+            max_tokens: longer texts are cut, [CLS] and [SEP] included; the encoder's own limit holds besides.
             batch_size: texts at a time.
             progress: called after each batch with (done, total) texts.
 
         Raises:
-            ConfigError: `max_tokens` or `batch_size` is out of range.
+            ConfigError: `max_tokens` is less than 3 or `batch_size` less than 1.
         """
         if batch_size < 1:
             raise ConfigError(f"batch_size is {batch_size}, expected 1 or more")
@@ -140,15 +140,15 @@ class Teacher:
         return vectors
 
     def token_rows(self, texts: Sequence[str], *, max_tokens: int) -> list[list[int]]:
-        """Return the token ids of each text, [CLS] and [SEP] included, at most `max_tokens`.
+        """Return the token ids of each text, [CLS] and [SEP] included: at most `max_tokens`, and what the encoder takes.
 
         Raises:
-            ConfigError: `max_tokens` is less than 3 or more than the encoder takes.
+            ConfigError: `max_tokens` is less than 3, which leaves no room for text.
         """
-        if not 3 <= max_tokens <= self.max_tokens:
-            raise ConfigError(f"max_tokens is {max_tokens}, expected 3 to {self.max_tokens} for this teacher")
+        if max_tokens < 3:
+            raise ConfigError(f"max_tokens is {max_tokens}, expected 3 or more: two are [CLS] and [SEP]")
         tokenizer = Tokenizer.from_str(self.tokenizer.to_str())
-        tokenizer.enable_truncation(max_tokens)
+        tokenizer.enable_truncation(min(max_tokens, self.max_tokens))
         return [encoding.ids for encoding in tokenizer.encode_batch_fast([normalize_text(text) for text in texts])]
 
     @functools.cached_property
