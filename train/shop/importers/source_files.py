@@ -1,10 +1,11 @@
 """Files of a publisher: how they are called, fetched, unpacked and found."""
 
+import contextlib
 import hashlib
 import re
 import shutil
 import zipfile
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Generator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,8 +65,12 @@ def download(remote: RemoteFile, folder: Path, *, progress: Progress, sha256: st
         )
     partial = folder / f"{remote.name}.part"
     digest = hashlib.sha256()
-    with disk_errors_named(partial), partial.open("wb") as file:
-        for chunk in _chunks(remote, progress):
+    with (
+        disk_errors_named(partial),
+        partial.open("wb") as file,
+        contextlib.closing(_chunks(remote, progress)) as chunks,
+    ):
+        for chunk in chunks:
             digest.update(chunk)
             file.write(chunk)
     if digest.hexdigest() != expected:
@@ -120,39 +125,43 @@ def require_file(folder: Path, *names: str) -> Path:
     raise ShopError(f"{folder} holds no {' and no '.join(names)}; give the folder in which the publisher's files lie")
 
 
-def _chunks(remote: RemoteFile, progress: Progress) -> Iterator[bytes]:
-    too_large = DownloadTooLargeError(
-        f"{remote.url}: more than {remote.max_bytes} bytes; this is not the expected file"
-    )
+def _chunks(remote: RemoteFile, progress: Progress) -> Generator[bytes, None, None]:
     try:
-        with urllib3.PoolManager(timeout=_TIMEOUT, retries=_RETRIES) as pool:
-            answer = pool.request("GET", remote.url, preload_content=False)
-            if answer.status != 200:
-                answer.release_conn()
-                raise HttpStatusError(
-                    f"{remote.url}: the server answered {answer.status} {answer.reason or ''}".rstrip(),
-                    status_code=answer.status,
-                )
-            length = answer.headers.get("Content-Length", "")
-            total = int(length) if length.isdecimal() else None
-            if total is not None and total > remote.max_bytes:
-                raise too_large
-            done = 0
-            for chunk in answer.stream(_CHUNK_BYTES, decode_content=False):
-                if done == 0 and _HTML.match(chunk):
-                    raise DownloadError(
-                        f"{remote.url}: the answer is a web page, not the file; "
-                        "download it by hand and import it with --from"
-                    )
-                done += len(chunk)
-                if done > remote.max_bytes:
-                    raise too_large
-                progress(remote.name, done, total)
-                yield chunk
+        with (
+            urllib3.PoolManager(timeout=_TIMEOUT, retries=_RETRIES) as pool,
+            contextlib.closing(pool.request("GET", remote.url, preload_content=False)) as answer,
+        ):
+            yield from _checked_chunks(answer, remote, progress)
     except urllib3.exceptions.HTTPError as error:
         raise DownloadError(
             f"cannot download {remote.url}: {_reason(error)}; without a network, get the file elsewhere and use --from"
         ) from error
+
+
+def _checked_chunks(
+    answer: urllib3.BaseHTTPResponse, remote: RemoteFile, progress: Progress
+) -> Generator[bytes, None, None]:
+    if answer.status != 200:
+        raise HttpStatusError(
+            f"{remote.url}: the server answered {answer.status} {answer.reason or ''}".rstrip(),
+            status_code=answer.status,
+        )
+    too_large = f"{remote.url}: more than {remote.max_bytes} bytes; this is not the expected file"
+    length = answer.headers.get("Content-Length", "")
+    total = int(length) if length.isdecimal() else None
+    if total is not None and total > remote.max_bytes:
+        raise DownloadTooLargeError(too_large)
+    done = 0
+    for chunk in answer.stream(_CHUNK_BYTES, decode_content=False):
+        if done == 0 and _HTML.match(chunk):
+            raise DownloadError(
+                f"{remote.url}: the answer is a web page, not the file; download it by hand and import it with --from"
+            )
+        done += len(chunk)
+        if done > remote.max_bytes:
+            raise DownloadTooLargeError(too_large)
+        progress(remote.name, done, total)
+        yield chunk
 
 
 def _reason(error: BaseException) -> str:
