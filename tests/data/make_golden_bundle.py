@@ -72,10 +72,10 @@ def main() -> None:
     (folder / "cut.json").write_text(whole[: len(whole) // 2])
     (folder / "list.json").write_text("[]")
     (folder / "nested.json").write_text('{"a": ' + "[" * 20_000)
-    (folder / "not_utf8.json").write_bytes(b'{"format": "\xff"}')
+    (folder / "not_utf8.bin").write_bytes(b'{"format": "\xff"}')
     (folder / "empty.json").write_bytes(b"")
-    for name in ("cut", "list", "nested", "not_utf8", "empty"):
-        expected[f"{name}.json"] = "BundleFormatError"
+    for name in ("cut.json", "list.json", "nested.json", "not_utf8.bin", "empty.json"):
+        expected[name] = "BundleFormatError"
     (folder / "expected.json").write_text(json.dumps(dict(sorted(expected.items())), indent=1) + "\n")
 
 
