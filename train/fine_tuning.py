@@ -49,6 +49,16 @@ class TeacherSettings:
     item_tokens: int = 48
     checkpoint_every_s: float = 60.0
 
+    def __post_init__(self) -> None:
+        """Refuse numbers with which no step could be made."""
+        least = {"query_tokens": 3, "item_tokens": 3, "items_per_step": 2, "list_size": 2, "negatives": 0}
+        for name, limit in least.items():
+            if getattr(self, name) < limit:
+                raise ValueError(f"{name} is {getattr(self, name)}, expected {limit} or more")
+        for name in ("learning_rate", "temperature", "gain_temperature"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} is {getattr(self, name)}, expected more than 0")
+
 
 @dataclass(frozen=True)
 class FineTuneResult:
@@ -94,7 +104,6 @@ def fine_tune(
         progress: called after each step with (done, total).
 
     Raises:
-        ConfigError: a token limit is less than 3.
         DivergedError: the loss became NaN or infinite.
         StorageError: a checkpoint could not be written.
         TrainingError: a checkpoint is damaged or of another model.

@@ -3,6 +3,7 @@
 import hashlib
 import importlib.util
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from tokenizers.normalizers import BertNormalizer
 from tokenizers.pre_tokenizers import BertPreTokenizer
 from tokenizers.processors import TemplateProcessing
 
+from edge_runtime.contract.atomic_files import sync_folder
 from train.backend import hub, keras, tf
 from train.bert import CONFIG_FILE, INPUTS, WEIGHTS_FILE, BertConfig, load_bert
 from train.errors import TrainingError
@@ -182,11 +184,27 @@ def _digest_of(files: Iterable[Path], folder: Path) -> str:
 def write_folder_whole(folder: Path, write: Callable[[Path], None]) -> None:
     """Let `write` fill a folder beside `folder`, then put it in its place.
 
-    Stopped halfway, `folder` is what it was, and a `.tmp-*` folder may lie beside it.
+    Stopped halfway, `folder` is what it was or, for the moment of the exchange, missing; a `.tmp-*` folder may lie
+    beside it, which the next call removes.
     """
     staging = folder.with_name(f".tmp-{folder.name}")
     shutil.rmtree(staging, ignore_errors=True)
-    staging.mkdir(parents=True)
-    write(staging)
-    shutil.rmtree(folder, ignore_errors=True)
-    staging.replace(folder)
+    try:
+        staging.mkdir(parents=True)
+        write(staging)
+        for path in staging.rglob("*"):
+            _sync(path)
+        shutil.rmtree(folder, ignore_errors=True)
+        staging.replace(folder)
+    except BaseException:
+        shutil.rmtree(staging, ignore_errors=True)
+        raise
+    sync_folder(folder.parent)
+
+
+def _sync(path: Path) -> None:
+    if path.is_dir():
+        sync_folder(path)
+        return
+    with path.open("rb") as file:
+        os.fsync(file.fileno())

@@ -134,6 +134,7 @@ def test_failed_save_leaves_what_was_there(teacher, tmp_path, monkeypatch):
     with pytest.raises(StorageError, match="No space left"):
         teacher.save(tmp_path / "teacher")
     assert np.isfinite(Teacher.load(tmp_path / "teacher").encode(["red"])).all()
+    assert [path.name for path in tmp_path.iterdir()] == ["teacher"]
 
 
 def test_freezing_leaves_embeddings_and_lower_layers_out_of_training(checkpoint):

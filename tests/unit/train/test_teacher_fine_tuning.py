@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from edge_runtime.contract.errors import ConfigError
+from edge_runtime.settings import from_mapping
 from tests.support.bert_checkpoint import CONFIG, random_weights, write_checkpoint
 from tests.support.shops import make_shop
 from train import fine_tuning
@@ -142,11 +143,18 @@ def test_diverging_run_is_an_error_of_ours(checkpoint, tmp_path):
         fine_tune(teacher, judged_shop(), SETTINGS, checkpoint_folder=tmp_path)
 
 
-def test_token_limit_without_room_for_text_is_refused(checkpoint, tmp_path):
-    with pytest.raises(ConfigError, match="max_tokens is 2"):
-        fine_tune(
-            Teacher.open(str(checkpoint)), judged_shop(), replace(SETTINGS, query_tokens=2), checkpoint_folder=tmp_path
-        )
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"query_tokens": 2}, "query_tokens is 2, expected 3 or more"),
+        ({"list_size": 1}, "list_size is 1, expected 2 or more"),
+        ({"temperature": 0.0}, r"temperature is 0\.0, expected more than 0"),
+        ({"learning_rate": float("nan")}, "learning_rate is nan, expected more than 0"),
+    ],
+)
+def test_settings_with_which_no_step_can_be_made_are_refused(values, message):
+    with pytest.raises(ConfigError, match=message):
+        from_mapping(values, TeacherSettings, source="build.toml")
 
 
 def test_steps_follow_the_shop_up_to_the_limit():
