@@ -93,23 +93,24 @@ class Encoder:
         return self.read_history(items).vector
 
     def read_history(self, items: Float32) -> HistoryQuery:
-        """Return what a history asks for.
+        """Return what a history asks for; nothing, and no model is run, when it is empty.
 
         Args:
             items: float32 [n, dim], unit rows, newest last; only the last `history_items` are read.
         """
         length = self._spec.history_items
         newest = items[-length:]
+        if not len(newest):
+            return HistoryQuery(np.zeros(self._dim, dtype=np.float32), np.zeros(0, dtype=np.float32))
         padded = np.zeros((1, length, self._dim), dtype=np.float32)
         mask = np.zeros((1, length), dtype=np.float32)
-        if len(newest):
-            padded[0, -len(newest) :] = newest
-            mask[0, -len(newest) :] = 1
+        padded[0, -len(newest) :] = newest
+        mask[0, -len(newest) :] = 1
         outputs = self._model.run("encode_history", {"items": padded, "mask": mask})
         vector = unit(outputs["vector"])
         repeats = np.zeros(len(newest), dtype=np.float32)
         norm = float(np.linalg.norm(outputs["vector"]))
-        if self._learned_repeats and len(newest) and norm > 0:
+        if self._learned_repeats and norm > 0:
             repeats = np.asarray(outputs["repeat"][0, -len(newest) :] / norm, dtype=np.float32)
         return HistoryQuery(vector, repeats)
 

@@ -25,12 +25,14 @@ def rank_history(
         count: how many rows; fewer when fewer are eligible.
         eligible: bool [products], which rows may be returned; None for all.
     """
-    bought, place = np.unique(rows, return_inverse=True)
-    repeats = np.zeros(len(bought), dtype=np.float32)
-    np.add.at(repeats, place, query.repeats)
+    # Whole-catalogue arrays instead of np.unique and np.isin, whose first call imports a slow part of NumPy.
+    in_history = np.zeros(len(catalogue), dtype=np.bool_)
+    in_history[rows] = True
+    bought: npt.NDArray[np.int32] = np.flatnonzero(in_history).astype(np.int32)
+    repeats = np.bincount(rows, weights=query.repeats, minlength=len(catalogue))[bought].astype(np.float32)
     # A product that loses by its repeats may leave the best; so many more are asked for that the answer stays exact.
     nearest = catalogue.top(query.vector, count + int((repeats < 0).sum()), eligible=eligible)
-    fresh = ~np.isin(nearest.rows, bought)
+    fresh = ~in_history[nearest.rows]
     kept = np.ones(len(bought), dtype=np.bool_) if eligible is None else eligible[bought]
     own = catalogue.cosines(query.vector, bought[kept]) + repeats[kept]
     candidates = np.concatenate([nearest.rows[fresh], bought[kept]]).astype(np.int32)

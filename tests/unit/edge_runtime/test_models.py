@@ -101,7 +101,26 @@ def test_history_is_cut_to_the_newest_and_padded_in_front(bundle) -> None:
     encoder = Encoder(bundle)
     np.testing.assert_allclose(encoder.encode_history(VECTORS[:9]), unit(VECTORS[5:9].sum(axis=0)), atol=1e-5)
     np.testing.assert_allclose(encoder.encode_history(VECTORS[:1]), VECTORS[0], atol=1e-5)
-    assert not encoder.encode_history(VECTORS[:0]).any()
+
+
+def test_empty_history_is_zero_whatever_the_model_makes_of_padding(bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder = Encoder(bundle)
+    monkeypatch.setattr(encoder._model, "run", lambda *_: {"vector": np.ones((1, DIM), np.float32)})
+    assert encoder.encode_history(VECTORS[:1]).any()
+    query = encoder.read_history(VECTORS[:0])
+    assert not query.vector.any()
+    assert query.repeats.shape == (0,)
+
+
+def test_learned_repeats_are_in_units_of_the_cosine(bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder = Encoder(bundle)
+    outputs = {"vector": np.full((1, DIM), 2.0, np.float32), "repeat": np.array([[9, 9, 4, -8]], np.float32)}
+    monkeypatch.setattr(encoder._model, "run", lambda *_: outputs)
+    monkeypatch.setattr(encoder, "_learned_repeats", True)
+    query = encoder.read_history(VECTORS[:2])
+    np.testing.assert_allclose(query.repeats, [0.5, -1.0])
+    outputs["vector"] = np.full((1, DIM), np.nan, np.float32)
+    assert not encoder.read_history(VECTORS[:2]).repeats.any()
 
 
 @pytest.mark.parametrize(
