@@ -8,8 +8,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from compress.convert import convert_encoder, operations
 from compress.history_stages import HistoryStages
 from compress.holdout import split_holdout
@@ -27,7 +25,6 @@ from compress.teacher_stages import (
 )
 from edge_runtime.contract.atomic_files import disk_errors_named, write_bytes_atomically
 from edge_runtime.contract.bundle import ENCODER_FILE, TOKENIZER_FILE, Bundle, EncoderSpec
-from edge_runtime.encoder import Encoder
 from train.backend import make_reproducible
 from train.shop.tables import Shop
 from train.stages import Progress, Reporter, StageResult, Stages, digest_of
@@ -158,9 +155,6 @@ class _Build:
             return line, {"bytes": len(converted), "operations": found.counts, "in_float": found.in_float}
 
         encoder = run("convert", [quantized.key, head_int8.key], convert)
-        device = Encoder.open(encoder.folder, self._encoder_spec())
-        queries = [device.encode_query(query) for query in self._held_out]
-        self._measure("int8", np.stack(queries) if queries else vectors.held_out, history.item_vectors(head.folder))
         return [distilled, pruned, quantized], encoder
 
     def _encoder_spec(self) -> EncoderSpec:

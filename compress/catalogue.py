@@ -45,7 +45,9 @@ def write_catalogue(
     norms = np.linalg.norm(item_vectors, axis=1)
     if not np.all(np.abs(norms - 1) < 1e-3):
         worst = int(np.argmax(np.abs(norms - 1)))
-        raise CompressionError(f"item vectors must have unit length, row {worst} has {norms[worst]:.4f}; normalize them")
+        raise CompressionError(
+            f"item vectors must have unit length, row {worst} has {norms[worst]:.4f}; normalize them"
+        )
     if candidates < 1:
         raise CompressionError(f"candidates must be at least 1, found {candidates}")
     spec = CatalogueSpec(products=len(products), candidates=min(candidates, len(products)))

@@ -18,7 +18,7 @@ class Operations:
     in_float: dict[str, int]
 
 
-class _Signatures(tf.Module):  # type: ignore[misc]
+class _Signatures(tf.Module):
     def __init__(self, encoder: Any, history: Any) -> None:
         super().__init__()
         self.encoder = encoder

@@ -28,34 +28,41 @@ class StageQuality:
 
 
 def rank_quality(
-    stage: str, judged: Mapping[str, Sequence[Judgement]], scores: Sequence[npt.NDArray[np.floating]]
+    stage: str, judged: Mapping[str, Sequence[Judgement]], scores: Sequence[npt.NDArray[np.floating]] | Float32
 ) -> StageQuality | None:
     """Return the quality of `scores`, float [products] for each judged query in the order of `judged`.
 
-    None when no query is judged.
+    None when no query has a product of gain above 0.
     """
-    rerank: list[float] = []
-    retrieval: list[float] = []
+    values = ndcg_by_query(judged, scores)
+    if not len(values):
+        return None
+    return StageQuality(
+        stage=stage,
+        queries=len(values),
+        rerank_ndcg10=float(values[:, 0].mean()),
+        rerank_ci95=bootstrap_interval(values[:, 0]),
+        retrieval_ndcg10=float(values[:, 1].mean()),
+        retrieval_ci95=bootstrap_interval(values[:, 1]),
+    )
+
+
+def ndcg_by_query(
+    judged: Mapping[str, Sequence[Judgement]], scores: Sequence[npt.NDArray[np.floating]] | Float32
+) -> npt.NDArray[np.float64]:
+    """Return float64 [queries with a gain above 0, 2]: re-rank and retrieval NDCG@10."""
+    values = []
     for judgements, row_scores in zip(judged.values(), scores, strict=True):
         rows = np.array([judgement.row for judgement in judgements])
         gains = np.array([judgement.gain for judgement in judgements])
         if not gains.any():
             continue
-        rerank.append(ndcg_at_k(gains[np.argsort(-row_scores[rows], kind="stable")], 10, ideal_gains=gains))
         catalogue_gains = np.zeros(len(row_scores))
         catalogue_gains[rows] = gains
-        top = np.argsort(-row_scores, kind="stable")[:10]
-        retrieval.append(ndcg_at_k(catalogue_gains[top], 10, ideal_gains=gains))
-    if not rerank:
-        return None
-    return StageQuality(
-        stage=stage,
-        queries=len(rerank),
-        rerank_ndcg10=float(np.mean(rerank)),
-        rerank_ci95=bootstrap_interval(rerank),
-        retrieval_ndcg10=float(np.mean(retrieval)),
-        retrieval_ci95=bootstrap_interval(retrieval),
-    )
+        ranked = gains[np.argsort(-row_scores[rows], kind="stable")]
+        retrieved = catalogue_gains[np.argsort(-row_scores, kind="stable")[:10]]
+        values.append((ndcg_at_k(ranked, 10, ideal_gains=gains), ndcg_at_k(retrieved, 10, ideal_gains=gains)))
+    return np.array(values, dtype=np.float64).reshape(-1, 2)
 
 
 def unit_rows(vectors: npt.NDArray[np.floating]) -> Float32:

@@ -16,6 +16,11 @@ import numpy as np
 import tensorflow_model_optimization as tfmot
 from tensorflow_model_optimization.python.core.quantization.keras import quant_ops
 from tensorflow_model_optimization.python.core.quantization.keras.default_8bit import default_8bit_quantize_scheme
+from tensorflow_model_optimization.python.core.quantization.keras.quantizers import (
+    LastValueQuantizer,
+    MovingAverageQuantizer,
+    Quantizer,
+)
 
 from compress.errors import UnsupportedLayerError
 from train.backend import keras, tf
@@ -23,7 +28,6 @@ from train.layers import LAYERS, MASK_BIAS, OneOperation, Quantization
 
 CALIBRATION_STEPS = 40
 
-_quantizers = tfmot.quantization.keras.quantizers
 _KERAS_LAYERS = {
     "Dense": Quantization(weights=("kernel",)),
     "Add": Quantization(),
@@ -34,7 +38,7 @@ _KERAS_LAYERS = {
 _FIXED_RANGES = {"probability": (0.0, 255.0 / 256.0), "zero_to_one": (0.0, 1.0), "mask": (MASK_BIAS, 0.0)}
 
 
-class SettlingRangeQuantizer(_quantizers.MovingAverageQuantizer):  # type: ignore[misc]
+class SettlingRangeQuantizer(MovingAverageQuantizer):
     """Moving average of a tensor's minimum and maximum with decay 0.95."""
 
     def __init__(self) -> None:
@@ -59,7 +63,7 @@ class SettlingRangeQuantizer(_quantizers.MovingAverageQuantizer):  # type: ignor
         return {}
 
 
-class FixedRangeQuantizer(_quantizers.Quantizer):  # type: ignore[misc]
+class FixedRangeQuantizer(Quantizer):
     """Rounds to 8 bits within a range that never changes."""
 
     def __init__(self, low: float, high: float) -> None:
@@ -79,7 +83,7 @@ class FixedRangeQuantizer(_quantizers.Quantizer):  # type: ignore[misc]
         return {"low": self.low, "high": self.high}
 
 
-class SparseWeightQuantizer(_quantizers.LastValueQuantizer):  # type: ignore[misc]
+class SparseWeightQuantizer(LastValueQuantizer):
     """Per-tensor symmetric weights in [-127, 127]; weights under a zero of the mask stay zero."""
 
     def __init__(self) -> None:
@@ -102,7 +106,7 @@ class SparseWeightQuantizer(_quantizers.LastValueQuantizer):  # type: ignore[mis
         return {}
 
 
-class LayerQuantization(tfmot.quantization.keras.QuantizeConfig):  # type: ignore[misc]
+class LayerQuantization(tfmot.quantization.keras.QuantizeConfig):
     """The `QuantizeConfig` of one layer: names of its weights, kind of its output range (see `Quantization`)."""
 
     def __init__(self, weights: tuple[str, ...], output: str | None) -> None:
@@ -123,7 +127,9 @@ class LayerQuantization(tfmot.quantization.keras.QuantizeConfig):  # type: ignor
         return []
 
     def set_quantize_activations(self, layer: Any, quantize_activations: list[Any]) -> None:
-        """Do nothing: there are none."""
+        """Take none, as `get_activations_and_quantizers` gave none."""
+        if quantize_activations:
+            raise UnsupportedLayerError(f"layer {layer.name} has no activations of its own to quantize")
 
     def get_output_quantizers(self, layer: Any) -> list[Any]:
         """Return the output's quantizer, or none where numbers only move."""
@@ -143,7 +149,7 @@ class _NoLayoutTransform:
         return model, layer_quantize_map
 
 
-class _TransformerScheme(default_8bit_quantize_scheme.Default8BitQuantizeScheme):  # type: ignore[misc]
+class _TransformerScheme(default_8bit_quantize_scheme.Default8BitQuantizeScheme):
     def get_layout_transformer(self) -> _NoLayoutTransform:
         return _NoLayoutTransform()
 

@@ -4,11 +4,14 @@ tensorflow-model-optimization works on Keras 2 only (package `tf_keras`), and wh
 an environment variable that is read when TensorFlow is first imported.
 """
 
+import contextlib
 import os
 
 # TensorFlow carries an SQLite without full-text search, and whichever SQLite a process loads first wins.
 import sqlite3  # noqa: F401
 import sys
+import tempfile
+from collections.abc import Iterator
 
 from train.errors import TrainingError
 
@@ -18,15 +21,32 @@ if "tensorflow" in sys.modules and os.environ.get("TF_USE_LEGACY_KERAS") != "1":
     )
 os.environ["TF_USE_LEGACY_KERAS"] = "1"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-# AutoGraph cannot read some of tfmot's sources and says so at every call; the calls work all the same.
-os.environ.setdefault("AUTOGRAPH_VERBOSITY", "0")
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
-import tensorflow as tf
-import tensorflow_hub as hub
-import tf_keras as keras
-from tensorflow.lite.python import schema_py_generated as tflite_schema
-from tensorflow.lite.python.convert import ConverterError
+
+@contextlib.contextmanager
+def _greetings_kept_back() -> Iterator[None]:
+    """Keep back what TensorFlow's C++ side writes to stderr while it loads; show it if loading fails."""
+    sys.stderr.flush()
+    real = os.dup(2)
+    with tempfile.TemporaryFile() as kept:
+        os.dup2(kept.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            kept.seek(0)
+            os.write(real, kept.read())
+            raise
+        finally:
+            os.dup2(real, 2)
+            os.close(real)
+
+
+with _greetings_kept_back():
+    import tensorflow as tf
+    import tensorflow_hub as hub
+    import tf_keras as keras
+    from tensorflow.lite.python import schema_py_generated as tflite_schema
+    from tensorflow.lite.python.convert import ConverterError
 
 __all__ = ["ConverterError", "hub", "keras", "make_reproducible", "tf", "tflite_schema"]
 

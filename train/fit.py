@@ -105,4 +105,4 @@ def _step_function(model: Any, loss: Callable[..., Any], optimizer: Any, weight_
             kernel.assign_sub(kernel * (weight_decay * optimizer.learning_rate))
         return value
 
-    return step  # type: ignore[no-any-return]
+    return step

@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from train.backend import keras, tf
-from train.fit import FitSettings, Progress, fit
+from train.fit import FitSettings, fit
 from train.layers import (
     AddBias,
     Boundary,
@@ -40,6 +40,7 @@ from train.layers import (
 from train.sequence_batches import NO_ITEM, HistoryData, NextBasketBatches, history_data, history_inputs, history_slots
 from train.sequence_quality import NextBasketQuality, next_basket_quality, rule_qualities
 from train.shop.tables import Shop
+from train.stages import Progress
 
 Float32 = npt.NDArray[np.float32]
 

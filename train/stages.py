@@ -25,6 +25,10 @@ KEY_FILE, DONE_FILE = "key.txt", "done.json"
 class Reporter(Protocol):
     """Shows the person at the keyboard where a build is."""
 
+    def started(self, stage: str) -> None:
+        """Called when a stage begins to run."""
+        ...
+
     def progress(self, stage: str, done: int, total: int) -> None:
         """Called often while a stage runs."""
         ...
@@ -92,6 +96,7 @@ class Stages:
         if done is not None:
             self._reporter.finished(name, done["line"], seconds=done["seconds"], reused=True)
             return StageResult(folder, key, done["report"], done["seconds"])
+        self._reporter.started(name)
         _prepare(folder, key)
         started = time.monotonic()
         line, report = work(folder, lambda part, total: self._reporter.progress(name, part, total))

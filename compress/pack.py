@@ -1,0 +1,176 @@
+"""Everything a build made -> a finished bundle: catalogue, fusion weight, golden answers, report, manifest."""
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from compress.catalogue import write_catalogue
+from compress.fusion import DEFAULT_FUSION, QueryScores, cross_fitted_hybrid, learn_dense_weight
+from compress.quality import Float32, StageQuality, rank_quality
+from compress.report import ReportInputs, report_content, write_report
+from compress.settings import BuildSettings
+from edge_runtime.contract.atomic_files import sync_folder, write_bytes_atomically
+from edge_runtime.contract.bundle import (
+    ENCODER_FILE,
+    GOLDEN_FILE,
+    TOKENIZER_FILE,
+    Bundle,
+    CatalogueSpec,
+    EncoderSpec,
+    FusionSpec,
+    VectorSpace,
+    open_bundle,
+    seal_bundle,
+)
+from edge_runtime.contract.golden import Golden
+from edge_runtime.golden_proof import MIN_COSINE, MIN_OVERLAP, golden_answers
+from edge_runtime.recommender import Recommender
+from train.shop.tables import Judgement, Shop
+from train.stages import Progress, StageResult, digest_of
+
+BUNDLE_FOLDER = "bundle"
+GOLDEN_QUERIES, GOLDEN_HISTORIES = 24, 8
+_GOLDEN_HISTORY_ITEMS = 20
+
+POPULARITY_HALF_LIFE_S = 90 * 86_400.0
+
+
+@dataclass(frozen=True)
+class BuildFacts:
+    """What the stages before hand to the last one."""
+
+    shop: Shop
+    held_out: Mapping[str, Sequence[Judgement]]
+    settings: BuildSettings
+    encoder_folder: Path
+    encoder_spec: EncoderSpec
+    item_vectors: Float32
+    space_id: str
+    quality: list[StageQuality]
+    stages: list[StageResult]
+    created_at: str
+
+
+def pack_bundle(folder: Path, facts: BuildFacts, progress: Progress) -> tuple[str, dict[str, Any]]:
+    """Write the bundle into `folder`/bundle; stopped halfway, that folder has no final manifest and is made anew."""
+    target = folder / BUNDLE_FOLDER
+    shutil.rmtree(target, ignore_errors=True)
+    target.mkdir(parents=True)
+    for name in (ENCODER_FILE, TOKENIZER_FILE):
+        shutil.copyfile(facts.encoder_folder / name, target / name)
+    catalogue = write_catalogue(
+        target,
+        facts.shop.products,
+        facts.item_vectors,
+        candidates=facts.settings.candidates,
+        popularity=popularity(facts.shop),
+    )
+    # Every sealed bundle has golden answers; the first ones stand for nothing but let the recommender open.
+    unproven = Golden(min_cosine=MIN_COSINE, min_overlap=MIN_OVERLAP, queries=[], histories=[])
+    write_bytes_atomically(target / GOLDEN_FILE, msgspec.json.encode(unproven))
+    recommender = Recommender(_seal(target, facts, catalogue, DEFAULT_FUSION))
+    scores = _held_out_scores(recommender, facts, progress)
+    fusion = _fusion(facts, scores)
+    recommender = Recommender(_seal(target, facts, catalogue, fusion))
+    golden = _golden(recommender, facts)
+    write_bytes_atomically(target / GOLDEN_FILE, msgspec.json.encode(golden))
+    quality = [*facts.quality, *_device_quality(facts, scores)]
+    inputs = ReportInputs(facts.shop, facts.settings, facts.stages, quality, fusion, facts.created_at)
+    write_report(target, report_content(target, inputs))
+    bundle = _seal(target, facts, catalogue, fusion)
+    Recommender(bundle).prove()
+    size = sum(artifact.length_bytes for artifact in bundle.manifest.artifacts)
+    line = f"{size / 1e6:.2f} MB in {len(bundle.manifest.artifacts)} files, dense weight {fusion.dense_weight}"
+    return line, {"bytes": size, "quality": [asdict(stage) for stage in quality]}
+
+
+def install_bundle(made: Path, out: Path) -> Bundle:
+    """Copy a finished bundle to `out`, replacing an older one.
+
+    The copy is made beside `out` and renamed. Stopped between the two renames, the older bundle lies beside `out` with
+    the ending `.old`.
+
+    Raises:
+        StorageError: the disk is full, read-only or not permitted; `out` is what it was.
+    """
+    staged, old = out.with_name(f".{out.name}.new"), out.with_name(f".{out.name}.old")
+    for leftover in (staged, old):
+        shutil.rmtree(leftover, ignore_errors=True)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copytree(made, staged)
+    if out.exists():
+        out.rename(old)
+    staged.rename(out)
+    sync_folder(out.parent)
+    shutil.rmtree(old, ignore_errors=True)
+    return open_bundle(out)
+
+
+def popularity(shop: Shop) -> Float32:
+    """Return float32 [products]: baskets with the product, each halved for every 90 days before the newest one."""
+    counts = np.zeros(len(shop.products), dtype=np.float64)
+    baskets = [basket for user_baskets in shop.baskets.values() for basket in user_baskets]
+    newest = max((basket.timestamp_s for basket in baskets), default=0.0)
+    for basket in baskets:
+        counts[basket.rows] += 0.5 ** ((newest - basket.timestamp_s) / POPULARITY_HALF_LIFE_S)
+    return counts.astype(np.float32)
+
+
+def _seal(target: Path, facts: BuildFacts, catalogue: CatalogueSpec, fusion: FusionSpec) -> Bundle:
+    return seal_bundle(
+        target,
+        name=facts.shop.name,
+        created_at=facts.created_at,
+        config_digest=digest_of(facts.settings),
+        shop_digest=facts.shop.digest,
+        space=VectorSpace(id=facts.space_id, dim=int(facts.item_vectors.shape[1])),
+        encoder=facts.encoder_spec,
+        catalogue=catalogue,
+        fusion=fusion,
+    )
+
+
+def _held_out_scores(recommender: Recommender, facts: BuildFacts, progress: Progress) -> dict[str, QueryScores]:
+    every = [product.product_id for product in facts.shop.products]
+    scores = {}
+    for number, query in enumerate(facts.held_out, 1):
+        cosines, bm25 = recommender.score_parts(query, every)
+        scores[query] = QueryScores(cosines, bm25)
+        progress(number, len(facts.held_out))
+    return scores
+
+
+def _fusion(facts: BuildFacts, scores: Mapping[str, QueryScores]) -> FusionSpec:
+    if not scores:
+        return DEFAULT_FUSION
+    return FusionSpec(
+        dense_weight=learn_dense_weight(facts.held_out, scores), field_weights=DEFAULT_FUSION.field_weights
+    )
+
+
+def _device_quality(facts: BuildFacts, scores: Mapping[str, QueryScores]) -> list[StageQuality]:
+    if not scores:
+        return []
+    judged = facts.held_out
+    rows = [
+        rank_quality("int8", judged, [scores[query].cosines for query in judged]),
+        rank_quality("full-text search", judged, [scores[query].bm25 for query in judged]),
+        rank_quality("int8 hybrid", judged, cross_fitted_hybrid(judged, scores)),
+    ]
+    return [row for row in rows if row is not None]
+
+
+def _golden(recommender: Recommender, facts: BuildFacts) -> Golden:
+    titles = [product.title for product in facts.shop.products]
+    spread = titles[:: max(1, len(titles) // GOLDEN_QUERIES)]
+    queries = list(dict.fromkeys([*facts.held_out, *facts.shop.queries[:GOLDEN_QUERIES], *spread]))[:GOLDEN_QUERIES]
+    histories = [
+        [facts.shop.products[row].product_id for basket in baskets for row in basket.rows][-_GOLDEN_HISTORY_ITEMS:]
+        for baskets in list(facts.shop.baskets.values())[:GOLDEN_HISTORIES]
+    ]
+    return golden_answers(recommender, queries=queries, histories=histories)
