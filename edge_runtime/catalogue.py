@@ -69,7 +69,7 @@ class Catalogue:
             eligible: bool [products], which rows may be returned; None for all.
         """
         if self._layer is not None and count <= self._spec.candidates and query.any():
-            rows = self._candidates(query)
+            rows = self._candidates(self._layer, query)
             if eligible is not None:
                 rows = rows[eligible[rows]]
             if len(rows) >= count:
@@ -92,10 +92,8 @@ class Catalogue:
         """Return float32 [rows, dim], the stored vectors."""
         return np.asarray(self._vectors[rows], dtype=np.float32)
 
-    def _candidates(self, query: Float32) -> Rows:
-        if self._layer is None:
-            raise ModelLoadError("the catalogue's layer is not loaded")
-        found = self._layer.run(_SIGNATURE, {"query": query.reshape(1, -1)})["rows"][0]
+    def _candidates(self, layer: Model, query: Float32) -> Rows:
+        found = layer.run(_SIGNATURE, {"query": query.reshape(1, -1)})["rows"][0]
         if found.min() < 0 or found.max() >= len(self):
             raise BundleFormatError(
                 f"the catalogue's layer names row {found.max()} of {len(self)}; get the bundle again"

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from compress import catalogue_rows
 from compress.catalogue_rows import MAX_DESCRIPTION_CHARS, write_catalogue_rows, write_item_vectors
 from compress.errors import CompressionError
 from edge_runtime.contract.errors import StorageError
@@ -70,6 +71,15 @@ def test_old_file_stays_when_the_new_one_cannot_be_made(tmp_path: Path) -> None:
         write_catalogue_rows(tmp_path, [Product("a", "one"), Product("a", "two")])
     assert (tmp_path / "catalogue.sqlite").read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == ["catalogue.sqlite"]
+
+
+def test_disk_that_fills_up_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_catalogue_rows(tmp_path, toy_products())
+    before = (tmp_path / "catalogue.sqlite").read_bytes()
+    monkeypatch.setattr("compress.catalogue_rows._SCHEMA", f"{catalogue_rows._SCHEMA}; PRAGMA max_page_count = 30;")
+    with pytest.raises(CompressionError, match="full; free some space"):
+        write_catalogue_rows(tmp_path, [Product(f"p{row}", f"thing {row} " * 9) for row in range(2_000)])
+    assert (tmp_path / "catalogue.sqlite").read_bytes() == before
 
 
 @pytest.mark.parametrize("popularity", [np.zeros(29), np.full(30, np.nan), np.zeros((30, 1))])

@@ -1,5 +1,7 @@
 """Filters: what they select, what they refuse, and that values stay values."""
 
+import contextlib
+import sqlite3
 from collections.abc import Iterator
 
 import numpy as np
@@ -91,6 +93,16 @@ def test_ids_and_rows_go_both_ways_in_portions(rows: ProductRows) -> None:
     known = rows.rows_of([*(f"p{number}" for number in range(2_000)), "\ud800"])
     assert known == {f"p{row}": row for row in range(30)}
     assert rows.ids_of(np.array([4, 0, 4], dtype=np.int32)) == ("p4", "p0", "p4")
+
+
+def test_attributes_that_are_not_json_are_a_bundle_error(tmp_path) -> None:
+    path = make_toy_bundle(tmp_path).path(CATALOGUE_ROWS_FILE)
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE products SET attributes = 'red' WHERE row = 3")
+    opened = RowsDatabase(path)
+    with pytest.raises(BundleFormatError, match="attributes of row 3 are not JSON"):
+        ProductRows(opened, products=30).product(3)
+    opened.close()
 
 
 def test_table_of_another_length_than_the_manifest_is_refused(database: RowsDatabase) -> None:

@@ -12,11 +12,12 @@ import pytest
 
 from edge_runtime import Recommender
 from edge_runtime.catalogue import Catalogue
-from edge_runtime.contract.bundle import CatalogueSpec, EncoderSpec, VectorSpace
+from edge_runtime.contract.bundle import CatalogueSpec, EncoderSpec, FusionSpec, VectorSpace
 from edge_runtime.contract.errors import BundleFormatError, ConfigError, InputShapeError, ModelLoadError
 from edge_runtime.encoder import Encoder, unit
 from edge_runtime.interpreter import INTERPRETER_VARIABLE, Model
 from edge_runtime.ranking import best_rows, fuse
+from edge_runtime.rows_database import RowsDatabase
 from tests.support.toy_bundle import MODELS, make_toy_bundle
 from tests.support.toy_shop import DIM, SPEC, toy_item_vectors, toy_products, toy_text_vector
 
@@ -136,6 +137,14 @@ def test_model_that_is_not_what_the_manifest_says_is_refused(bundle, fields: dic
         Encoder(changed(bundle, **fields))
 
 
+def test_repeats_of_another_length_are_refused(bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = Model.output_shape
+    monkeypatch.setattr(Model, "has_output", lambda *_: True)
+    monkeypatch.setattr(Model, "output_shape", lambda *args: (1, 9) if args[2] == "repeat" else real(*args))
+    with pytest.raises(BundleFormatError, match=r"gives repeats \[1, 9\], the manifest says \[1, 4\]"):
+        Encoder(bundle)
+
+
 def test_malformed_tokenizer_is_refused(bundle) -> None:
     (bundle.folder / "tokenizer.json").write_text('{"model": 7}')
     with pytest.raises(BundleFormatError, match="is not a tokenizer"):
@@ -210,6 +219,16 @@ def test_layer_that_names_a_row_outside_is_refused(bundle, monkeypatch: pytest.M
     monkeypatch.setattr(catalogue._layer, "run", lambda *_: {"rows": rows})
     with pytest.raises(BundleFormatError, match="names row 30 of 30"):
         catalogue.top(VECTORS[0], 1)
+
+
+def test_catalogue_that_does_not_open_leaves_no_file_open(bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    closed: list[RowsDatabase] = []
+    real = RowsDatabase.close
+    monkeypatch.setattr(RowsDatabase, "close", lambda self: (closed.append(self), real(self))[1])
+    wrong = FusionSpec(dense_weight=0.5, field_weights={"smell": 1.0})
+    with pytest.raises(BundleFormatError, match="text column 'smell'"):
+        Recommender(changed(bundle, fusion=wrong))
+    assert len(closed) == 1
 
 
 def test_ties_go_to_the_lower_row() -> None:
