@@ -45,12 +45,14 @@ class DropLog:
         )
 
 
-def repair_text(text: str) -> str:
-    """Return `text` with HTML entities resolved and text that was decoded wrongly ("cafÃ©") put right."""
-    if "&" in text:
-        text = html.unescape(text)
+def repair_encoding(text: str) -> str:
+    """Return `text`, put right where it was once decoded with the wrong character set ("cafÃ©")."""
     # The look beforehand spares most texts the search for misread ones, which costs a millisecond a page.
     return ftfy.fix_encoding(text) if not text.isascii() and _MAYBE_MISREAD.search(text) else text
+
+
+def _repair(text: str) -> str:
+    return repair_encoding(html.unescape(text) if "&" in text else text)
 
 
 def clean_short(text: str | None) -> str | None:
@@ -58,14 +60,14 @@ def clean_short(text: str | None) -> str | None:
 
     NFKC, no control characters, single spaces, at most `MAX_TEXT_CHARS` characters.
     """
-    return normalize_text(repair_text(text[:MAX_TEXT_CHARS])) or None if text else None
+    return normalize_text(_repair(text[:MAX_TEXT_CHARS])) or None if text else None
 
 
 def clean_long(text: str | None) -> str | None:
     """Return a description without markup and control characters, at most `MAX_DESCRIPTION_CHARS`; None when empty."""
     if not text:
         return None
-    plain = _TAG.sub(" ", repair_text(text[:MAX_DESCRIPTION_CHARS]))
+    plain = _TAG.sub(" ", _repair(text[:MAX_DESCRIPTION_CHARS]))
     return " ".join(_CONTROL.sub(" ", unicodedata.normalize("NFKC", plain)).split()) or None
 
 

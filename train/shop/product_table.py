@@ -18,7 +18,7 @@ from train.shop.cleaning import (
     clean_long,
     clean_short,
     note_duplicates,
-    repair_text,
+    repair_encoding,
 )
 from train.shop.table_files import TableFile, load_table, shown
 from train.shop.tables import Product
@@ -103,7 +103,7 @@ def _note_changes(table: TableFile, column: str, row: int, raw: str, limit: int,
         log.note(table.name, f"{column} cut to {limit} characters", table.place(row))
     if "\0" in raw:
         log.note(table.name, f"{column} cleaned of NUL characters", table.place(row))
-    if not raw.isascii() and repair_text(raw[:limit]) != raw[:limit]:
+    if repair_encoding(raw[:limit]) != raw[:limit]:
         log.note(table.name, f"{column} repaired: it was decoded with the wrong character set", table.place(row))
 
 
@@ -243,7 +243,8 @@ def _even_vectors(column: pa.Array) -> npt.NDArray[np.float32] | None:
     numbers, lengths = column.flatten(), pc.list_value_length(column).unique()
     if len(lengths) != 1 or not lengths[0].as_py() or not pa.types.is_floating(numbers.type) or numbers.null_count:
         return None
-    matrix = np.asarray(numbers.to_numpy(zero_copy_only=False), dtype=np.float32).reshape(len(column), -1)
+    with np.errstate(over="ignore"):
+        matrix = np.asarray(numbers.to_numpy(zero_copy_only=False), dtype=np.float32).reshape(len(column), -1)
     return matrix if np.isfinite(matrix).all() else None
 
 
@@ -261,8 +262,9 @@ def _json_vectors(table: TableFile) -> list[object]:
 
 def _vector(table: TableFile, row: int, values: object) -> npt.NDArray[np.float32]:
     try:
-        vector = np.asarray(values, dtype=np.float32)
-    except (TypeError, ValueError) as error:
+        with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is refused below
+            vector = np.asarray(values, dtype=np.float32)
+    except (TypeError, ValueError, OverflowError) as error:
         raise table.error(row, "image_vector", f"expected a list of numbers, found {shown(values)}") from error
     if vector.ndim != 1 or vector.size == 0 or not np.isfinite(vector).all():
         raise table.error(row, "image_vector", f"expected a list of finite numbers, found {shown(values)}")
