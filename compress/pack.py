@@ -73,17 +73,18 @@ def pack_bundle(folder: Path, facts: BuildFacts, progress: Progress) -> tuple[st
     # Every sealed bundle has golden answers; the first ones stand for nothing but let the recommender open.
     unproven = Golden(min_cosine=MIN_COSINE, min_overlap=MIN_OVERLAP, queries=[], histories=[])
     write_bytes_atomically(target / GOLDEN_FILE, msgspec.json.encode(unproven))
-    recommender = Recommender(_seal(target, facts, catalogue, DEFAULT_FUSION))
-    scores = _held_out_scores(recommender, facts, progress)
+    with Recommender(_seal(target, facts, catalogue, DEFAULT_FUSION)) as recommender:
+        scores = _held_out_scores(recommender, facts, progress)
     fusion = _fusion(facts, scores)
-    recommender = Recommender(_seal(target, facts, catalogue, fusion))
-    golden = _golden(recommender, facts)
+    with Recommender(_seal(target, facts, catalogue, fusion)) as recommender:
+        golden = _golden(recommender, facts)
     write_bytes_atomically(target / GOLDEN_FILE, msgspec.json.encode(golden))
     quality = [*facts.quality, *_device_quality(facts, scores)]
     inputs = ReportInputs(facts.shop, facts.settings, facts.stages, quality, fusion, facts.created_at)
     write_report(target, report_content(target, inputs))
     bundle = _seal(target, facts, catalogue, fusion)
-    Recommender(bundle).prove()
+    with Recommender(bundle) as recommender:
+        recommender.prove()
     size = sum(artifact.length_bytes for artifact in bundle.manifest.artifacts)
     line = f"{size / 1e6:.2f} MB in {len(bundle.manifest.artifacts)} files, dense weight {fusion.dense_weight}"
     return line, {"bytes": size, "quality": [asdict(stage) for stage in quality]}
