@@ -27,7 +27,7 @@ from edge_runtime.contract.atomic_files import disk_errors_named, write_bytes_at
 from edge_runtime.contract.bundle import ENCODER_FILE, TOKENIZER_FILE, Bundle, EncoderSpec
 from train.backend import make_reproducible
 from train.shop.tables import Shop
-from train.stages import Progress, Reporter, StageResult, Stages, digest_of
+from train.stages import Progress, Reporter, StageResult, Stages, StageWork, digest_of
 
 
 def build_bundle(
@@ -54,7 +54,6 @@ def build_bundle(
     """
     with disk_errors_named(work):
         stages = Stages(work, resume=resume, reporter=reporter)
-        make_reproducible(settings.seed)
         return _Build(shop, settings, stages).run(out, created_at)
 
 
@@ -67,7 +66,7 @@ class _Build:
         self._quality: list[StageQuality] = []
 
     def run(self, out: Path, created_at: str) -> Bundle:
-        settings, run = self._settings, self._stages.run
+        settings, run = self._settings, self._run_stage
         teacher = run(
             "teacher",
             [learning_digest(self._training_shop), settings.teacher_source, settings.teacher, settings.seed],
@@ -111,6 +110,14 @@ class _Build:
         )
         return install_bundle(packed.folder / BUNDLE_FOLDER, out)
 
+    def _run_stage(self, name: str, key_parts: list[Any], work: StageWork) -> StageResult:
+        def seeded(folder: Path, progress: Progress) -> tuple[str, dict[str, Any]]:
+            # A stage must not depend on how many random numbers the stages before it drew in this process.
+            make_reproducible(self._settings.seed)
+            return work(folder, progress)
+
+        return self._stages.run(name, key_parts, seeded)
+
     def _encoder(
         self,
         teacher: StageResult,
@@ -121,7 +128,7 @@ class _Build:
         head_int8: StageResult,
     ) -> tuple[list[StageResult], StageResult]:
         """Run the student's stages and convert; return them and the stage that holds `encoder.tflite`."""
-        settings, run = self._settings, self._stages.run
+        settings, run = self._settings, self._run_stage
         cut = student_vocabulary(teacher.folder, self._training_shop, settings.student.vocabulary)
         data = distillation_set(cut.tokenizer, settings, vectors, [product.text for product in self._shop.products])
         student = StudentStages(settings, data, cut.tokenizer)

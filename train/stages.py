@@ -19,6 +19,9 @@ from train.errors import TrainingError
 Progress = Callable[[int, int], None]
 """Called with (done, total)."""
 
+StageWork = Callable[[Path, Progress], tuple[str, dict[str, Any]]]
+"""Gets the stage's folder and a progress function; returns one line for people and a JSON report."""
+
 KEY_FILE, DONE_FILE = "key.txt", "done.json"
 
 
@@ -81,14 +84,14 @@ class Stages:
         self,
         name: str,
         key_parts: list[Any],
-        work: Callable[[Path, Progress], tuple[str, dict[str, Any]]],
+        work: StageWork,
     ) -> StageResult:
         """Run one stage, or take its result when it has run with the same key.
 
         Args:
             name: names the folder.
             key_parts: everything that the result depends on.
-            work: gets the stage's folder and a progress function; returns one line for people and a JSON report.
+            work: see `StageWork`.
         """
         key = digest_of(name, *key_parts)
         folder = self._folder / name
