@@ -32,6 +32,6 @@ def item_text(
     parts = [title, brand or "", *(attributes or {}).values(), (category or "").rsplit(">", 1)[-1]]
     said = ""
     for part in map(normalize_text, parts):
-        if part and part.casefold() not in said.casefold():
+        if part and f" {part} ".casefold() not in f" {said} ".casefold():
             said = f"{said} {part}".strip()
     return said
