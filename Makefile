@@ -4,6 +4,9 @@ SHELL := bash
 .PHONY: help setup setup-test demo test test-fast test-builder test-device test-tflite-runtime lint types lock docs \
         data bench-esci bench-online-retail clean
 
+# A bundle with a real int8 student, which the end-to-end tests leave for the environments that cannot build.
+TESTED_BUNDLE := build/tested-bundle
+
 # The newest Python with wheels of TensorFlow 2.21, and of tflite-runtime 2.14.
 TENSORFLOW_PYTHON := 3.13
 TFLITE_RUNTIME_PYTHON := 3.11
@@ -36,10 +39,11 @@ test-fast: setup-test  ## unit tests without TensorFlow, under a minute
 	@.venv-device/bin/python -m pytest -q -m "not tensorflow" tests/unit/edge_runtime tests/unit/sync_server
 
 test-builder: setup-test  ## unit, integration and end-to-end tests in .venv
-	@$(RUN) -m pytest -q tests
+	@POCKETREC_KEEP_BUNDLE=$(TESTED_BUNDLE) $(RUN) -m pytest -q tests
 
 test-device: setup-test  ## device, server and house tests again in .venv-device, without TensorFlow
 	@.venv-device/bin/python -m pytest -q -m "not tensorflow" $(DEVICE_TESTS)
+	@if [[ -d $(TESTED_BUNDLE) ]]; then .venv-device/bin/python -m pocketrec prove $(TESTED_BUNDLE); fi
 
 test-tflite-runtime:  ## device tests again on the older interpreter, where Python 3.11 is found
 	@code=0; $(ENVIRONMENT) .venv-tflite-runtime $(TFLITE_RUNTIME_PYTHON) tflite-runtime || code=$$?; \
@@ -49,6 +53,7 @@ test-tflite-runtime:  ## device tests again on the older interpreter, where Pyth
 	    exit $$code; \
 	else \
 	    .venv-tflite-runtime/bin/python -m pytest -q tests/unit/edge_runtime; \
+	    if [[ -d $(TESTED_BUNDLE) ]]; then .venv-tflite-runtime/bin/python -m pocketrec prove $(TESTED_BUNDLE); fi; \
 	fi
 
 lint: setup-test  ## ruff: rules and format

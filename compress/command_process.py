@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from compress.errors import DemoError
+from edge_runtime.contract.atomic_files import disk_errors_named
 
 _HOME = Path(__file__).resolve().parents[1]
 _STOP_TIMEOUT_S = 15.0
@@ -33,23 +34,35 @@ def run_command(arguments: Sequence[str]) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def serving(arguments: Sequence[str], *, ready_timeout_s: float = 60.0) -> Iterator[str]:
+def serving(arguments: Sequence[str], *, log: Path, ready_timeout_s: float = 60.0) -> Iterator[str]:
     """Run `pocketrec serve …` and yield its address once it answers; it is stopped in every case.
 
     Args:
         arguments: the command, without --json.
+        log: file that gets what the server says.
         ready_timeout_s: how long the start may take.
 
     Raises:
-        DemoError: it ended or said nothing in that time.
+        DemoError: it ended or gave no address in that time.
+        StorageError: the log cannot be written.
     """
-    process = subprocess.Popen(
-        _command([*arguments, "--json"]), env=_environment(), stdout=subprocess.PIPE, text=True, start_new_session=True
-    )
+    with disk_errors_named(log), log.open("wb") as log_file:
+        process = subprocess.Popen(
+            _command([*arguments, "--json"]),
+            env=_environment(),
+            stdout=subprocess.PIPE,
+            stderr=log_file,
+            text=True,
+            start_new_session=True,
+        )
+    reader, lines = _read_in_background(process.stdout)
     try:
-        yield str(_json_object(_first_line(process, ready_timeout_s), "serve")["url"])
+        yield _address(lines, ready_timeout_s, log)
     finally:
         _stop(process)
+        reader.join()
+        if process.stdout is not None:
+            process.stdout.close()
 
 
 def _command(arguments: Sequence[str]) -> list[str]:
@@ -73,23 +86,28 @@ def _json_object(text: str, verb: str) -> dict[str, Any]:
     return value
 
 
-def _first_line(process: subprocess.Popen[str], timeout_s: float) -> str:
+def _read_in_background(stream: IO[str] | None) -> tuple[threading.Thread, "queue.Queue[str]"]:
+    # Reads to the end, so that the server never waits for a full pipe; an empty line means that it ended.
     lines: queue.Queue[str] = queue.Queue()
-    threading.Thread(target=_read_lines, args=(process.stdout, lines), daemon=True).start()
+
+    def read() -> None:
+        for line in stream or ():
+            lines.put(line)
+        lines.put("")
+
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
+    return reader, lines
+
+
+def _address(lines: "queue.Queue[str]", timeout_s: float, log: Path) -> str:
     try:
         line = lines.get(timeout=timeout_s)
     except queue.Empty:
         line = ""
     if not line:
-        raise DemoError(f"the server did not start within {timeout_s:.0f} s; the lines above say why")
-    return line
-
-
-def _read_lines(stream: IO[str] | None, lines: "queue.Queue[str]") -> None:
-    # Reads to the end, so that the server never waits for a full pipe; an empty line means that it ended.
-    for line in stream or ():
-        lines.put(line)
-    lines.put("")
+        raise DemoError(f"the server gave no address within {timeout_s:.0f} s; {log} says why")
+    return str(_json_object(line, "serve")["url"])
 
 
 def _stop(process: subprocess.Popen[str]) -> None:

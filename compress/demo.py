@@ -5,6 +5,7 @@ build --resume -> publish -> sync
 """
 
 import json
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,7 +21,10 @@ from compress.errors import DemoError
 from edge_runtime.contract.atomic_files import disk_errors_named, write_bytes_atomically
 from edge_runtime.contract.bundle import REPORT_FILE
 
+SETTINGS = Path(__file__).with_name("demo.toml")
 CHANNEL = "stable"
+MARK_FILE = "made-by-pocketrec-demo"
+"""Stands in a folder that the next demo may replace."""
 SALE = 0.9
 """The second publication sells everything at this share of its price."""
 
@@ -73,15 +77,15 @@ def run_demo(
     folder: Path,
     *,
     products: int = 2000,
-    config: Path | None = None,
+    config: Path = SETTINGS,
     on_step: Callable[[str], None] = lambda command: None,
 ) -> DemoReport:
     """Run the demo in `folder`; the server that it starts is stopped in every case.
 
     Args:
-        folder: a new or empty folder; what the demo made stays there.
+        folder: a new or empty folder, or that of an earlier demo, which is replaced; what the demo made stays there.
         products: size of the sample shop.
-        config: settings of the build, as TOML.
+        config: settings of the build, as TOML; by default some that suit a few minutes.
         on_step: called with each command before it runs.
 
     Raises:
@@ -89,34 +93,42 @@ def run_demo(
         StorageError: the disk is full, read-only or not permitted.
     """
     folder = folder.resolve()
-    if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
-        raise DemoError(f"{folder} is not empty; give the demo a new folder with --dir, or remove this one")
-    with disk_errors_named(folder):
-        folder.mkdir(parents=True, exist_ok=True)
+    _prepare(folder)
     return _Demo(folder, config, on_step).run(products)
 
 
+def _prepare(folder: Path) -> None:
+    mark = folder / MARK_FILE
+    if folder.is_file() or (folder.is_dir() and any(folder.iterdir()) and not mark.exists()):
+        raise DemoError(f"{folder} is not empty; give the demo a new folder with --dir")
+    with disk_errors_named(folder):
+        if mark.exists():
+            shutil.rmtree(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        mark.touch()
+
+
 class _Demo:
-    def __init__(self, folder: Path, config: Path | None, on_step: Callable[[str], None]) -> None:
+    def __init__(self, folder: Path, config: Path, on_step: Callable[[str], None]) -> None:
         self._folder = folder
         self._shop = folder / "shop"
         self._bundle = folder / "bundle"
         self._keys = folder / "keys"
         self._server = folder / "server"
         self._device = folder / "device"
-        self._build_options = ["--config", str(config.resolve())] if config else []
+        self._config = config.resolve()
         self._on_step = on_step
         self._seconds: dict[str, float] = {}
         self._updates: list[Update] = []
 
     def run(self, products: int) -> DemoReport:
         self._run("make a shop", "shop", "sample", self._shop, "--products", str(products))
-        self._run("build", "build", self._shop, "--out", self._bundle, *self._build_options)
+        self._run("build", "build", self._shop, "--out", self._bundle, "--config", self._config)
         bench = self._run("measure", "bench", self._bundle)
         self._run("make keys", "keys", "init", "--dir", self._keys)
         serve = ["serve", "--home", str(self._server), "--keys", str(self._keys), "--port", "0", "--workers", "1"]
         self._on_step(" ".join(["pocketrec", *serve]))
-        with serving(serve) as url:
+        with serving(serve, log=self._folder / "server.log") as url:
             self._publish(url, "publish")
             self._enroll(url)
             self._sync("first installation")
@@ -124,7 +136,7 @@ class _Demo:
             self._record(answers)
             self._sync("feedback sent")
             self._change_prices()
-            self._run("build again", "build", self._shop, "--out", self._bundle, "--resume", *self._build_options)
+            self._run("build again", "build", self._shop, "--out", self._bundle, "--resume", "--config", self._config)
             self._publish(url, "publish again")
             self._sync("new prices")
             events_stored = self._events_stored()

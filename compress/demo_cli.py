@@ -8,15 +8,19 @@ from pathlib import Path
 
 from rich.console import Console
 
-from compress.demo import run_demo
+from compress.demo import SETTINGS, run_demo
 from compress.demo_tables import show_demo
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `pocketrec demo`."""
-    parser.add_argument("--dir", type=Path, default=Path("demo"), metavar="DIR", help="a new folder (demo)")
+    parser.add_argument(
+        "--dir", type=Path, default=Path("demo"), metavar="DIR", help="a new folder, or an earlier demo's (demo)"
+    )
     parser.add_argument("--products", type=int, default=2000, help="size of the sample shop (2000)")
-    parser.add_argument("--config", type=Path, metavar="FILE", help="settings of the build, as TOML")
+    parser.add_argument(
+        "--config", type=Path, default=SETTINGS, metavar="FILE", help="settings of the build (some for a few minutes)"
+    )
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from compress.demo import DemoReport
@@ -60,7 +61,7 @@ def _answers(report: DemoReport) -> Table:
     for name in ("asked", "shows", "best three", "ms"):
         table.add_column(name, justify="right" if name == "ms" else "left")
     for answer in report.answers:
-        table.add_row(answer.asked, answer.shows, "\n".join(answer.titles), f"{answer.latency_ms:.1f}")
+        table.add_row(escape(answer.asked), answer.shows, escape("\n".join(answer.titles)), f"{answer.latency_ms:.1f}")
     return table
 
 
