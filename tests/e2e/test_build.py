@@ -90,14 +90,6 @@ def test_a_shop_with_an_error_is_named_and_nothing_is_written(tmp_path):
     assert not (tmp_path / "bundle").exists()
 
 
-def test_a_wrong_setting_is_named(tiny_shop, tmp_path):
-    (tmp_path / "wrong.toml").write_text("[student]\nlayer = 2\n")
-    done = pocketrec("build", tiny_shop, "--out", tmp_path / "bundle", "--config", tmp_path / "wrong.toml")
-    assert done.returncode == 1
-    assert "student.layer" in done.stderr
-    assert "Traceback" not in done.stderr
-
-
 def _kill_when(file, arguments):
     """Start `pocketrec ARGUMENTS`, and kill it with everything it started a moment after `file` has appeared."""
     process = subprocess.Popen(
