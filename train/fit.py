@@ -44,7 +44,9 @@ def fit(
     progress: Progress | None = None,
     after_step: Callable[[int], None] | None = None,
 ) -> float:
-    """Train `model` in place; return the mean loss of the last tenth of the steps.
+    """Train `model` in place; return the mean loss of the last tenth of the steps, of those that this call made.
+
+    When the checkpoint has all steps already, it is the loss of the last batch.
 
     Args:
         model: a Keras model.
@@ -80,7 +82,11 @@ def fit(
             checkpoint.save(step + 1)
             saved_at = time.monotonic()
     checkpoint.save(settings.steps)
-    return float(np.mean(losses[-max(1, settings.steps // 10) :])) if losses else math.nan
+    if not losses:
+        losses.append(float(loss(*batches(max(0, settings.steps - 1)))))
+        # A forward pass in training mode moves the ranges of a quantized model.
+        checkpoint.restore()
+    return float(np.mean(losses[-max(1, settings.steps // 10) :]))
 
 
 def _learning_rate(step: int, settings: FitSettings) -> float:

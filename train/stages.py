@@ -67,16 +67,15 @@ class Stages:
         """Open `folder`; without `resume`, whatever an earlier run left there is removed.
 
         Raises:
-            TrainingError: `folder` holds files that no build wrote.
+            TrainingError: `folder` holds files that no build wrote; nothing has been removed.
         """
-        if folder.exists() and not resume:
-            strangers = [path for path in folder.iterdir() if not (path / KEY_FILE).exists()]
-            if strangers:
-                raise TrainingError(
-                    f"{folder} holds {strangers[0].name}, which no build wrote; give another --work folder or remove it"
-                )
-            shutil.rmtree(folder)
         folder.mkdir(parents=True, exist_ok=True)
+        if not resume:
+            stages = sorted(folder.iterdir())
+            for stage in stages:
+                _refuse_strangers(stage)
+            for stage in stages:
+                _remove(stage)
         self._folder = folder
         self._reporter = reporter
 
@@ -92,6 +91,9 @@ class Stages:
             name: names the folder.
             key_parts: everything that the result depends on.
             work: see `StageWork`.
+
+        Raises:
+            TrainingError: the stage's folder holds files that no build wrote; nothing has been removed.
         """
         key = digest_of(name, *key_parts)
         folder = self._folder / name
@@ -125,7 +127,27 @@ def _prepare(folder: Path, key: str) -> None:
     except OSError:
         known = ""
     if known != key and folder.exists():
-        shutil.rmtree(folder)
+        _refuse_strangers(folder)
+        _remove(folder)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / DONE_FILE).unlink(missing_ok=True)
     write_bytes_atomically(folder / KEY_FILE, key.encode())
+
+
+def _refuse_strangers(folder: Path) -> None:
+    """Refuse what is no stage; a folder that holds at most a temporary file is one that was stopped while it began."""
+    if (folder / KEY_FILE).exists():
+        return
+    if not folder.is_dir() or any(not path.name.startswith(".tmp-") for path in folder.iterdir()):
+        raise TrainingError(f"{folder} is nothing that a build wrote; give another --work folder or remove it")
+
+
+def _remove(folder: Path) -> None:
+    """Remove a stage so that, stopped anywhere, what is left is known as an unfinished stage of a build."""
+    (folder / DONE_FILE).unlink(missing_ok=True)
+    for path in folder.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        elif path.name != KEY_FILE:
+            path.unlink()
+    shutil.rmtree(folder)
