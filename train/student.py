@@ -1,6 +1,6 @@
 """The student: a small BERT over the shop's vocabulary, built from operations that quantize and convert whole."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,14 @@ class StudentSettings:
     feed_forward: int = 512
     query_tokens: int = 16
     item_tokens: int = 48
+
+    def __post_init__(self) -> None:
+        """Refuse shapes that cannot be built."""
+        for field in fields(self):
+            if getattr(self, field.name) < 1:
+                raise ValueError(f"{field.name} is {getattr(self, field.name)}, expected 1 or more")
+        if self.hidden % self.heads:
+            raise ValueError(f"heads is {self.heads}, expected a divisor of hidden ({self.hidden})")
 
 
 def build_student(settings: StudentSettings, *, vocabulary: int, dim: int) -> Any:

@@ -52,7 +52,9 @@ def cut_vocabulary(
             f"expected a teacher with a WordPiece tokenizer, found {description['model'].get('type')}; choose a BERT"
         )
     vocabulary: dict[str, int] = description["model"]["vocab"]
-    counts = _count_pieces(teacher_tokenizer, corpora)
+    # A BERT's file often says to pad, which would count as text, and to cut.
+    uncut = Tokenizer.from_str(json.dumps(dict(description, truncation=None, padding=None)))
+    counts = _count_pieces(uncut, corpora)
     pieces = {index: piece for piece, index in vocabulary.items()}
     prefix = description["model"].get("continuing_subword_prefix", "##")
     characters = {c for index in counts for c in pieces[index].removeprefix(prefix)}
