@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
+from securesystemslib.signer import Signer
 from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import Metadata, Root, Targets
 from tuf.api.serialization import DeserializationError
@@ -118,8 +119,7 @@ def publish(
         raise ConfigError(f"expected a validity of at least one day, got {expires_days}")
     bundle = open_bundle(bundle_folder)
     root = load_root(keys / ROOT_FILE)
-    signer = load_signer(key_path(keys, Targets.type), passphrase=passphrase)
-    check_signer(root, Targets.type, signer)
+    signer = _offline_signer(root, keys, passphrase)
     remembered = keys / "offline" / "targets.json"
     now = clock()
     signed = next_targets(
@@ -129,9 +129,7 @@ def publish(
         published_at=now,
         expires=expiry(now, timedelta(days=expires_days)),
     )
-    metadata = Metadata(signed)
-    metadata.sign(signer)
-    data = metadata.to_bytes()
+    data = _signed_bytes(signed, signer)
     uploaded = _upload(bundle, target, on_file)
     target.publish(data)
     write_bytes_atomically(remembered, data)
@@ -144,6 +142,18 @@ def publish(
         bytes_uploaded=sum(uploaded),
         root_expires=root.signed.expires.isoformat(),
     )
+
+
+def _offline_signer(root: Metadata[Root], keys: Path, passphrase: bytes | None) -> Signer:
+    signer = load_signer(key_path(keys, Targets.type), passphrase=passphrase)
+    check_signer(root, Targets.type, signer)
+    return signer
+
+
+def _signed_bytes(signed: Targets, signer: Signer) -> bytes:
+    metadata = Metadata(signed)
+    metadata.sign(signer)
+    return metadata.to_bytes()
 
 
 def _newest_base(root: Metadata[Root], served: bytes | None, remembered: Path) -> Targets | None:
