@@ -58,7 +58,7 @@ digest_of() { # the part of the repository that a layer is installed from
     if [[ $1 == package ]]; then cat pyproject.toml; else cat "requirements/$1.lock"; fi | sha256sum | cut -d' ' -f1
 }
 
-if [[ ! -x $folder/bin/python ]] || ! "$folder/bin/python" -m pip --version >/dev/null 2>&1; then
+if [[ ! -x $folder/bin/python || ! -x $folder/bin/pip ]]; then
     make_environment
 fi
 
