@@ -11,7 +11,7 @@ from typing import Any
 from compress.convert import convert_encoder, operations
 from compress.history_stages import HistoryStages
 from compress.holdout import split_holdout
-from compress.pack import BUNDLE_FOLDER, BuildFacts, install_bundle, pack_bundle
+from compress.pack import BUNDLE_FOLDER, BuildFacts, install_bundle, pack_bundle, refuse_to_replace
 from compress.quality import Float32, StageQuality, rank_quality
 from compress.settings import BuildSettings
 from compress.student_stages import StudentStages, distillation_set
@@ -48,10 +48,12 @@ def build_bundle(
         created_at: ISO 8601 time for the manifest.
 
     Raises:
+        ConfigError: `out` holds something other than a bundle.
         TrainingError: training failed.
         CompressionError: compression failed.
         StorageError: the disk is full, read-only or not permitted; `out` is what it was.
     """
+    refuse_to_replace(out)
     with disk_errors_named(work):
         stages = Stages(work, resume=resume, reporter=reporter)
         return _Build(shop, settings, stages).run(out, created_at)

@@ -34,14 +34,16 @@ class ConsoleReporter:
         self._task: TaskID | None = None
 
     def __enter__(self) -> "ConsoleReporter":
-        self._bars.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._bars.stop()
+        # Bars that were never shown would leave an empty line above an error.
+        if self._bars.live.is_started:
+            self._bars.stop()
 
     def started(self, stage: str) -> None:
         """Show a bar for `stage`."""
+        self._bars.start()
         self._task = self._bars.add_task(stage, total=None)
 
     def progress(self, stage: str, done: int, total: int) -> None:
@@ -55,7 +57,9 @@ class ConsoleReporter:
             self._bars.remove_task(self._task)
             self._task = None
         when = "kept" if reused else f"{seconds:.0f} s"
-        self._console.print(f"{stage:<14} {when:>6}  {line}", markup=False, highlight=False, soft_wrap=True)
+        self._console.print(
+            f"{stage:<14} {when:>6}  {line}", markup=False, highlight=False, emoji=False, soft_wrap=True
+        )
 
 
 def build_settings(args: argparse.Namespace) -> BuildSettings:
@@ -73,6 +77,8 @@ def build_settings(args: argparse.Namespace) -> BuildSettings:
         settings = replace(settings, holdout=args.holdout)
     if not 0.0 <= settings.holdout < 1.0:
         raise ConfigError(f"holdout is {settings.holdout}, expected a share from 0 to below 1")
+    if not 0 <= settings.seed < 2**32:
+        raise ConfigError(f"seed is {settings.seed}, expected a whole number from 0 to below 2^32")
     return settings
 
 
@@ -97,7 +103,7 @@ def run(args: argparse.Namespace) -> int:
     answer = {"bundle": str(out), "bundle_id": bundle.bundle_id, **report}
     lines = [json.dumps(answer, ensure_ascii=False)] if args.json else _summary(out, report)
     for line in lines:
-        Console().print(line, markup=False, highlight=False, soft_wrap=True)
+        Console().print(line, markup=False, highlight=False, emoji=False, soft_wrap=True)
     return 0
 
 

@@ -1,5 +1,6 @@
 """Everything a build made -> a finished bundle: catalogue, fusion weight, golden answers, report, manifest."""
 
+import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -14,10 +15,11 @@ from compress.fusion import DEFAULT_FUSION, QueryScores, cross_fitted_hybrid, le
 from compress.quality import Float32, StageQuality, rank_quality
 from compress.report import ReportInputs, report_content, write_report
 from compress.settings import BuildSettings
-from edge_runtime.contract.atomic_files import sync_folder, write_bytes_atomically
+from edge_runtime.contract.atomic_files import disk_errors_named, sync_folder, write_bytes_atomically
 from edge_runtime.contract.bundle import (
     ENCODER_FILE,
     GOLDEN_FILE,
+    MANIFEST_FILE,
     TOKENIZER_FILE,
     Bundle,
     CatalogueSpec,
@@ -27,6 +29,7 @@ from edge_runtime.contract.bundle import (
     open_bundle,
     seal_bundle,
 )
+from edge_runtime.contract.errors import ConfigError
 from edge_runtime.contract.golden import Golden
 from edge_runtime.golden_proof import MIN_COSINE, MIN_OVERLAP, golden_answers
 from edge_runtime.recommender import Recommender
@@ -94,22 +97,39 @@ def install_bundle(made: Path, out: Path) -> Bundle:
     """Copy a finished bundle to `out`, replacing an older one.
 
     The copy is made beside `out` and renamed. Stopped between the two renames, the older bundle lies beside `out` with
-    the ending `.old`.
+    the ending `.old`; the next call puts it back before anything else.
 
     Raises:
+        ConfigError: `out` holds something other than a bundle.
         StorageError: the disk is full, read-only or not permitted; `out` is what it was.
     """
+    refuse_to_replace(out)
     staged, old = out.with_name(f".{out.name}.new"), out.with_name(f".{out.name}.old")
-    for leftover in (staged, old):
-        shutil.rmtree(leftover, ignore_errors=True)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copytree(made, staged)
-    if out.exists():
-        out.rename(old)
-    staged.rename(out)
-    sync_folder(out.parent)
+    with disk_errors_named(out):
+        if old.exists() and not out.exists():
+            old.rename(out)
+        for leftover in (staged, old):
+            shutil.rmtree(leftover, ignore_errors=True)
+        try:
+            _copy_files(made, staged)
+            _swap(staged, out, old)
+        finally:
+            shutil.rmtree(staged, ignore_errors=True)
+        sync_folder(out.parent)
     shutil.rmtree(old, ignore_errors=True)
     return open_bundle(out)
+
+
+def refuse_to_replace(out: Path) -> None:
+    """Check that a bundle may be put at `out`: nothing lies there, or an empty folder, or a bundle.
+
+    Raises:
+        ConfigError: something else lies there, which the new bundle would remove.
+    """
+    if not out.exists() or (out / MANIFEST_FILE).exists():
+        return
+    if not out.is_dir() or any(out.iterdir()):
+        raise ConfigError(f"{out} exists and is no bundle; give another --out, or remove it first")
 
 
 def popularity(shop: Shop) -> Float32:
@@ -120,6 +140,27 @@ def popularity(shop: Shop) -> Float32:
     for basket in baskets:
         counts[basket.rows] += 0.5 ** ((newest - basket.timestamp_s) / POPULARITY_HALF_LIFE_S)
     return counts.astype(np.float32)
+
+
+def _copy_files(made: Path, staged: Path) -> None:
+    staged.mkdir(parents=True)
+    for path in sorted(made.iterdir()):
+        shutil.copyfile(path, staged / path.name)
+        with (staged / path.name).open("rb") as file:
+            os.fsync(file.fileno())
+    sync_folder(staged)
+
+
+def _swap(staged: Path, out: Path, old: Path) -> None:
+    if not out.exists():
+        staged.rename(out)
+        return
+    out.rename(old)
+    try:
+        staged.rename(out)
+    except OSError:
+        old.rename(out)
+        raise
 
 
 def _seal(target: Path, facts: BuildFacts, catalogue: CatalogueSpec, fusion: FusionSpec) -> Bundle:
