@@ -74,7 +74,10 @@ def unit_rows(vectors: npt.NDArray[np.floating]) -> Float32:
 def project_to(vectors: Float32, dim: int) -> npt.NDArray[np.float32]:
     """Return the matrix float32 [width, dim] that keeps most of the cosines of unit `vectors` [n, width].
 
-    The leading right singular vectors of the uncentered data: dot products, not variances, are what ranks.
+    The leading right singular vectors of the uncentered data: dot products, not variances, are what ranks. Where there
+    are fewer than `dim`, the last columns are zero and no cosine changes.
     """
     _, _, directions = np.linalg.svd(vectors, full_matrices=False)
-    return np.ascontiguousarray(directions[:dim].T.astype(np.float32))
+    matrix = np.zeros((vectors.shape[1], dim), dtype=np.float32)
+    matrix[:, : len(directions)] = directions[:dim].T
+    return matrix

@@ -96,7 +96,7 @@ def read_vectors(folder: Path) -> TeacherVectors:
         name: np.load(folder / f"{name}.npy")
         for name in ("items", "targets", "held_out", "wide_items", "wide_held_out")
     }
-    return TeacherVectors(student_texts=(folder / _STUDENT_TEXTS).read_text().split("\n"), **arrays)
+    return TeacherVectors(student_texts=(folder / _STUDENT_TEXTS).read_bytes().decode().split("\n"), **arrays)
 
 
 def student_vocabulary(teacher_folder: Path, shop: Shop, size: int) -> CutVocabulary:
