@@ -18,7 +18,8 @@ RUN := .venv/bin/python
 
 # make bench-esci FOLDS=0 runs one fold only (the benchmark reads FOLDS itself), CONFIG=file.toml gives the settings.
 BENCH_OPTIONS := $(if $(CONFIG),--config $(CONFIG))
-DEVICE_TESTS := tests/unit/edge_runtime tests/unit/sync_server tests/unit/house tests/integration
+DEVICE_TESTS := tests/unit/edge_runtime tests/unit/sync_server tests/unit/house tests/integration \
+        --ignore=tests/unit/house/builder --ignore=tests/integration/builder
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
@@ -36,13 +37,13 @@ demo: setup  ## the whole way on the sample shop, some five minutes
 test: test-builder test-device test-tflite-runtime  ## every test, in all three environments
 
 test-fast: setup-test  ## unit tests without TensorFlow, under a minute
-	@.venv-device/bin/python -m pytest -q -m "not tensorflow" tests/unit/edge_runtime tests/unit/sync_server
+	@.venv-device/bin/python -m pytest -q tests/unit/edge_runtime tests/unit/sync_server
 
 test-builder: setup-test  ## unit, integration and end-to-end tests in .venv
 	@POCKETREC_KEEP_BUNDLE=$(TESTED_BUNDLE) $(RUN) -m pytest -q tests
 
 test-device: setup-test  ## device, server and house tests again in .venv-device, without TensorFlow
-	@.venv-device/bin/python -m pytest -q -m "not tensorflow" $(DEVICE_TESTS)
+	@.venv-device/bin/python -m pytest -q $(DEVICE_TESTS)
 	@if [[ -d $(TESTED_BUNDLE) ]]; then .venv-device/bin/python -m pocketrec prove $(TESTED_BUNDLE); fi
 
 test-tflite-runtime:  ## device tests again on the older interpreter, where Python 3.11 is found
