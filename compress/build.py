@@ -4,7 +4,7 @@ shop -> teacher -> vectors -> history -> student -> prune -> quantize -> convert
 """
 
 import hashlib
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -186,7 +186,7 @@ class _Build:
 def learning_digest(shop: Shop) -> str:
     """Return a digest of all that models learn from, so that a new price or seller trains nothing again."""
     return digest_of(
-        [(product.product_id, product.text, product.description) for product in shop.products],
+        [asdict(replace(product, price=None, group=None)) for product in shop.products],
         [asdict(judgement) for judgement in shop.judgements],
         {user: [(b.timestamp_s, b.rows.tolist()) for b in baskets] for user, baskets in shop.baskets.items()},
         list(shop.queries),
