@@ -29,7 +29,7 @@ def show_demo(report: DemoReport, console: Console) -> None:
 def _quality(report: DemoReport) -> Table:
     table = Table(title="Ranking quality on held-out queries (NDCG@10, 95% interval)", title_justify="left")
     for name in ("stage", "queries", "re-rank", "retrieval"):
-        table.add_column(name, justify="left" if name == "stage" else "right")
+        table.add_column(name, justify="left" if name == "stage" else "right", no_wrap=True)
     for row in report.quality:
         table.add_row(row["stage"], str(row["queries"]), _interval(row, "rerank"), _interval(row, "retrieval"))
     return table
@@ -58,8 +58,10 @@ def _device(bench: Mapping[str, Any]) -> Table:
 
 def _answers(report: DemoReport) -> Table:
     table = Table(title="What the device answered", title_justify="left")
-    for name in ("asked", "shows", "best three", "ms"):
-        table.add_column(name, justify="right" if name == "ms" else "left")
+    for name in ("asked", "shows"):
+        table.add_column(name)
+    table.add_column("best three", no_wrap=True, overflow="ellipsis", min_width=30)
+    table.add_column("ms", justify="right")
     for answer in report.answers:
         table.add_row(escape(answer.asked), answer.shows, escape("\n".join(answer.titles)), f"{answer.latency_ms:.1f}")
     return table
