@@ -132,10 +132,11 @@ def test_a_device_loads_none_of_the_builder_or_server():
     assert _child(code) == ""
 
 
-def test_importing_the_device_package_takes_less_than_half_a_second():
+def test_importing_the_device_package_adds_less_than_half_a_second_to_numpy():
     # Processor time, because other work on the machine must not decide.
     code = """
         import time
+        import numpy
         started = time.process_time()
         import edge_runtime
         print(time.process_time() - started)
