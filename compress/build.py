@@ -145,7 +145,10 @@ class _Build:
             [distilled.key, settings.prune],
             lambda folder, progress: student.prune(distilled.folder, folder, progress),
         )
-        self._measure("pruned", self._encode(student, student.student(pruned.folder)), vectors.items)
+        pruned_queries = self._encode(student, student.student(pruned.folder))
+        self._measure("pruned", pruned_queries, vectors.items)
+        # Apart from int8, so that a loss here is known to come from what purchases did to the item vectors.
+        self._measure("pruned, items by purchases", pruned_queries, history.item_vectors(head.folder))
         quantized = run(
             "quantize",
             [pruned.key, settings.quantize],
