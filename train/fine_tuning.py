@@ -66,7 +66,7 @@ class FineTuneResult:
 
     Attributes:
         steps: of training; 0 when the shop holds no evidence or none was wanted.
-        loss: mean of the last tenth of the steps that this run made; None when it made none.
+        loss: mean of the last tenth of the steps that this run made; None when there were none to make.
         lists: judged queries with products of differing gain.
         pairs: queries with a product of gain >= 0.5.
         baskets: baskets of two products or more.
@@ -131,7 +131,7 @@ def fine_tune(
         progress=progress,
     )
     summary = f"{steps} steps on {counts['lists']} judged lists, {counts['pairs']} pairs, {counts['baskets']} baskets"
-    return FineTuneResult(steps, None if math.isnan(loss) else loss, **counts, summary=summary)
+    return FineTuneResult(steps, loss, **counts, summary=summary)
 
 
 def batch_shape(settings: TeacherSettings) -> BatchShape:
