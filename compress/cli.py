@@ -128,6 +128,14 @@ def _show_bench(result: BenchResult, console: Console) -> None:
         sizes.add_row(name, f"{size:,}")
     sizes.add_row("all", f"{result.total_bytes:,}")
     console.print(sizes)
+    start = result.cold_start
+    added = start.memory_peak_bytes - start.memory_before_bytes
+    console.print(
+        f"a fresh process with {start.interpreter}: runtime {start.import_ms:.0f} ms, bundle {start.open_ms:.0f} ms, "
+        f"first answer {start.first_answer_ms:.0f} ms, {added / 1e6:.0f} MB of memory above the runtime's",
+        highlight=False,
+        soft_wrap=True,
+    )
 
 
 COMMANDS = {
