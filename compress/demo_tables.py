@@ -27,17 +27,19 @@ def show_demo(report: DemoReport, console: Console) -> None:
 
 
 def _quality(report: DemoReport) -> Table:
-    table = Table(title="Ranking quality on held-out queries (NDCG@10, 95% interval)", title_justify="left")
-    for name in ("stage", "queries", "re-rank", "retrieval"):
+    queries = max((row["queries"] for row in report.quality), default=0)
+    table = Table(title=f"NDCG@10 on {queries} held-out queries, 95% interval", title_justify="left")
+    for name in ("stage", "re-rank", "", "retrieval", ""):
         table.add_column(name, justify="left" if name == "stage" else "right", no_wrap=True)
     for row in report.quality:
-        table.add_row(row["stage"], str(row["queries"]), _interval(row, "rerank"), _interval(row, "retrieval"))
+        cells = [text for figure in ("rerank", "retrieval") for text in _with_interval(row, figure)]
+        table.add_row(row["stage"], *cells)
     return table
 
 
-def _interval(row: Mapping[str, Any], figure: str) -> str:
+def _with_interval(row: Mapping[str, Any], figure: str) -> tuple[str, str]:
     low, high = row[f"{figure}_ci95"]
-    return f"{row[f'{figure}_ndcg10']:.3f} ({low:.3f} … {high:.3f})"
+    return f"{row[f'{figure}_ndcg10']:.3f}", f"{low:.2f}–{high:.2f}"
 
 
 def _device(bench: Mapping[str, Any]) -> Table:
@@ -57,13 +59,12 @@ def _device(bench: Mapping[str, Any]) -> Table:
 
 
 def _answers(report: DemoReport) -> Table:
-    table = Table(title="What the device answered", title_justify="left")
-    for name in ("asked", "shows"):
-        table.add_column(name)
-    table.add_column("best three", no_wrap=True, overflow="ellipsis", min_width=30)
-    table.add_column("ms", justify="right")
+    table = Table(title="What the device answered: the best three", title_justify="left")
+    table.show_header = False
+    table.add_column(no_wrap=True, overflow="ellipsis")
     for answer in report.answers:
-        table.add_row(escape(answer.asked), answer.shows, escape("\n".join(answer.titles)), f"{answer.latency_ms:.1f}")
+        table.add_row(escape(f"{answer.asked}: {answer.shows}, {answer.latency_ms:.1f} ms"), style="bold")
+        table.add_row(escape("\n".join(f"  {title}" for title in answer.titles)))
     return table
 
 

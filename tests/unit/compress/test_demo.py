@@ -131,10 +131,11 @@ def test_the_tables_show_every_figure():
         events_stored=4,
     )
     output = io.StringIO()
-    show_demo(report, Console(file=output, width=140))
+    show_demo(report, Console(file=output, width=80))
     text = output.getvalue()
     shown = (
-        "0.800 (0.700 … 0.900)",
+        "0.800",
+        "0.70–0.90",
         "0.50 ms",
         "0.75 ms",
         "1.50 MB",
