@@ -1,5 +1,6 @@
 """Everything a build made -> a finished bundle: catalogue, fusion weight, golden answers, report, manifest."""
 
+import contextlib
 import os
 import shutil
 from collections.abc import Mapping, Sequence
@@ -11,12 +12,21 @@ import msgspec
 import numpy as np
 
 from compress.catalogue import write_catalogue
-from compress.fusion import DEFAULT_FUSION, QueryScores, cross_fitted_hybrid, learn_dense_weight
+from compress.fusion import (
+    DEFAULT_FUSION,
+    MAX_QUERIES,
+    QueryScores,
+    cross_fitted_hybrid,
+    learn_coverage_weights,
+    learn_dense_weight,
+)
+from compress.holdout import ranked_queries
 from compress.quality import Float32, StageQuality, rank_quality
 from compress.report import ReportInputs, report_content, write_report
 from compress.settings import BuildSettings
 from edge_runtime.contract.atomic_files import disk_errors_named, sync_folder, write_bytes_atomically
 from edge_runtime.contract.bundle import (
+    CATALOGUE_ROWS_FILE,
     ENCODER_FILE,
     GOLDEN_FILE,
     MANIFEST_FILE,
@@ -32,7 +42,9 @@ from edge_runtime.contract.bundle import (
 from edge_runtime.contract.errors import ConfigError
 from edge_runtime.contract.golden import Golden
 from edge_runtime.golden_proof import MIN_COSINE, MIN_OVERLAP, golden_answers
+from edge_runtime.lexical import LexicalIndex
 from edge_runtime.recommender import Recommender
+from edge_runtime.rows_database import RowsDatabase
 from train.shop.tables import Judgement, Shop
 from train.stages import Progress, StageResult, digest_of
 
@@ -76,9 +88,11 @@ def pack_bundle(folder: Path, facts: BuildFacts, progress: Progress) -> tuple[st
     # Every sealed bundle has golden answers; the first ones stand for nothing but let the recommender open.
     unproven = Golden(min_cosine=MIN_COSINE, min_overlap=MIN_OVERLAP, queries=[], histories=[])
     write_bytes_atomically(target / GOLDEN_FILE, msgspec.json.encode(unproven))
-    with Recommender(_seal(target, facts, catalogue, DEFAULT_FUSION)) as recommender:
+    fusion = msgspec.structs.replace(DEFAULT_FUSION, coverage_weights=_coverage_weights(target, facts))
+    with Recommender(_seal(target, facts, catalogue, fusion)) as recommender:
         scores = _held_out_scores(recommender, facts, progress)
-    fusion = _fusion(facts, scores)
+    if scores:
+        fusion = msgspec.structs.replace(fusion, dense_weight=learn_dense_weight(facts.held_out, scores))
     with Recommender(_seal(target, facts, catalogue, fusion)) as recommender:
         golden = _golden(recommender, facts)
     write_bytes_atomically(target / GOLDEN_FILE, msgspec.json.encode(golden))
@@ -181,18 +195,18 @@ def _held_out_scores(recommender: Recommender, facts: BuildFacts, progress: Prog
     every = [product.product_id for product in facts.shop.products]
     scores = {}
     for number, query in enumerate(facts.held_out, 1):
-        cosines, bm25 = recommender.score_parts(query, every)
-        scores[query] = QueryScores(cosines, bm25)
+        scores[query] = QueryScores(*recommender.score_parts(query, every))
         progress(number, len(facts.held_out))
     return scores
 
 
-def _fusion(facts: BuildFacts, scores: Mapping[str, QueryScores]) -> FusionSpec:
-    if not scores:
-        return DEFAULT_FUSION
-    return FusionSpec(
-        dense_weight=learn_dense_weight(facts.held_out, scores), field_weights=DEFAULT_FUSION.field_weights
-    )
+def _coverage_weights(target: Path, facts: BuildFacts) -> dict[str, float]:
+    judged = {query: found for query, found in ranked_queries(facts.shop).items() if query not in facts.held_out}
+    chosen = {query: judged[query] for query in list(judged)[:: -(-len(judged) // MAX_QUERIES) or 1]}
+    with contextlib.closing(RowsDatabase(target / CATALOGUE_ROWS_FILE)) as database:
+        index = LexicalIndex(database, products=len(facts.shop.products), fusion=DEFAULT_FUSION)
+        parts = {query: index.parts(index.understand(query)) for query in chosen}
+    return learn_coverage_weights(chosen, parts)
 
 
 def _device_quality(facts: BuildFacts, scores: Mapping[str, QueryScores]) -> list[StageQuality]:
@@ -201,7 +215,7 @@ def _device_quality(facts: BuildFacts, scores: Mapping[str, QueryScores]) -> lis
     judged = facts.held_out
     rows = [
         rank_quality("int8", judged, [scores[query].cosines for query in judged]),
-        rank_quality("full-text search", judged, [scores[query].bm25 for query in judged]),
+        rank_quality("full-text search", judged, [scores[query].lexical for query in judged]),
         rank_quality("int8 hybrid", judged, cross_fitted_hybrid(judged, scores)),
     ]
     return [row for row in rows if row is not None]

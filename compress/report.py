@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from compress.quality import StageQuality
 from compress.settings import BuildSettings
 from edge_runtime.contract.atomic_files import write_bytes_atomically
@@ -44,7 +46,7 @@ def report_content(folder: Path, inputs: ReportInputs) -> dict[str, Any]:
         },
         "quality": [asdict(stage) for stage in inputs.quality],
         "quality_of": "queries that no training saw; `int8 hybrid` under fusion weights learned on the other half of them",
-        "fusion": {"dense_weight": inputs.fusion.dense_weight, "field_weights": inputs.fusion.field_weights},
+        "fusion": msgspec.to_builtins(inputs.fusion),
         "stages": {stage.folder.name: {"seconds": round(stage.seconds, 1), **stage.report} for stage in inputs.stages},
         "bytes": {path.name: path.stat().st_size for path in sorted(folder.iterdir())},
         "settings": asdict(inputs.settings),

@@ -1,19 +1,21 @@
-"""Words -> rows by BM25 over the full-text index, with a correction for words that no product has."""
+"""Words -> rows by BM25 and coverage over the full-text index, with a correction for words that no product has."""
 
 import functools
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
+from edge_runtime.contract.bundle import FusionSpec
 from edge_runtime.contract.errors import BundleFormatError
 from edge_runtime.contract.text import normalize_text
-from edge_runtime.ranking import Ranked
 from edge_runtime.rows_database import RowsDatabase
 from edge_runtime.spelling import edit_distance, fold_word, trigrams_of, words_of
 
 FIELDS = ("title", "brand", "category", "attributes", "description")
+ANY_FIELD = "any"
 MAX_WORDS = 64
 """Of a longer query, the first distinct words count for the lexical side."""
 
@@ -31,36 +33,73 @@ class LexicalQuery:
     """What the index is asked for.
 
     Attributes:
-        terms: the words, in order, each once, and in place of unknown ones what they were corrected to.
+        words: the terms that stand for each word, in order: the word itself, or what an unknown one was corrected to.
         corrections: unknown word -> the catalogue's words nearest to it.
     """
 
-    terms: tuple[str, ...]
+    words: tuple[tuple[str, ...], ...]
     corrections: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @property
+    def terms(self) -> tuple[str, ...]:
+        """All terms, in order, each once."""
+        return tuple(dict.fromkeys(term for word in self.words for term in word))
+
+
+@dataclass(frozen=True, eq=False)
+class LexicalParts:
+    """What the index says of a query before the parts are weighed.
+
+    Attributes:
+        bm25: float32 [products], summed over the terms, 0 where none matches.
+        coverage: text column, or "any" -> float32 [products], 0 … 1: the share of the query's words that it holds, each
+            weighted by its inverse document frequency.
+    """
+
+    bm25: Float32
+    coverage: Mapping[str, Float32]
+
+    def weighed(self, coverage_weights: Mapping[str, float]) -> Float32:
+        """Return the lexical scores float32 [products] (contract/bundle.py: `FusionSpec`), 0 where no term matches."""
+        best = float(self.bm25.max())
+        scores = self.bm25 / best if best > 0 else self.bm25.copy()
+        for name, weight in coverage_weights.items():
+            scores += np.float32(weight) * self.coverage[name]
+        return scores
+
+
+@dataclass(frozen=True, eq=False)
+class _TermHits:
+    """The rows with one term: int32 [n], their BM25 float32 [n], and by text column the rows that hold it there."""
+
+    rows: npt.NDArray[np.int32]
+    bm25: Float32
+    by_field: Mapping[str, npt.NDArray[np.int32]]
 
 
 class LexicalIndex:
     """The full-text side of `catalogue.sqlite`; may be used from any thread."""
 
-    def __init__(self, database: RowsDatabase, *, products: int, field_weights: Mapping[str, float]) -> None:
+    def __init__(self, database: RowsDatabase, *, products: int, fusion: FusionSpec) -> None:
         """Prepare the queries.
 
         Args:
             database: the opened file.
             products: number of rows in the catalogue.
-            field_weights: weight of each text column; a column that is not named counts 1.
+            fusion: BM25 weight of each text column, 1 for those it does not name, and the weights of coverage.
 
         Raises:
             BundleFormatError: a weight for a column that does not exist.
         """
-        unknown = sorted(set(field_weights) - set(FIELDS))
+        unknown = sorted((set(fusion.field_weights) | set(fusion.coverage_weights) - {ANY_FIELD}) - set(FIELDS))
         if unknown:
             raise BundleFormatError(
                 f"the manifest weights the text column {unknown[0]!r}, known are {', '.join(FIELDS)}; build the bundle again"
             )
         self._database = database
         self._products = products
-        weights = ", ".join(repr(float(field_weights.get(name, 1.0))) for name in FIELDS)
+        self._coverage_weights = fusion.coverage_weights
+        weights = ", ".join(repr(float(fusion.field_weights.get(name, 1.0))) for name in FIELDS)
         self._hits_sql = f"SELECT rowid, -bm25(search, {weights}) FROM search WHERE search MATCH ?"  # noqa: S608 - floats
         self._common = frozenset(term for (term,) in database.fetch("SELECT term FROM common_terms"))
         self._hits = functools.lru_cache(maxsize=_REMEMBERED_TERMS)(self._ask_hits)
@@ -74,29 +113,53 @@ class LexicalIndex:
         folded = [fold_word(word)[:_MAX_WORD_CHARS] for word in words_of(normalize_text(text))]
         words = list(dict.fromkeys(word for word in folded if word))
         deciding = [word for word in words if word not in self._common] or words
-        terms: dict[str, None] = {}
+        alternatives: dict[tuple[str, ...], None] = {}
         corrections: dict[str, tuple[str, ...]] = {}
         for word in deciding[:MAX_WORDS]:
             found = () if len(self._hits(word).rows) else self._corrected(word)
             if found:
                 corrections[word] = found
-            terms.update(dict.fromkeys(found or (word,)))
-        return LexicalQuery(tuple(terms), corrections)
+            alternatives[found or (word,)] = None
+        return LexicalQuery(tuple(alternatives), corrections)
 
-    def bm25(self, query: LexicalQuery) -> Float32:
-        """Return float32 [products], the BM25 of every product for any of the query's terms, 0 where none matches."""
-        scores = np.zeros(self._products, dtype=np.float32)
+    def scores(self, query: LexicalQuery) -> Float32:
+        """Return the lexical scores float32 [products] (contract/bundle.py: `FusionSpec`), 0 where no term matches."""
+        return self.parts(query).weighed(self._coverage_weights)
+
+    def parts(self, query: LexicalQuery) -> LexicalParts:
+        """Return what `scores` weighs."""
+        bm25 = np.zeros(self._products, dtype=np.float32)
         for term in query.terms:
             hits = self._hits(term)
-            scores[hits.rows] += hits.scores
-        return scores
+            bm25[hits.rows] += hits.bm25
+        coverage = {name: np.zeros(self._products, dtype=np.float32) for name in self._coverage_weights}
+        total = 0.0
+        for word in query.words if coverage else ():
+            rows = self._rows_with(word, ANY_FIELD)
+            rarity = math.log1p((self._products - len(rows) + 0.5) / (len(rows) + 0.5))
+            total += rarity
+            for name, covered in coverage.items():
+                covered[rows if name == ANY_FIELD else self._rows_with(word, name)] += np.float32(rarity)
+        for covered in coverage.values():
+            covered /= np.float32(max(total, 1e-6))
+        return LexicalParts(bm25, coverage)
+
+    def _rows_with(self, word: tuple[str, ...], name: str) -> npt.NDArray[np.int32]:
+        """Return the rows that hold any of a word's terms in a text column, each once."""
+        found = [hits.rows if name == ANY_FIELD else hits.by_field[name] for hits in map(self._hits, word)]
+        if len(found) == 1:
+            return found[0]
+        marked = np.zeros(self._products, dtype=np.bool_)
+        for rows in found:
+            marked[rows] = True
+        return np.flatnonzero(marked).astype(np.int32)
 
     def fields_with(self, term: str, row: int) -> tuple[str, ...]:
         """Return the text columns of the product in `row` that hold `term` or a form of it."""
         sql = "SELECT 1 FROM search WHERE search MATCH ? AND rowid = ?"
         return tuple(name for name in FIELDS if self._database.fetch(sql, (f"{name} : {_match((term,))}", row)))
 
-    def _ask_hits(self, term: str) -> Ranked:
+    def _ask_hits(self, term: str) -> _TermHits:
         """Return the rows with one term and its BM25, in no order: BM25 of several terms is the sum of theirs."""
         found = self._database.fetch(self._hits_sql, (_match((term,)),))
         rows, scores = zip(*found, strict=True) if found else ((), ())
@@ -104,7 +167,13 @@ class LexicalIndex:
             raise BundleFormatError(
                 "the full-text index names a row that the catalogue does not have; get the bundle again"
             )
-        return Ranked(np.array(rows, dtype=np.int32), np.maximum(np.array(scores, dtype=np.float32), 0))
+        by_field = {name: self._ask_rows(term, name) for name in self._coverage_weights if name != ANY_FIELD}
+        bm25 = np.maximum(np.array(scores, dtype=np.float32), 0)
+        return _TermHits(np.array(rows, dtype=np.int32), bm25, by_field)
+
+    def _ask_rows(self, term: str, name: str) -> npt.NDArray[np.int32]:
+        sql = "SELECT rowid FROM search WHERE search MATCH ?"
+        return np.array([row for (row,) in self._database.fetch(sql, (f"{name} : {_match((term,))}",))], dtype=np.int32)
 
     def _ask_corrections(self, word: str) -> tuple[str, ...]:
         limit = _edits_allowed(word)

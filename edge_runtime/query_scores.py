@@ -38,19 +38,19 @@ class QueryScores:
             mode: "hybrid", "dense" or "lexical".
             encoder: gives the vector.
             catalogue: gives cosines.
-            lexical: gives BM25.
+            lexical: gives the scores of the words.
             dense_weight: share of the dense score in the hybrid one.
         """
         self._catalogue = catalogue
         self.dense_weight = dense_weight
         self.query = LexicalQuery(()) if mode == "dense" else lexical.understand(text)
-        self.bm25 = lexical.bm25(self.query)
-        self.vector = np.zeros_like(self.bm25[:0]) if mode == "lexical" else encoder.encode_query(text)
+        self.lexical = lexical.scores(self.query)
+        self.vector = np.zeros_like(self.lexical[:0]) if mode == "lexical" else encoder.encode_query(text)
 
     @cached_property
-    def best_bm25(self) -> float:
-        """The best BM25 of the whole catalogue, 0 when no word matches."""
-        return float(self.bm25.max())
+    def best_lexical(self) -> float:
+        """The best lexical score of the whole catalogue, 0 when no word matches."""
+        return float(self.lexical.max())
 
     @cached_property
     def best_cosine(self) -> float:
@@ -60,7 +60,7 @@ class QueryScores:
     @property
     def knows_anything(self) -> bool:
         """Whether the model or the index knows anything of the query."""
-        return bool(self.vector.any()) or self.best_bm25 > 0
+        return bool(self.vector.any()) or self.best_lexical > 0
 
     def candidates(self, k: int, eligible: Mask | None, mode: str) -> Rows:
         """Return the rows among which the `k` best are, each once."""
@@ -69,28 +69,28 @@ class QueryScores:
         if mode != "lexical":
             chosen[self._catalogue.top(self.vector, count, eligible=eligible).rows] = True
         if mode != "dense":
-            matching = self.bm25 > 0 if eligible is None else (self.bm25 > 0) & eligible
+            matching = self.lexical > 0 if eligible is None else (self.lexical > 0) & eligible
             rows = np.flatnonzero(matching).astype(np.int32)
-            chosen[best_rows(rows, self.bm25[rows], count).rows] = True
+            chosen[best_rows(rows, self.lexical[rows], count).rows] = True
         return np.flatnonzero(chosen).astype(np.int32)
 
     def of(self, rows: Rows, mode: str) -> Float32:
         """Return float32 [rows], their scores in `mode`."""
         if mode == "lexical":
-            return self.bm25[rows]
+            return self.lexical[rows]
         cosines = self.cosines(rows)
-        return cosines if mode == "dense" else self.hybrid(cosines, self.bm25[rows])
+        return cosines if mode == "dense" else self.hybrid(cosines, self.lexical[rows])
 
     def cosines(self, rows: Rows, vector: Float32 | None = None) -> Float32:
         """Return float32 [rows], the cosines with this query, or with another unit `vector` (float32 [dim])."""
         return self._catalogue.cosines(self.vector if vector is None else vector, rows)
 
-    def hybrid(self, cosines: Float32, bm25: Float32) -> Float32:
-        """Mix cosines and BM25, both float32 [n], by the bundle's weight and this query's best scores."""
+    def hybrid(self, cosines: Float32, lexical: Float32) -> Float32:
+        """Mix cosines and lexical scores, both float32 [n], by the bundle's weight and this query's best scores."""
         return fuse(
             cosines,
-            bm25,
+            lexical,
             dense_weight=self.dense_weight,
             best_cosine=self.best_cosine,
-            best_bm25=self.best_bm25,
+            best_lexical=self.best_lexical,
         )

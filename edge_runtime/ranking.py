@@ -28,17 +28,17 @@ def best_rows(rows: Rows, scores: Float32, count: int) -> Ranked:
 
 
 def fuse(
-    cosines: Float32, bm25: Float32, *, dense_weight: float, best_cosine: float, best_bm25: float
+    cosines: Float32, lexical: Float32, *, dense_weight: float, best_cosine: float, best_lexical: float
 ) -> npt.NDArray[np.float32]:
     """Return the hybrid scores float32 [n] (contract/bundle.py: `FusionSpec`).
 
     Args:
         cosines: float32 [n], exact cosines of the candidates.
-        bm25: float32 [n], their BM25, 0 where no word matches.
+        lexical: float32 [n], their lexical scores, 0 where no word matches.
         dense_weight: share of the dense score, 0 … 1.
         best_cosine: the best cosine of the whole catalogue.
-        best_bm25: the best BM25 of the whole catalogue; 0 when no word matches anything.
+        best_lexical: the best lexical score of the whole catalogue; 0 when no word matches anything.
     """
     dense = (cosines + 1) / max(best_cosine + 1, 1e-6)
-    lexical = bm25 / best_bm25 if best_bm25 > 0 else np.zeros_like(bm25)
-    return np.asarray(dense_weight * dense + (1 - dense_weight) * lexical, dtype=np.float32)
+    words = lexical / best_lexical if best_lexical > 0 else np.zeros_like(lexical)
+    return np.asarray(dense_weight * dense + (1 - dense_weight) * words, dtype=np.float32)

@@ -72,8 +72,7 @@ class Recommender:
         self._database = RowsDatabase(bundle.path(CATALOGUE_ROWS_FILE))
         try:
             self._products = ProductRows(self._database, products=products)
-            weights = bundle.manifest.fusion.field_weights
-            self._lexical = LexicalIndex(self._database, products=products, field_weights=weights)
+            self._lexical = LexicalIndex(self._database, products=products, fusion=bundle.manifest.fusion)
         except BaseException:
             self._database.close()
             raise
@@ -200,14 +199,14 @@ class Recommender:
         return scores.of(rows, mode)
 
     def score_parts(self, query: str, product_ids: Sequence[str]) -> tuple[Float32, Float32]:
-        """Return cosines and BM25 of products for a query, both float32 [product_ids]: what the hybrid score mixes.
+        """Return cosines and lexical scores of products, both float32 [product_ids]: what the hybrid score mixes.
 
         Raises:
             ConfigError: an empty query or an unknown product.
         """
         rows = self._known_rows(product_ids)
         scores = self._query_scores(query, "hybrid")
-        return scores.cosines(rows), scores.bm25[rows]
+        return scores.cosines(rows), scores.lexical[rows]
 
     def explain(self, query: str, product_id: str) -> Explanation:
         """Return what each word of the query contributes to the product's hybrid score.

@@ -85,13 +85,18 @@ class CatalogueSpec(msgspec.Struct, frozen=True):
 class FusionSpec(msgspec.Struct, frozen=True):
     """Weights of hybrid search, learned on training queries.
 
-    Score of a candidate = dense_weight * (cosine + 1) / (best cosine + 1) + (1 - dense_weight) * bm25 / (best bm25):
-    a convex combination after normalization by the theoretical minimum (Bruch, Gai and Ingber, "An Analysis of
-    Fusion Functions for Hybrid Retrieval", 2023). `field_weights`: BM25 weight of each text column.
+    Score of a candidate = dense_weight * (cosine + 1) / (best cosine + 1) + (1 - dense_weight) * lexical / (best
+    lexical): a convex combination after normalization by the theoretical minimum (Bruch, Gai and Ingber, "An Analysis
+    of Fusion Functions for Hybrid Retrieval", 2023).
+
+    lexical = bm25 / (best bm25) + sum over `coverage_weights` of weight * coverage of that text column. Coverage is the
+    share of the query's words, each weighted by its inverse document frequency, that the column holds; "any" stands for
+    all columns together. `field_weights`: BM25 weight of each text column.
     """
 
     dense_weight: float
     field_weights: dict[str, float]
+    coverage_weights: dict[str, float] = {}
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):

@@ -3,9 +3,19 @@ import math
 import numpy as np
 import pytest
 
-from compress.fusion import QueryScores, cross_fitted_hybrid, learn_dense_weight
+from compress.fusion import (
+    DEFAULT_FUSION,
+    MIN_QUERIES,
+    QueryScores,
+    cross_fitted_hybrid,
+    learn_coverage_weights,
+    learn_dense_weight,
+)
 from compress.quality import ndcg_by_query, project_to, rank_quality, unit_rows
+from edge_runtime.lexical import LexicalParts
 from train.shop.tables import Judgement
+
+DEFAULT = DEFAULT_FUSION.dense_weight
 
 
 def judgements(query, gains):
@@ -81,11 +91,12 @@ def test_projection_to_more_than_there_is_fills_with_zeros_and_keeps_cosines(row
 
 
 RIGHT, WRONG = scores(0.9, 0.1, 0.0, 0.2), scores(0.0, 0.8, 0.9, 0.7)
+FAR_WRONG = scores(-0.9, 0.8, 0.9, 0.7)
 
 
 def constructed(*, dense_is_right, queries=6):
     judged = {f"q{n}": judgements(f"q{n}", {0: 1.0, 1: 0.0, 2: 0.0}) for n in range(queries)}
-    pair = (RIGHT, WRONG) if dense_is_right else (WRONG, RIGHT)
+    pair = (RIGHT, WRONG) if dense_is_right else (FAR_WRONG, RIGHT)
     return judged, {query: QueryScores(*pair) for query in judged}
 
 
@@ -100,13 +111,13 @@ def test_the_weight_goes_to_the_score_that_is_right():
     assert ranks_first(made["q0"].hybrid(dense))
 
 
-def test_equal_weights_are_settled_in_the_middle():
+def test_equal_weights_leave_the_default():
     judged = {"q": judgements("q", {0: 1.0, 1: 0.0})}
-    assert learn_dense_weight(judged, {"q": QueryScores(scores(1, 0), scores(1, 0))}) == 0.5
+    assert learn_dense_weight(judged, {"q": QueryScores(scores(1, 0), scores(1, 0))}) == DEFAULT
 
 
-def test_no_query_with_a_gain_gives_the_middle_weight():
-    assert learn_dense_weight({"q": judgements("q", {0: 0.0})}, {"q": QueryScores(RIGHT, WRONG)}) == 0.5
+def test_no_query_with_a_gain_leaves_the_default():
+    assert learn_dense_weight({"q": judgements("q", {0: 0.0})}, {"q": QueryScores(RIGHT, WRONG)}) == DEFAULT
 
 
 def test_both_scores_are_needed_where_neither_ranks_alone():
@@ -126,4 +137,32 @@ def test_weights_are_cross_fitted_and_never_use_their_own_query():
 
 def test_a_single_query_gets_the_default_weight():
     judged, made = constructed(dense_is_right=True, queries=1)
-    np.testing.assert_array_equal(cross_fitted_hybrid(judged, made)[0], made["q0"].hybrid(0.5))
+    np.testing.assert_array_equal(cross_fitted_hybrid(judged, made)[0], made["q0"].hybrid(DEFAULT))
+
+
+def test_a_single_query_does_not_move_the_weight():
+    judged, made = constructed(dense_is_right=True, queries=12)
+    equal = {query: QueryScores(RIGHT, RIGHT) for query in judged}
+    assert learn_dense_weight(judged, {**equal, "q0": made["q0"]}) == DEFAULT
+    assert learn_dense_weight(judged, {**equal, "q0": made["q0"], "q1": made["q1"]}) > DEFAULT
+
+
+def lexical_parts(*, bm25, any_field, brand):
+    return LexicalParts(scores(*bm25), {"any": scores(*any_field), "brand": scores(*brand)})
+
+
+def brand_decides(queries):
+    judged = {f"q{n}": judgements(f"q{n}", {0: 1.0, 1: 0.0, 2: 0.0}) for n in range(queries)}
+    parts = lexical_parts(bm25=(0.0, 9.0, 4.0), any_field=(0.2, 1.0, 0.8), brand=(0.9, 0.0, 0.0))
+    return judged, dict.fromkeys(judged, parts)
+
+
+def test_coverage_weights_follow_what_training_queries_want():
+    judged, parts = brand_decides(MIN_QUERIES)
+    learned = learn_coverage_weights(judged, parts)
+    assert learned["brand"] * 0.9 > 0.8 * learned["any"] + 0.8
+    assert ranks_first(parts["q0"].weighed(learned))
+
+
+def test_few_training_queries_leave_the_default_coverage():
+    assert learn_coverage_weights(*brand_decides(MIN_QUERIES - 1)) == DEFAULT_FUSION.coverage_weights

@@ -1,5 +1,6 @@
 """The full-text side: quoting, weights, common words, corrections."""
 
+import math
 import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from compress.catalogue_rows import write_catalogue_rows
+from edge_runtime.contract.bundle import FusionSpec
 from edge_runtime.contract.errors import BundleFormatError, ModelLoadError
 from edge_runtime.lexical import MAX_WORDS, LexicalIndex
 from edge_runtime.rows_database import RowsDatabase
@@ -27,7 +29,9 @@ def index(tmp_path: Path) -> Iterator[Index]:
         products = [Product(f"p{row}", title, **fields) for row, title in enumerate(titles)]  # type: ignore[arg-type]
         write_catalogue_rows(tmp_path, products)
         opened.append(RowsDatabase(tmp_path / "catalogue.sqlite"))
-        return LexicalIndex(opened[-1], products=len(products), field_weights=weights or {})
+        return LexicalIndex(
+            opened[-1], products=len(products), fusion=FusionSpec(dense_weight=0.5, field_weights=weights or {})
+        )
 
     yield make
     for database in opened:
@@ -35,7 +39,7 @@ def index(tmp_path: Path) -> Iterator[Index]:
 
 
 def ranked(index: LexicalIndex, text: str) -> list[int]:
-    scores = index.bm25(index.understand(text))
+    scores = index.scores(index.understand(text))
     return [int(row) for row in np.argsort(-scores, kind="stable") if scores[row] > 0]
 
 
@@ -56,7 +60,7 @@ def test_field_weight_decides_between_title_and_description(tmp_path: Path) -> N
     write_catalogue_rows(tmp_path, products)
     database = RowsDatabase(tmp_path / "catalogue.sqlite")
     for weights, best in (({"title": 5.0, "description": 0.1}, 0), ({"title": 0.1, "description": 5.0}, 1)):
-        assert ranked(LexicalIndex(database, products=7, field_weights=weights), "lamp")[0] == best
+        assert ranked(LexicalIndex(database, products=7, fusion=FusionSpec(0.5, weights)), "lamp")[0] == best
     database.close()
 
 
@@ -96,7 +100,7 @@ def test_long_query_is_cut_to_its_first_words(index: Index) -> None:
 def test_text_without_words_matches_nothing(index: Index, text: str) -> None:
     made = index("lamp", "mug")
     assert made.understand(text).terms == ()
-    assert not made.bm25(made.understand(text)).any()
+    assert not made.scores(made.understand(text)).any()
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=150)
@@ -104,7 +108,7 @@ def test_text_without_words_matches_nothing(index: Index, text: str) -> None:
 def test_any_text_is_only_words_to_the_index(index: Index, text: str) -> None:
     made = index("lamp", "mug café", "größe стол 椅子")
     query = made.understand(text)
-    scores = made.bm25(query)
+    scores = made.scores(query)
     assert np.isfinite(scores).all()
     assert (scores >= 0).all()
     for term in query.terms:
@@ -145,15 +149,15 @@ def test_closed_file_is_our_error(index: Index) -> None:
     made = index("lamp", "mug")
     made._database.close()
     with pytest.raises(BundleFormatError, match="closed"):
-        made.bm25(made.understand("lamp"))
+        made.scores(made.understand("lamp"))
 
 
 def test_row_outside_the_catalogue_is_refused(tmp_path: Path) -> None:
     write_catalogue_rows(tmp_path, [Product("a", "lamp"), Product("b", "lamp"), Product("c", "mug")])
     database = RowsDatabase(tmp_path / "catalogue.sqlite")
-    made = LexicalIndex(database, products=1, field_weights={})
+    made = LexicalIndex(database, products=1, fusion=FusionSpec(0.5, {}))
     with pytest.raises(BundleFormatError, match="names a row"):
-        made.bm25(made.understand("lamp"))
+        made.scores(made.understand("lamp"))
     database.close()
 
 
@@ -176,3 +180,46 @@ def test_words_and_trigrams() -> None:
     assert words_of("AC/DC-shirt_2 größe") == ["AC", "DC", "shirt", "2", "größe"]
     assert fold_word("CRÈME") == "creme"
     assert trigrams_of("lamp") == ["1l", "1la", "lam", "amp", "mp2", "p2"]
+
+
+COVERAGE = FusionSpec(dense_weight=0.5, field_weights={}, coverage_weights={"any": 2.0, "brand": 2.0})
+
+
+def coverage_of(tmp_path: Path, query: str, *products: Product) -> dict[str, list[float]]:
+    write_catalogue_rows(tmp_path, products)
+    database = RowsDatabase(tmp_path / "catalogue.sqlite")
+    index = LexicalIndex(database, products=len(products), fusion=COVERAGE)
+    parts = index.parts(index.understand(query))
+    database.close()
+    return {name: [float(value) for value in values] for name, values in parts.coverage.items()}
+
+
+OTHERS = tuple(Product(f"o{number}", f"mug {number}") for number in range(6))
+
+
+def test_coverage_is_the_share_of_the_querys_rare_words(tmp_path: Path) -> None:
+    products = (Product("a", "lamp red"), Product("b", "chair", brand="Red"), *OTHERS)
+    found = coverage_of(tmp_path, "red lamp", *products)
+    red, lamp = (math.log1p((8 - n + 0.5) / (n + 0.5)) for n in (2, 1))
+    assert found["any"][:2] == pytest.approx([1.0, red / (red + lamp)])
+    assert found["brand"][:2] == pytest.approx([0.0, red / (red + lamp)])
+    assert not any(found["any"][2:])
+
+
+def test_any_correction_of_a_word_covers_it(tmp_path: Path) -> None:
+    products = (Product("a", "lamp"), Product("b", "camp"), *OTHERS)
+    assert coverage_of(tmp_path, "xamp", *products)["any"][:2] == pytest.approx([1.0, 1.0])
+
+
+def test_product_with_all_words_or_the_brand_beats_one_that_repeats_a_word(tmp_path: Path) -> None:
+    filler = "of many other things and words that say nothing at all about it whatsoever"
+    products = [
+        Product("a", "lamp lamp lamp"),
+        Product("b", f"oak lamp {filler}"),
+        Product("c", f"thing {filler}", brand="Oak"),
+    ]
+    write_catalogue_rows(tmp_path, [*products, *OTHERS])
+    database = RowsDatabase(tmp_path / "catalogue.sqlite")
+    index = LexicalIndex(database, products=9, fusion=COVERAGE)
+    assert ranked(index, "oak lamp")[:2] == [1, 2]
+    database.close()

@@ -243,6 +243,6 @@ def test_ties_go_to_the_lower_row() -> None:
 
 def test_fusion_without_words_or_direction_stays_finite() -> None:
     zero, opposite = np.zeros(2, np.float32), np.full(2, -1, np.float32)
-    mixed = fuse(zero, zero, dense_weight=0.4, best_cosine=0.0, best_bm25=0.0)
+    mixed = fuse(zero, zero, dense_weight=0.4, best_cosine=0.0, best_lexical=0.0)
     assert mixed.tolist() == pytest.approx([0.4, 0.4])
-    assert np.isfinite(fuse(opposite, zero, dense_weight=0.4, best_cosine=-1.0, best_bm25=0.0)).all()
+    assert np.isfinite(fuse(opposite, zero, dense_weight=0.4, best_cosine=-1.0, best_lexical=0.0)).all()
