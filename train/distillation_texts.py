@@ -94,8 +94,8 @@ def distillation_texts(shop: Shop, settings: TextSettings, *, seed: int) -> list
         text = make(_any(shop.products, random), random)
         return text, text
 
-    pool.fill("title_pieces", wanted["title_pieces"], lambda: made(_title_piece))
-    pool.fill("phrases", wanted["phrases"], lambda: made(_phrase))
+    pool.fill("title_pieces", wanted["title_pieces"], lambda: made(title_piece))
+    pool.fill("phrases", wanted["phrases"], lambda: made(phrase))
     clean = [pair.student_text for pair in pool.pairs[len(queries) :]]
     # With everything clean switched off there is still something to damage.
     bases = _Bases(queries, clean or [normalize_text(product.title) for product in shop.products], random)
@@ -106,7 +106,7 @@ def distillation_texts(shop: Shop, settings: TextSettings, *, seed: int) -> list
         pool.fill("synonyms", wanted["synonyms"], lambda: _changed(_any(sources, random), reword, random))
     pool.fill("word_order", wanted["word_order"], lambda: _changed(bases.draw(), _reordered, random))
     if settings.title_pieces:
-        pool.fill("title_pieces", settings.count - len(pool.pairs), lambda: made(_title_piece))
+        pool.fill("title_pieces", settings.count - len(pool.pairs), lambda: made(title_piece))
     return pool.pairs
 
 
@@ -177,7 +177,8 @@ def _one_error(text: str, random: np.random.Generator) -> str:
     return before + character + character + after
 
 
-def _title_piece(product: Product, random: np.random.Generator) -> str:
+def title_piece(product: Product, random: np.random.Generator) -> str:
+    """Return 1 to `MAX_PIECE_WORDS` words in a row from the title; empty where they say too little."""
     segments = _segments(product.title)
     style = random.random()
     # The first segment names the thing: its beginning holds the brand, its end the type.
@@ -196,7 +197,8 @@ def _trimmed(words: Sequence[str]) -> list[str]:
     return list(words[told[0] : told[-1] + 1]) if told else []
 
 
-def _phrase(product: Product, random: np.random.Generator) -> str:
+def phrase(product: Product, random: np.random.Generator) -> str:
+    """Return brand, attribute values, category and product type put together as a query would."""
     words = _segments(product.title)[0].split()
     kind = " ".join(_trimmed(words[-int(random.integers(1, 4)) :]))
     category = (product.category or "").rsplit(">", 1)[-1].strip()

@@ -24,7 +24,7 @@ HIDDEN_LOGIT = -1e9
 class TeacherSettings:
     """Fine-tuning of the teacher.
 
-    `steps` None means `epochs` times through the shop, at most `max_steps`; 0 leaves the teacher as it is. The three
+    `steps` None means `epochs` times through the shop, at most `max_steps`; 0 leaves the teacher as it is. The four
     kinds of evidence (train/supervision.py) can each be switched off. Embeddings and the lowest `frozen_layers` layers
     stay as they are unless told otherwise.
     """
@@ -40,6 +40,7 @@ class TeacherSettings:
     lists: bool = True
     pairs: bool = True
     baskets: bool = True
+    catalogue: bool = True
     freeze_embeddings: bool = True
     frozen_layers: int = 0
     items_per_step: int = 48
@@ -70,6 +71,7 @@ class FineTuneResult:
         lists: judged queries with products of differing gain.
         pairs: queries with a product of gain >= 0.5.
         baskets: baskets of two products or more.
+        catalogue: texts made from products.
         summary: one line for people.
     """
 
@@ -78,6 +80,7 @@ class FineTuneResult:
     lists: int
     pairs: int
     baskets: int
+    catalogue: int
     summary: str
 
 
@@ -112,7 +115,7 @@ def fine_tune(
     counts = supervision.counts
     steps = steps_of(supervision, settings)
     if steps == 0:
-        reason = "the shop holds no judgements or baskets to learn from" if not any(counts.values()) else "0 steps"
+        reason = "the shop holds nothing to learn from" if not any(counts.values()) else "0 steps"
         return FineTuneResult(0, None, **counts, summary=f"teacher unchanged: {reason}")
     if settings.freeze_embeddings:
         teacher.freeze_embeddings(layers=settings.frozen_layers)
@@ -130,7 +133,10 @@ def fine_tune(
         checkpoint_folder=checkpoint_folder,
         progress=progress,
     )
-    summary = f"{steps} steps on {counts['lists']} judged lists, {counts['pairs']} pairs, {counts['baskets']} baskets"
+    summary = (
+        f"{steps} steps on {counts['lists']} judged lists, {counts['pairs']} pairs, {counts['baskets']} baskets, "
+        f"{counts['catalogue']} texts of the catalogue"
+    )
     return FineTuneResult(steps, loss, **counts, summary=summary)
 
 
@@ -158,7 +164,12 @@ def steps_of(supervision: Supervision, settings: TeacherSettings) -> int:
 
 
 def _kinds(settings: TeacherSettings) -> list[Kind]:
-    wanted = {"lists": settings.lists, "pairs": settings.pairs, "baskets": settings.baskets}
+    wanted = {
+        "lists": settings.lists,
+        "pairs": settings.pairs,
+        "baskets": settings.baskets,
+        "catalogue": settings.catalogue,
+    }
     return [kind for kind in KINDS if wanted[kind]]
 
 

@@ -1,11 +1,12 @@
 """What a shop teaches about relevance, as batches for contrastive learning; knows nothing of TensorFlow.
 
-Three kinds of evidence, one form of batch: a few left texts, more right texts, and for each left text a distribution
+Four kinds of evidence, one form of batch: a few left texts, more right texts, and for each left text a distribution
 over the right ones that it should rank them by.
 
 - judged lists: a query and up to `list_size` of its judged products, target softmax(gain / gain_temperature);
 - positive pairs: a query and one product of gain >= `POSITIVE_GAIN`, the other pairs' products being the negatives;
-- co-purchases: two products of one basket, popular ones drawn less often than they were bought.
+- co-purchases: two products of one basket, popular ones drawn less often than they were bought;
+- the catalogue: a text made from a product (train/pseudo_queries.py) and that product.
 
 Every batch also gets random products of the catalogue as negatives. A product that is known to be related to a left
 text is hidden from it when it stands there for another.
@@ -19,12 +20,14 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from train.pseudo_queries import pseudo_queries
 from train.shop.tables import Judgement, Shop
 
 POSITIVE_GAIN = 0.5
 
-Kind = Literal["lists", "pairs", "baskets"]
-KINDS: tuple[Kind, ...] = ("lists", "pairs", "baskets")
+Kind = Literal["lists", "pairs", "baskets", "catalogue"]
+KINDS: tuple[Kind, ...] = ("lists", "pairs", "baskets", "catalogue")
+MAX_PSEUDO_QUERIES = 20_000
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,7 @@ class Supervision:
     """The evidence of one shop.
 
     Attributes:
-        queries: the judged queries, in the order of the table.
+        queries: the judged queries, in the order of the table, then the texts made from products.
     """
 
     def __init__(self, shop: Shop, shape: BatchShape, *, kinds: Sequence[Kind] = KINDS) -> None:
@@ -88,8 +91,12 @@ class Supervision:
         grouped: dict[str, list[Judgement]] = defaultdict(list)
         for judgement in shop.judgements:
             grouped[judgement.query].append(judgement)
-        self.queries = tuple(grouped)
-        judged = [_as_list(number, grouped[query]) for number, query in enumerate(self.queries)]
+        judged = [_as_list(number, judgements) for number, judgements in enumerate(grouped.values())]
+        # A product once or a few times: a single one has no other to be told from.
+        wanted = min(MAX_PSEUDO_QUERIES, 2 * self._products) if "catalogue" in kinds and self._products > 1 else 0
+        made = pseudo_queries(shop.products, wanted, seed=0)
+        self.queries = (*grouped, *(text for text, _row in made))
+        self._made = [(len(grouped) + number, row) for number, (_text, row) in enumerate(made)]
         # A list whose gains are all equal says nothing about order.
         self._lists = [entry for entry in judged if np.ptp(entry.gains) > 0] if "lists" in kinds else []
         positive = [entry for entry in judged if (entry.gains >= POSITIVE_GAIN).any()]
@@ -107,16 +114,27 @@ class Supervision:
 
     @property
     def counts(self) -> dict[Kind, int]:
-        """How many judged lists, queries with a positive product, and baskets of two products or more there are."""
-        return {"lists": len(self._lists), "pairs": len(self._pairs), "baskets": len(self._baskets)}
+        """How many judged lists, queries with a positive product, baskets of two products or more, and made texts there are."""
+        return {
+            "lists": len(self._lists),
+            "pairs": len(self._pairs),
+            "baskets": len(self._baskets),
+            "catalogue": len(self._made),
+        }
 
     def batches_per_epoch(self) -> dict[Kind, int]:
-        """How many batches of each kind show everything once; baskets at most as many as the others together."""
+        """How many batches of each kind show everything once.
+
+        Baskets are at most as many as lists and pairs together, made texts at most as many as all others.
+        """
         shape = self._shape
         lists = -(-len(self._visits) // shape.lists)
         pairs = -(-len(self._pairs) // shape.pairs)
         baskets = -(-len(self._baskets) // shape.baskets)
-        return {"lists": lists, "pairs": pairs, "baskets": min(baskets, lists + pairs or baskets)}
+        baskets = min(baskets, lists + pairs or baskets)
+        made = -(-len(self._made) // shape.pairs)
+        others = lists + pairs + baskets
+        return {"lists": lists, "pairs": pairs, "baskets": baskets, "catalogue": min(made, others or made)}
 
     def plan(self, steps: int, *, seed: int) -> list[tuple[Kind, int]]:
         """Return for each step the kind of its batch and the number of that batch within its kind."""
@@ -136,7 +154,9 @@ class Supervision:
         random = np.random.default_rng((seed, KINDS.index(kind), number))
         if kind == "lists":
             return self._list_batch(number, seed, random)
-        return self._pair_batch(number, seed, random) if kind == "pairs" else self._basket_batch(number, seed, random)
+        if kind == "pairs":
+            return self._pair_batch(number, seed, random)
+        return self._basket_batch(number, seed, random) if kind == "baskets" else self._made_batch(number, seed, random)
 
     def _list_batch(self, number: int, seed: int, random: np.random.Generator) -> RelevanceBatch:
         size = self._shape.list_size
@@ -178,6 +198,12 @@ class Supervision:
             anchors.append(anchor)
             rows.append(np.array([other]))
         return self._assembled("baskets", anchors, rows, np.eye(len(chosen)), chosen, [1.0] * len(chosen), random)
+
+    def _made_batch(self, number: int, seed: int, random: np.random.Generator) -> RelevanceBatch:
+        chosen = [self._made[index] for index in _turn(len(self._made), self._shape.pairs, number, seed, 3)]
+        rows = [np.array([row]) for _query, row in chosen]
+        queries = [query for query, _row in chosen]
+        return self._assembled("catalogue", queries, rows, np.eye(len(chosen)), rows, [1.0] * len(chosen), random)
 
     def _assembled(
         self,

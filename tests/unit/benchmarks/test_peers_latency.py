@@ -25,16 +25,18 @@ class Encoder:
 def test_warm_up_does_not_count():
     clock, log = Clock(), []
     encoder = Encoder(clock, [9.0, 9.0, *[0.002] * 10], log)
-    latency = measure_in_turns({"a": encoder}, ["x"], rounds=10, warm_up_rounds=2, clock=clock)["a"]
+    latency = measure_in_turns({"a": encoder}, ["x"], rounds=10, calls=1, warm_up_rounds=2, clock=clock)["a"]
     assert latency.p50_ms == pytest.approx(2.0)
     assert latency.p99_ms == pytest.approx(2.0)
 
 
 def test_encoders_take_turns_on_the_same_text():
     clock, log = Clock(), []
-    first, second = Encoder(clock, [0.001] * 4, log), Encoder(clock, [0.001] * 4, log)
-    measure_in_turns({"a": first, "b": second}, ["x", "y"], rounds=3, warm_up_rounds=1, clock=clock)
-    assert log == [(first, "x"), (second, "x"), (first, "y"), (second, "y")] * 2
+    first, second = Encoder(clock, [0.001] * 8, log), Encoder(clock, [0.001] * 8, log)
+    measure_in_turns({"a": first, "b": second}, ["x", "y", "z"], rounds=3, calls=2, warm_up_rounds=1, clock=clock)
+    assert log[:4] == [(first, "x"), (first, "y"), (second, "x"), (second, "y")]
+    assert log[4:8] == [(first, "z"), (first, "x"), (second, "z"), (second, "x")]
+    assert len(log) == 16
 
 
 def test_texts_have_the_wanted_number_of_tokens():

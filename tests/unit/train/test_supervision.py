@@ -17,9 +17,9 @@ def shop_of(judgements=(), baskets=(), products=30):
     )
 
 
-def test_shop_without_evidence_has_no_batches():
-    supervision = Supervision(shop_of(), SHAPE)
-    assert supervision.counts == {"lists": 0, "pairs": 0, "baskets": 0}
+def test_single_product_without_judgements_has_no_batches():
+    supervision = Supervision(shop_of(products=1), SHAPE)
+    assert supervision.counts == {"lists": 0, "pairs": 0, "baskets": 0, "catalogue": 0}
     assert sum(supervision.batches_per_epoch().values()) == 0
 
 
@@ -27,14 +27,14 @@ def test_lists_need_differing_gains_and_pairs_need_a_positive():
     supervision = Supervision(
         shop_of([("same", 0, 0.1), ("same", 1, 0.1), ("one", 2, 1.0), ("graded", 3, 0.2), ("graded", 4, 0.0)]), SHAPE
     )
-    assert supervision.counts == {"lists": 1, "pairs": 1, "baskets": 0}
+    assert supervision.counts == {"lists": 1, "pairs": 1, "baskets": 0, "catalogue": 60}
 
 
 def test_baskets_need_two_products():
     assert Supervision(shop_of(baskets=[[1], [2, 3]]), SHAPE).counts["baskets"] == 1
 
 
-@pytest.mark.parametrize("kinds", [["lists"], ["pairs"], ["baskets"], []])
+@pytest.mark.parametrize("kinds", [["lists"], ["pairs"], ["baskets"], ["catalogue"], []])
 def test_each_kind_of_evidence_can_be_used_alone(kinds):
     shop = shop_of([("q", 0, 1.0), ("q", 1, 0.0)], baskets=[[2, 3]])
     counts = Supervision(shop, SHAPE, kinds=kinds).counts
@@ -117,7 +117,7 @@ def test_equal_seeds_give_equal_batches_and_plans_others_give_others():
     first, second = Supervision(shop, SHAPE), Supervision(shop, SHAPE)
     assert first.plan(40, seed=3) == second.plan(40, seed=3)
     assert first.plan(40, seed=3) != second.plan(40, seed=4)
-    for kind in ("lists", "pairs", "baskets"):
+    for kind in ("lists", "pairs", "baskets", "catalogue"):
         one, two = first.batch(kind, 6, seed=3), second.batch(kind, 6, seed=3)
         np.testing.assert_array_equal(one.rows, two.rows)
         np.testing.assert_array_equal(one.queries, two.queries)
@@ -127,15 +127,16 @@ def test_equal_seeds_give_equal_batches_and_plans_others_give_others():
 def test_plan_counts_batches_of_each_kind_from_zero():
     shop = shop_of([("q", 0, 1.0), ("q", 1, 0.0)], baskets=[[2, 3], [4, 5]])
     plan = Supervision(shop, SHAPE).plan(30, seed=0)
-    assert {kind for kind, _ in plan} == {"lists", "pairs", "baskets"}
-    for kind in ("lists", "pairs", "baskets"):
+    assert {kind for kind, _ in plan} == {"lists", "pairs", "baskets", "catalogue"}
+    for kind in ("lists", "pairs", "baskets", "catalogue"):
         numbers = [number for of_kind, number in plan if of_kind == kind]
         assert numbers == list(range(len(numbers)))
 
 
 def test_baskets_take_at_most_as_many_steps_as_judgements():
     shop = shop_of([("q", 0, 1.0), ("q", 1, 0.0)], baskets=[[n, n + 1] for n in range(20)])
-    assert Supervision(shop, SHAPE).batches_per_epoch() == {"lists": 1, "pairs": 1, "baskets": 2}
+    assert Supervision(shop, SHAPE).batches_per_epoch() == {"lists": 1, "pairs": 1, "baskets": 2, "catalogue": 4}
+    assert Supervision(shop, SHAPE, kinds=["catalogue"]).batches_per_epoch()["catalogue"] == 20
     assert Supervision(shop, SHAPE, kinds=["baskets"]).batches_per_epoch()["baskets"] == 10
 
 
@@ -143,3 +144,12 @@ def test_long_lists_are_visited_once_for_each_list_size():
     judgements = [("q", n, n / 20) for n in range(20)]
     supervision = Supervision(shop_of(judgements), SHAPE, kinds=["lists"])
     assert supervision.batches_per_epoch()["lists"] == 3  # 20 products, 4 a list, 2 lists a batch
+
+
+def test_texts_of_the_catalogue_belong_to_their_products_and_no_other_product_is_hidden():
+    supervision = Supervision(shop_of(), SHAPE, kinds=["catalogue"])
+    batch = supervision.batch("catalogue", 0, seed=0)
+    for left, query in enumerate(batch.queries):
+        row = batch.rows[int(np.argmax(batch.targets[left]))]
+        assert supervision.queries[query] in (f"Product {row}", "Product")
+        assert set(batch.rows[batch.hidden[left]]) <= {row}

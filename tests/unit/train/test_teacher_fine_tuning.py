@@ -62,6 +62,7 @@ def test_teacher_learns_what_the_shop_says(checkpoint, tmp_path):
     result = fine_tune(teacher, shop, settings, checkpoint_folder=tmp_path)
     assert precision() > 0.8
     assert (result.steps, result.lists, result.pairs, result.baskets) == (100, 3, 3, 4)
+    assert result.catalogue == 2 * len(TITLES)
     assert result.loss is not None
     assert "100 steps" in result.summary
 
@@ -119,9 +120,9 @@ def test_embeddings_stay_unless_told_otherwise(checkpoint, tmp_path):
 @pytest.mark.parametrize(
     ("shop", "settings", "reason"),
     [
-        (make_shop([Product("p", "red lamp")]), SETTINGS, "no judgements or baskets"),
+        (make_shop([Product("p", "red lamp")]), SETTINGS, "nothing to learn"),
         (judged_shop(), replace(SETTINGS, steps=0), "0 steps"),
-        (judged_shop(baskets=False), replace(SETTINGS, lists=False, pairs=False), "no judgements or baskets"),
+        (judged_shop(baskets=False), replace(SETTINGS, lists=False, pairs=False, catalogue=False), "nothing to learn"),
     ],
 )
 def test_without_evidence_or_steps_the_teacher_stays_as_it_is(checkpoint, tmp_path, shop, settings, reason):
