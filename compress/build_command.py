@@ -12,7 +12,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 
 from compress.build import build_bundle
 from compress.settings import BuildSettings
-from edge_runtime.contract.bundle import REPORT_FILE
+from edge_runtime.contract.bundle import REPORT_FILE, REPORT_PAGE_FILE
 from edge_runtime.contract.errors import ConfigError
 from edge_runtime.settings import load_toml
 from train.shop.reading import read_shop
@@ -113,4 +113,8 @@ def _summary(out: Path, report: dict[str, Any]) -> list[str]:
         f"retrieval nDCG@10 {row['retrieval_ndcg10']:.3f}  on {row['queries']} held-out queries"
         for row in report["quality"]
     ]
-    return [*quality, f'{out}: {sum(report["bytes"].values()) / 1e6:.2f} MB; try: pocketrec search {out} "lamp"']
+    return [
+        *quality,
+        f"the whole report, for a browser: {out / REPORT_PAGE_FILE}",
+        f'{out}: {sum(report["bytes"].values()) / 1e6:.2f} MB; try: pocketrec search {out} "lamp"',
+    ]

@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 
 from compress.catalogue import write_catalogue
+from compress.findings import bundle_findings
 from compress.fusion import (
     DEFAULT_FUSION,
     MAX_QUERIES,
@@ -95,9 +96,10 @@ def pack_bundle(folder: Path, facts: BuildFacts, progress: Progress) -> tuple[st
         fusion = msgspec.structs.replace(fusion, dense_weight=learn_dense_weight(facts.held_out, scores))
     with Recommender(_seal(target, facts, catalogue, fusion)) as recommender:
         golden = _golden(recommender, facts)
+        findings = bundle_findings(recommender, facts.shop, facts.held_out, seed=facts.settings.seed)
     write_bytes_atomically(target / GOLDEN_FILE, msgspec.json.encode(golden))
     quality = [*facts.quality, *_device_quality(facts, scores)]
-    inputs = ReportInputs(facts.shop, facts.settings, facts.stages, quality, fusion, facts.created_at)
+    inputs = ReportInputs(facts.shop, facts.settings, facts.stages, quality, fusion, findings, facts.created_at)
     write_report(target, report_content(target, inputs))
     bundle = _seal(target, facts, catalogue, fusion)
     with Recommender(bundle) as recommender:

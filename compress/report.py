@@ -1,4 +1,4 @@
-"""`report.json` and `model_card.md`: what was built from what, how good it is, what it weighs."""
+"""`report.json`, `report.html` and `model_card.md`: what was built from what, how good it is, what it weighs."""
 
 import json
 import platform
@@ -10,22 +10,24 @@ from typing import Any
 import msgspec
 
 from compress.quality import StageQuality
+from compress.report_page import report_page
 from compress.settings import BuildSettings
 from edge_runtime.contract.atomic_files import write_bytes_atomically
-from edge_runtime.contract.bundle import MODEL_CARD_FILE, REPORT_FILE, FusionSpec
+from edge_runtime.contract.bundle import MODEL_CARD_FILE, REPORT_FILE, REPORT_PAGE_FILE, FusionSpec
 from train.shop.tables import Shop
 from train.stages import StageResult
 
 
 @dataclass(frozen=True)
 class ReportInputs:
-    """What the report is made of."""
+    """What the report is made of; `findings` are those of `bundle_findings`."""
 
     shop: Shop
     settings: BuildSettings
     stages: Sequence[StageResult]
     quality: Sequence[StageQuality]
     fusion: FusionSpec
+    findings: Mapping[str, Any]
     created_at: str
 
 
@@ -46,6 +48,7 @@ def report_content(folder: Path, inputs: ReportInputs) -> dict[str, Any]:
         },
         "quality": [asdict(stage) for stage in inputs.quality],
         "quality_of": "queries that no training saw; `int8 hybrid` under fusion weights learned on the other half of them",
+        **inputs.findings,
         "fusion": msgspec.to_builtins(inputs.fusion),
         "stages": {stage.folder.name: {"seconds": round(stage.seconds, 1), **stage.report} for stage in inputs.stages},
         "bytes": {path.name: path.stat().st_size for path in sorted(folder.iterdir())},
@@ -54,12 +57,13 @@ def report_content(folder: Path, inputs: ReportInputs) -> dict[str, Any]:
 
 
 def write_report(folder: Path, content: Mapping[str, Any]) -> None:
-    """Write `report.json` and `model_card.md` into `folder`.
+    """Write `report.json`, `report.html` and `model_card.md` into `folder`.
 
     Raises:
         StorageError: the disk is full, read-only or not permitted.
     """
     write_bytes_atomically(folder / REPORT_FILE, json.dumps(content, indent=1, ensure_ascii=False).encode())
+    write_bytes_atomically(folder / REPORT_PAGE_FILE, report_page(content).encode())
     write_bytes_atomically(folder / MODEL_CARD_FILE, _model_card(content).encode())
 
 

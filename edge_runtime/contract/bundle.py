@@ -25,6 +25,7 @@ ITEM_VECTORS_FILE = "item_vectors.npy"
 TOKENIZER_FILE = "tokenizer.json"
 GOLDEN_FILE = "golden.json"
 REPORT_FILE = "report.json"
+REPORT_PAGE_FILE = "report.html"
 MODEL_CARD_FILE = "model_card.md"
 
 MODEL_FILES = (ENCODER_FILE, TOKENIZER_FILE)

@@ -1,0 +1,164 @@
+"""What the packed bundle does with the held-out queries: typos, worst answers, exposure by group, latency."""
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from edge_runtime.recommender import Mode, Recommender
+from train.distillation_texts import with_typing_error
+from train.metrics import bootstrap_interval, ndcg_at_k
+from train.shop.tables import Judgement, Shop
+
+TYPO_DRAWS = 3
+"""Typing errors of each query, each tried alone: one draw of some twenty queries is mostly luck."""
+
+WORST_QUERIES = 8
+SHOWN_PRODUCTS = 5
+TOP_K = 10
+LATENCY_RUNS, LATENCY_WARM_UP = 300, 30
+_HISTOGRAM_BINS = 24
+
+Judged = Mapping[str, Sequence[Judgement]]
+
+
+def bundle_findings(recommender: Recommender, shop: Shop, judged: Judged, *, seed: int) -> dict[str, Any]:
+    """Return what the report tells of the finished bundle as plain JSON.
+
+    Args:
+        recommender: the bundle; its catalogue is that of `shop`.
+        shop: for titles, groups and queries.
+        judged: the held-out queries; without any, only the latency is known.
+        seed: of the typing errors.
+    """
+    return {
+        "typo_suite": typo_suite(recommender, shop, judged, seed=seed),
+        "exposure": exposure_by_group(recommender, shop, judged),
+        "worst_queries": worst_queries(recommender, shop, judged),
+        "latency": latency(recommender, [*judged, *shop.queries] or [product.title for product in shop.products]),
+    }
+
+
+def typo_suite(recommender: Recommender, shop: Shop, judged: Judged, *, seed: int) -> list[dict[str, Any]]:
+    """Return for each mode the re-rank NDCG@10 of the queries as typed and with one typing error, and the share kept.
+
+    The interval is a 95% bootstrap over queries of the difference, divided by the figure without errors.
+    """
+    modes: tuple[Mode, ...] = ("dense", "hybrid") if judged else ()
+    found = []
+    for mode in modes:
+        random = np.random.default_rng(seed)
+        clean, damaged = [], []
+        for query, judgements in judged.items():
+            gains = np.array([judgement.gain for judgement in judgements])
+            ids = [shop.products[judgement.row].product_id for judgement in judgements]
+
+            def ndcg(text: str, gains: Any = gains, ids: list[str] = ids, mode: Mode = mode) -> float:
+                order = np.argsort(-recommender.score(text, ids, mode=mode), kind="stable")
+                return ndcg_at_k(gains[order], TOP_K, ideal_gains=gains)
+
+            clean.append(ndcg(query))
+            damaged.append(np.mean([ndcg(_one_typo(query, random)) for _ in range(TYPO_DRAWS)]))
+        whole = max(float(np.mean(clean)), 1e-9)
+        low, high = bootstrap_interval(np.subtract(damaged, clean))
+        found.append(
+            {
+                "mode": mode,
+                "queries": len(clean),
+                "rerank_ndcg10": float(np.mean(clean)),
+                "typo_rerank_ndcg10": float(np.mean(damaged)),
+                "kept": float(np.mean(damaged)) / whole,
+                "kept_ci95": (1.0 + low / whole, 1.0 + high / whole),
+            }
+        )
+    return found
+
+
+def _one_typo(query: str, random: np.random.Generator) -> str:
+    """Return `query` with an error in one of its words; numbers alone stay as they are."""
+    words = query.split()
+    place = int(random.integers(len(words)))
+    words[place] = with_typing_error(words[place], random)
+    return " ".join(words)
+
+
+def worst_queries(recommender: Recommender, shop: Shop, judged: Judged) -> list[dict[str, Any]]:
+    """Return the held-out queries with the lowest retrieval NDCG@10: what was ranked, what was wanted."""
+    row_of = {product.product_id: row for row, product in enumerate(shop.products)}
+    found: list[dict[str, Any]] = []
+    for query, judgements in judged.items():
+        gains = {judgement.row: judgement.gain for judgement in judgements}
+        if not any(gains.values()):
+            continue
+        rows = [row_of[one] for one in recommender.search(query, k=TOP_K).product_ids]
+        value = ndcg_at_k([gains.get(row, 0.0) for row in rows], TOP_K, ideal_gains=list(gains.values()))
+        wanted = sorted(gains, key=lambda row: (-gains[row], row))[:SHOWN_PRODUCTS]
+        found.append(
+            {
+                "query": query,
+                "retrieval_ndcg10": value,
+                "ranked": [
+                    {"title": shop.products[row].title, "gain": gains.get(row)} for row in rows[:SHOWN_PRODUCTS]
+                ],
+                "expected": [{"title": shop.products[row].title, "gain": gains[row]} for row in wanted],
+            }
+        )
+    return sorted(found, key=lambda one: one["retrieval_ndcg10"])[:WORST_QUERIES]
+
+
+def exposure_by_group(recommender: Recommender, shop: Shop, judged: Judged) -> list[dict[str, Any]]:
+    """Return each group's share of the exposure in the first ten places, and of the merit.
+
+    A place counts 1 / log2(place + 1), merit is the sum of the gains (Singh and Joachims, "Fairness of Exposure in
+    Rankings", 2018). Empty when the shop names fewer than two groups.
+    """
+    groups = {product.group for product in shop.products if product.group}
+    if len(groups) < 2 or not judged:
+        return []
+    group_of = {product.product_id: product.group or "" for product in shop.products}
+    exposure: dict[str, float] = defaultdict(float)
+    merit: dict[str, float] = defaultdict(float)
+    for query, judgements in judged.items():
+        for place, product_id in enumerate(recommender.search(query, k=TOP_K).product_ids, 1):
+            exposure[group_of[product_id]] += 1.0 / np.log2(place + 1)
+        total = sum(judgement.gain for judgement in judgements)
+        for judgement in judgements if total else ():
+            merit[shop.products[judgement.row].group or ""] += judgement.gain / total
+    shown, earned = max(sum(exposure.values()), 1e-9), max(sum(merit.values()), 1e-9)
+    rows: list[dict[str, Any]] = [
+        {"group": name, "exposure_share": exposure[name] / shown, "merit_share": merit[name] / earned}
+        for name in sorted({*exposure, *merit})
+    ]
+    return sorted(rows, key=lambda row: -row["merit_share"])
+
+
+def latency(recommender: Recommender, queries: Sequence[str]) -> list[dict[str, Any]]:
+    """Return p50, p99 and the histogram of encoding and of hybrid search, in milliseconds, one thread, build machine."""
+    operations: dict[str, Callable[[str], object]] = {
+        "encode query": recommender.encode_query,
+        "search": lambda query: recommender.search(query, k=TOP_K),
+    }
+    found = []
+    for name, operation in operations.items():
+        taken = []
+        for run in range(LATENCY_WARM_UP + LATENCY_RUNS):
+            query = queries[run % len(queries)]
+            started = time.perf_counter()
+            operation(query)
+            taken.append((time.perf_counter() - started) * 1e3)
+        measured = np.array(taken[LATENCY_WARM_UP:])
+        low, high = float(measured.min()), float(np.percentile(measured, 99))
+        counts, edges = np.histogram(
+            np.clip(measured, low, high), bins=_HISTOGRAM_BINS, range=(low, max(high, low + 1e-6))
+        )
+        found.append(
+            {
+                "operation": name,
+                "p50_ms": float(np.percentile(measured, 50)),
+                "p99_ms": high,
+                "histogram": {"edges_ms": edges.round(6).tolist(), "counts": counts.tolist()},
+            }
+        )
+    return found
