@@ -4,11 +4,12 @@ shop -> teacher -> vectors -> history -> student -> prune -> quantize -> convert
 """
 
 import hashlib
+import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from compress.convert import convert_encoder, operations
+from compress.convert import convert_encoder
 from compress.history_stages import HistoryStages
 from compress.holdout import split_holdout
 from compress.pack import BUNDLE_FOLDER, BuildFacts, install_bundle, pack_bundle, refuse_to_replace
@@ -23,6 +24,7 @@ from compress.teacher_stages import (
     teach,
     teacher_token_embeddings,
 )
+from compress.variants import VARIANTS, convert_outcome, write_variant
 from edge_runtime.contract.atomic_files import disk_errors_named, write_bytes_atomically
 from edge_runtime.contract.bundle import ENCODER_FILE, TOKENIZER_FILE, Bundle, EncoderSpec
 from train.backend import make_reproducible
@@ -156,17 +158,29 @@ class _Build:
         )
 
         def convert(folder: Path, progress: Progress) -> tuple[str, dict[str, Any]]:
-            model = student.quantized(pruned.folder, quantized.folder)
-            quantized_head = history.quantized(head.folder, head_int8.folder)
-            dim = history.item_vectors(head.folder).shape[1]
-            converted = convert_encoder(model, quantized_head, self._encoder_spec(), dim=dim)
-            write_bytes_atomically(folder / ENCODER_FILE, converted)
+            head_of = {"dynamic-range": lambda: history.trained(head.folder)}
+            encoder_of = {
+                "int8": lambda: student.quantized(pruned.folder, quantized.folder),
+                "int8-calibrated": lambda: student.calibrated(pruned.folder),
+                "dynamic-range": lambda: student.student(pruned.folder),
+            }
+            made = {}
+            for number, name in enumerate(VARIANTS, 1):
+                quantized_head = head_of.get(name, lambda: history.quantized(head.folder, head_int8.folder))()
+                made[name] = write_variant(
+                    name,
+                    convert_encoder(encoder_of[name](), quantized_head, self._encoder_spec(), dim=settings.dim),
+                    folder,
+                    query_ids=student.query_ids(list(self._held_out)),
+                    judged=self._held_out,
+                    items=history.item_vectors(head.folder),
+                )
+                progress(number, len(VARIANTS))
+            shutil.copyfile(folder / settings.variant / ENCODER_FILE, folder / ENCODER_FILE)
             write_bytes_atomically(folder / TOKENIZER_FILE, cut.tokenizer.to_str().encode())
-            found = operations(converted)
-            line = f"{len(converted) / 1e6:.2f} MB, {sum(found.counts.values())} operations, in float: {found.in_float or 'none'}"
-            return line, {"bytes": len(converted), "operations": found.counts, "in_float": found.in_float}
+            return convert_outcome(made, settings.variant)
 
-        encoder = run("convert", [quantized.key, head_int8.key], convert)
+        encoder = run("convert", [quantized.key, head_int8.key, settings.variant, list(self._held_out)], convert)
         return [distilled, pruned, quantized], encoder
 
     def _encoder_spec(self) -> EncoderSpec:

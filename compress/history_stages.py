@@ -88,6 +88,10 @@ class HistoryStages:
         vectors: Float32 = np.load(trained / _ITEMS_FILE)
         return vectors
 
+    def trained(self, folder: Path) -> Any:
+        """Return the float head in `folder`."""
+        return self._head(folder)
+
     def quantized(self, trained: Path, folder: Path) -> Any:
         """Return the quantized head in `folder`, which was made from the one in `trained`."""
         model = quantize(self._head(trained))

@@ -1,6 +1,7 @@
 """Everything that decides what a build makes; its digest goes into the manifest."""
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from compress.pruning import PruneSettings
 from train.distill import DistillSettings
@@ -8,6 +9,8 @@ from train.distillation_texts import TextSettings
 from train.fine_tuning import TeacherSettings
 from train.sequence import HistorySettings
 from train.student import StudentSettings
+
+VariantName = Literal["int8", "int8-calibrated", "dynamic-range"]
 
 
 @dataclass(frozen=True)
@@ -27,12 +30,14 @@ class BuildSettings:
         dim: width of the vectors on the device.
         holdout: share of the judged queries that no training sees; figures and the fusion weight come from them.
         candidates: how many products the catalogue layer hands on to rescoring.
+        variant: which .tflite of the student is shipped (compress/variants.py); the report compares all three.
     """
 
     seed: int = 0
     dim: int = 128
     holdout: float = 0.15
     candidates: int = 100
+    variant: VariantName = "int8"
     teacher_source: str = "minilm"
     teacher: TeacherSettings = field(default_factory=TeacherSettings)
     texts: TextSettings = field(default_factory=TextSettings)

@@ -95,9 +95,20 @@ class StudentStages:
         model.load_weights(folder / WEIGHTS_FILE)
         return model
 
+    def calibrated(self, pruned: Path) -> Any:
+        """Return the quantized student of `pruned` whose ranges have settled and which was not trained: the control."""
+        model = quantize(self.student(pruned))
+        batches = self._batches()
+        calibrate(model, lambda step: batches(step)[:1])
+        return model
+
+    def query_ids(self, texts: list[str]) -> Any:
+        """Return int32 [texts, query_tokens]."""
+        return token_ids(self._tokenizer, texts, self._settings.student.query_tokens)
+
     def encode(self, model: Any, texts: list[str]) -> Float32:
         """Return unit vectors float32 [texts, dim] of queries."""
-        ids = token_ids(self._tokenizer, texts, self._settings.student.query_tokens)
+        ids = self.query_ids(texts)
         parts = [model(ids[i : i + _ENCODE_BATCH], training=False).numpy() for i in range(0, len(ids), _ENCODE_BATCH)]
         return unit_rows(np.concatenate(parts)) if parts else np.zeros((0, self._dim), np.float32)
 

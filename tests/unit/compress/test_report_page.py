@@ -42,7 +42,16 @@ def content(recommender, judged, **changes):
     made = {
         "name": "toy", "created_at": "2026-01-01", "machine": {"processor": "x86_64"}, "shop": shop,
         "quality": [stage] if judged else [], "quality_of": "queries", **findings,
-        "stages": {"convert": {"seconds": 1.0, "operations": {"ADD": 3}, "in_float": {}}},
+        "stages": {
+            "prune": {"seconds": 1.0, "sparsity": {"block0_query": 0.5}},
+            "convert": {
+                "seconds": 1.0, "shipped": "int8",
+                "variants": [{
+                    "name": "int8", "bytes": 1_500_000, "compressed_bytes": 900_000, "encode_p50_ms": 0.1,
+                    "encode_p99_ms": 0.2, "quality": stage if judged else None, "in_float": {"CAST": 2},
+                }],
+            },
+        },
         "bytes": {"encoder.tflite": 1_500_000, "golden.json": 900}, "settings": {"teacher_source": "minilm"},
     }  # fmt: skip
     return json.loads(json.dumps({**made, **changes}))
@@ -54,6 +63,7 @@ def test_the_page_shows_every_part_and_needs_nothing_from_elsewhere(recommender)
         "Quality by stage",
         "Typing errors",
         "Latency",
+        "Ways into int8",
         "Size by part",
         "Exposure by group",
         "Worst queries",
@@ -61,6 +71,8 @@ def test_the_page_shows_every_part_and_needs_nothing_from_elsewhere(recommender)
         assert f"<h2>{heading}</h2>" in page
     assert "0.700" in page
     assert "1.50 MB" in page
+    assert "CAST × 2" in page
+    assert "block0_query" in page
     assert not re.search(r"(src|href|url|@import)\s*[=(]", page)
     assert "<script" not in page
 
