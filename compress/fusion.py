@@ -59,7 +59,7 @@ class QueryScores:
 def learn_dense_weight(judged: Judged, scores: Mapping[str, QueryScores]) -> float:
     """Return the weight with the best mean of re-rank and retrieval NDCG@10, the middle one of equals.
 
-    The default stays where the best one is ahead of it by less than the standard error of the difference, so that a
+    The default stays where the best one is ahead of it by less than two standard errors of the difference, so that a
     handful of queries does not decide by chance.
     """
     values = np.array([_quality(judged, scores, float(weight)) for weight in _GRID])
@@ -70,8 +70,7 @@ def learn_dense_weight(judged: Judged, scores: Mapping[str, QueryScores]) -> flo
     chosen = best[len(best) // 2]
     ahead = values[chosen] - values[np.argmin(np.abs(_GRID - DEFAULT_FUSION.dense_weight))]
     error = ahead.std(ddof=1) / np.sqrt(len(ahead)) if len(ahead) > 1 else np.inf
-    # A single query's difference equals its standard error: rounding must not let it decide.
-    certain = ahead.mean() > error * (1 + 1e-6) + 1e-9
+    certain = ahead.mean() > 2 * error + 1e-9
     return float(_GRID[chosen]) if certain else DEFAULT_FUSION.dense_weight
 
 

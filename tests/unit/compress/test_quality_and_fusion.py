@@ -144,7 +144,7 @@ def test_a_single_query_does_not_move_the_weight():
     judged, made = constructed(dense_is_right=True, queries=12)
     equal = {query: QueryScores(RIGHT, RIGHT) for query in judged}
     assert learn_dense_weight(judged, {**equal, "q0": made["q0"]}) == DEFAULT
-    assert learn_dense_weight(judged, {**equal, "q0": made["q0"], "q1": made["q1"]}) > DEFAULT
+    assert learn_dense_weight(judged, {**equal, **dict(list(made.items())[:8])}) > DEFAULT
 
 
 def lexical_parts(*, bm25, any_field, brand):
