@@ -27,7 +27,8 @@ help:  ## this list
 setup:  ## the environment .venv with everything that builds and serves (some 2.5 GB)
 	@$(ENVIRONMENT) .venv $(TENSORFLOW_PYTHON) train server weights package
 
-setup-test: setup  ## what the tests need besides: .venv-device without TensorFlow
+setup-test: setup  ## what the tests need besides: .venv-device without TensorFlow, servers and a browser from Debian
+	@scripts/debian_packages.sh
 	@$(ENVIRONMENT) .venv $(TENSORFLOW_PYTHON) dev bench
 	@$(ENVIRONMENT) .venv-device $(TENSORFLOW_PYTHON) server dev
 

@@ -16,7 +16,7 @@ trap 'rm -rf "$scratch"' EXIT
 compile() { # output, further arguments ...
     local output=$1
     shift
-    "$UV" pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
+    "$UV" pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-strip-extras \
         --no-emit-index-url --no-emit-find-links "$@" --output-file "$scratch/$output"
     {
         echo "# Written by 'make lock'; install with: pip install --require-hashes -r requirements/$output"
