@@ -1,11 +1,9 @@
-"""The server's tables."""
+"""The server's tables of devices and events. Tables of other subjects lie in modules of their own, imported here."""
 
 from sqlalchemy import Double, ForeignKey, Index, Text, UniqueConstraint
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.orm import Mapped, mapped_column
 
-
-class Base(DeclarativeBase):
-    """All tables of the server."""
+from sync_server.table_base import Base as Base
 
 
 class EnrolmentCode(Base):
