@@ -14,7 +14,7 @@ from sync_server.config import ServerConfig
 from sync_server.database import open_database
 from sync_server.errors import PublicationConflictError, PublicationError, RequestError
 from sync_server.fleet import Fleet, digest_of
-from sync_server.home import DATABASE_FILE, TOKEN_FILE, open_repository
+from sync_server.home import TOKEN_FILE, open_repository
 from sync_server.services import EXTENSION, Services, json_answer, services
 
 _LOG = logging.getLogger(__name__)
@@ -46,7 +46,7 @@ def create_app(config: ServerConfig, *, clock: Callable[[], datetime] = lambda: 
     app.extensions[EXTENSION] = Services(
         config=config,
         repository=open_repository(config, clock=clock),
-        fleet=Fleet(open_database(config.home / DATABASE_FILE), lambda: clock().timestamp()),
+        fleet=Fleet(open_database(config.database, connections=config.threads), lambda: clock().timestamp()),
         token_sha256=digest_of(token),
     )
     # A limit for every route; those that take bodies set their own.

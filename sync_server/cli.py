@@ -12,10 +12,10 @@ import msgspec
 
 from edge_runtime.contract.errors import ConfigError
 from edge_runtime.settings import load_toml
-from sync_server.config import ServerConfig
+from sync_server.config import ServerConfig, with_secrets
 from sync_server.database import open_database
 from sync_server.fleet import Fleet
-from sync_server.home import DATABASE_FILE, open_repository, prepare_home
+from sync_server.home import open_repository, prepare_home
 from sync_server.keys import PASSPHRASE_VARIABLE, create_keys, read_passphrase
 from sync_server.logs import log_as_json
 from sync_server.publish_client import HttpTarget, read_token
@@ -121,6 +121,7 @@ def run_serve(args: argparse.Namespace) -> int:
     config = load_toml(args.config, ServerConfig) if args.config else ServerConfig()
     flags = {name: getattr(args, name) for name in ("home", "host", "port", "workers")}
     config = dataclasses.replace(config, **{name: value for name, value in flags.items() if value is not None})
+    config = with_secrets(config, os.environ)
     home = prepare_home(config, keys=args.keys)
     if home.token_is_new:
         print(f"the publisher's token is in {home.token_path}", file=sys.stderr, flush=True)
@@ -138,7 +139,7 @@ def run_serve(args: argparse.Namespace) -> int:
 
 
 def _fleet(config: ServerConfig) -> Fleet:
-    return Fleet(open_database(config.home / DATABASE_FILE), time.time)
+    return Fleet(open_database(config.database), time.time)
 
 
 def _show(args: argparse.Namespace, result: object, text: str) -> None:

@@ -1,9 +1,19 @@
 """The server's settings: defaults here, a TOML file over them, flags over that."""
 
-from dataclasses import dataclass
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
 from edge_runtime.contract.errors import ConfigError
+
+DATABASE_FILE = "server.sqlite"
+DATABASE_URL_VARIABLE = "POCKETREC_DATABASE_URL_FILE"
+REDIS_URL_VARIABLE = "POCKETREC_REDIS_URL_FILE"
+# Setting -> the environment variable that names a file with its value, for values with a password in them.
+_SECRET_FILES = {"database_url": DATABASE_URL_VARIABLE, "redis_url": REDIS_URL_VARIABLE}
 
 
 @dataclass(frozen=True)
@@ -13,6 +23,10 @@ class ServerConfig:
     `home` holds everything the server keeps (home.py). Sizes are in bytes. The signed timestamp is what tells devices
     that the newest release is still the newest: it lives `timestamp_hours` and is renewed when less than half is left,
     so a server may be down for half of that time before devices notice.
+
+    `database_url` (postgresql://user@host/name) takes the place of the SQLite file in `home`, `redis_url`
+    (redis://host:port/0) that of the memory of each worker. A URL with a password stands in a file that
+    POCKETREC_DATABASE_URL_FILE or POCKETREC_REDIS_URL_FILE names, never in the settings.
     """
 
     home: Path = Path("server")
@@ -27,6 +41,13 @@ class ServerConfig:
     max_targets_bytes: int = 5_000_000
     max_feedback_bytes: int = 1_000_000
     max_feedback_events: int = 1_000
+    database_url: str = field(default="", repr=False)
+    redis_url: str = field(default="", repr=False)
+
+    @property
+    def database(self) -> Path | str:
+        """The database's URL, or the SQLite file in `home`."""
+        return self.database_url or self.home / DATABASE_FILE
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work.
@@ -49,3 +70,25 @@ class ServerConfig:
         ):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name}: expected at least 1, got {getattr(self, name)}")
+
+
+def with_secrets(config: ServerConfig, environment: Mapping[str, str]) -> ServerConfig:
+    """Return `config` with the values that must not stand in a settings file, read from files that the environment names.
+
+    Raises:
+        ConfigError: a setting holds a password, or a named file cannot be read.
+    """
+    found: dict[str, Any] = {}
+    for name, variable in _SECRET_FILES.items():
+        if urlsplit(getattr(config, name)).password:
+            raise ConfigError(f"{name} holds a password; put the URL into a file and name that file in {variable}")
+        if environment.get(variable):
+            found[name] = _read_secret(Path(environment[variable]), variable)
+    return dataclasses.replace(config, **found) if found else config
+
+
+def _read_secret(path: Path, variable: str) -> str:
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read {path}, which {variable} names ({error}); write the URL into it") from error

@@ -1,4 +1,4 @@
-"""The server's database: SQLite in WAL mode, brought to the newest tables by Alembic."""
+"""The server's database, SQLite in WAL mode or PostgreSQL, brought to the newest tables by Alembic."""
 
 import contextlib
 import sqlite3
@@ -7,23 +7,74 @@ from pathlib import Path
 
 import alembic.command
 import alembic.config
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import DatabaseError, OperationalError
+from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from edge_runtime.contract.errors import StorageError
+from edge_runtime.contract.errors import ConfigError, StorageError
 
 _READS_ONLY = "reads_only"
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
 
-def open_database(path: Path) -> Engine:
-    """Return an engine over the SQLite file at `path`, made when missing; call it after a fork, not before."""
-    engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": 30})
+_POSTGRESQL = "postgresql"
+_CONNECT_TIMEOUT_S = 10
+_LOCK_TIMEOUT_S = 30
+# Any number, the same for every server that brings one database up to date.
+_MIGRATION_LOCK = 7_316_529
+
+
+def open_database(place: Path | str, *, connections: int = 8) -> Engine:
+    """Return an engine over a database; call it after a fork, not before.
+
+    Args:
+        place: a SQLite file, made when missing, or the URL of a database: postgresql://user@host/name or
+            sqlite:///file.
+        connections: how many a process may hold open at once (PostgreSQL).
+
+    Raises:
+        ConfigError: the URL names no database that is known here.
+    """
+    url = URL.create("sqlite", database=str(place)) if isinstance(place, Path) else _checked_url(place)
+    if url.get_backend_name() == _POSTGRESQL:
+        return create_engine(
+            url.set(drivername="postgresql+psycopg"),
+            pool_size=connections,
+            max_overflow=connections,
+            pool_timeout=_LOCK_TIMEOUT_S,
+            # A database that was restarted meanwhile costs one more connection, not one failed request.
+            pool_pre_ping=True,
+            connect_args={
+                "connect_timeout": _CONNECT_TIMEOUT_S,
+                "application_name": "pocketrec",
+                "options": f"-c lock_timeout={_LOCK_TIMEOUT_S}s -c timezone=UTC",
+            },
+        )
+    engine = create_engine(url, connect_args={"timeout": _LOCK_TIMEOUT_S})
     event.listen(engine, "connect", _prepare_connection)
     event.listen(engine, "begin", _begin_by_name)
     return engine
+
+
+def _checked_url(text: str) -> URL:
+    expected = "expected postgresql://user@host/name or sqlite:///file"
+    try:
+        url = make_url(text)
+    except (ArgumentError, ValueError) as error:
+        # The text may hold a password: it is not repeated.
+        raise ConfigError(f"the database's URL cannot be read; {expected}") from error
+    if url.get_backend_name() not in {_POSTGRESQL, "sqlite"}:
+        raise ConfigError(f"{url.get_backend_name()} is no database known here; {expected}")
+    if not url.database:
+        raise ConfigError(f"the database's URL names no database; {expected}")
+    return url
+
+
+def is_postgresql(engine: Engine | Connection) -> bool:
+    """Return whether `engine` speaks to PostgreSQL."""
+    return engine.dialect.name == _POSTGRESQL
 
 
 def _prepare_connection(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
@@ -53,23 +104,30 @@ def migrate(engine: Engine) -> None:
     Stopped halfway, the database has its old tables.
 
     Raises:
-        StorageError: the file cannot be written or is damaged.
+        StorageError: the database cannot be reached or written, or is damaged.
     """
     config = alembic.config.Config()
     config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
     with database_errors_named(), engine.begin() as connection:
+        if is_postgresql(connection):
+            # Several machines may start at once; SQLite's transactions take turns by themselves.
+            connection.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": _MIGRATION_LOCK})
         config.attributes["connection"] = connection
         alembic.command.upgrade(config, "head")
 
 
 @contextlib.contextmanager
 def database_errors_named() -> Iterator[None]:
-    """Turn the failures of the database's disk into our StorageError.
+    """Turn the failures of the database into our StorageError.
 
     Raises:
-        StorageError: locked too long, full, read-only, or damaged.
+        StorageError: not reachable, locked too long, full, read-only, or damaged.
     """
     try:
         yield
-    except (OperationalError, DatabaseError) as error:
-        raise StorageError(f"the server's database cannot be used: {error.orig}; nothing was stored") from error
+    except PoolTimeoutError as error:
+        raise StorageError("every connection to the server's database is in use; nothing was stored") from error
+    except DBAPIError as error:
+        # The first line only: further ones of PostgreSQL may repeat values, which a log must not know.
+        reason = str(error.orig).strip().split("\n", 1)[0]
+        raise StorageError(f"the server's database cannot be used: {reason}; nothing was stored") from error

@@ -3,7 +3,7 @@
 HOME/root.json                 which keys to trust
 HOME/keys/{snapshot,timestamp}.pem   the online keys; mode 0600
 HOME/publisher.token           who may publish; mode 0600
-HOME/server.sqlite             devices and events (models.py)
+HOME/server.sqlite             devices and events (models.py), unless database_url names PostgreSQL
 HOME/repository/               what devices download (repository.py)
 """
 
@@ -21,7 +21,6 @@ from sync_server.database import migrate, open_database
 from sync_server.keys import ONLINE_ROLES, ROOT_FILE, check_signer, copy_private, key_path, load_root, load_signer
 from sync_server.repository import Repository
 
-DATABASE_FILE = "server.sqlite"
 TOKEN_FILE = "publisher.token"  # noqa: S105  (a file's name)
 
 
@@ -61,7 +60,7 @@ def prepare_home(config: ServerConfig, *, keys: Path | None) -> PreparedHome:
             copy_private(key_path(keys, role), _online_key(home, role))
         write_bytes_atomically(home / ROOT_FILE, (keys / ROOT_FILE).read_bytes())
     open_repository(config)
-    engine = open_database(home / DATABASE_FILE)
+    engine = open_database(config.database)
     try:
         migrate(engine)
     finally:

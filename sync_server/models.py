@@ -4,6 +4,7 @@ from sqlalchemy import Double, ForeignKey, Index, Text, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from sync_server.table_base import Base as Base
+from sync_server.table_base import Big
 
 
 class EnrolmentCode(Base):
@@ -37,9 +38,9 @@ class Event(Base):
         Index("events_by_bundle", "bundle_id", "kind"),
     )
 
-    id: Mapped[int] = mapped_column(primary_key=True)
+    id: Mapped[int] = mapped_column(Big, primary_key=True)
     device_id: Mapped[str] = mapped_column(ForeignKey("devices.device_id"))
-    sequence: Mapped[int]
+    sequence: Mapped[int] = mapped_column(Big)
     kind: Mapped[str]
     product_id: Mapped[str]
     bundle_id: Mapped[str]

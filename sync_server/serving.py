@@ -23,6 +23,8 @@ class _Server(BaseApplication):
             "worker_class": "gthread",
             "when_ready": self._ready,
             "graceful_timeout": 20,
+            # A second door into the process, which nobody here uses.
+            "control_socket_disable": True,
             "loglevel": "warning",
         }
         for name, value in settings.items():

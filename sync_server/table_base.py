@@ -1,6 +1,10 @@
 """The root of the server's tables, apart from them, so that tables of several subjects need not import one another."""
 
+from sqlalchemy import BigInteger, Integer
 from sqlalchemy.orm import DeclarativeBase
+
+# SQLite numbers rows by themselves only in a column of type INTEGER, which holds 64 bits there.
+Big = BigInteger().with_variant(Integer(), "sqlite")
 
 
 class Base(DeclarativeBase):

@@ -1,7 +1,9 @@
 """What all tests share: the environment of TensorFlow, the marker by folder, the real data."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,3 +30,22 @@ def data_folder() -> Path:
     if not folder or not Path(folder).is_dir():
         pytest.fail("POCKETREC_DATA must name the folder of the real data sets (esci_us, online_retail, ...)")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def postgres_databases() -> Iterator[Any]:
+    """A real PostgreSQL of this session (tests.support.databases.PostgresDatabases)."""
+    # Not at the top: the environment of the older interpreter has no server's packages.
+    from tests.support.databases import PostgresDatabases
+
+    databases = PostgresDatabases()
+    yield databases
+    databases.close()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest) -> str:
+    """The setting `database_url` for a test that runs on both databases: empty is the SQLite file of the home."""
+    if request.param == "sqlite":
+        return ""
+    return str(request.getfixturevalue("postgres_databases").emptied())

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from flask.testing import FlaskClient
 
@@ -56,14 +57,14 @@ def changed_body(answer: Answer, change: Callable[[bytes], bytes]) -> Answer:
 
 
 class ServerSimulator:
-    """Keys, a prepared home and the application, under `folder`."""
+    """Keys, a prepared home and the application, under `folder`; `settings` are those of ServerConfig."""
 
-    def __init__(self, folder: Path, *, expires_days: int = 3650) -> None:
+    def __init__(self, folder: Path, *, expires_days: int = 3650, **settings: Any) -> None:
         self.folder = folder
         self.now = datetime.now(UTC)
         self.keys = folder / "keys"
         create_keys(self.keys, expires_days=expires_days, passphrase=None, now=self.now)
-        self.config = ServerConfig(home=folder / "server")
+        self.config = ServerConfig(home=folder / "server", **settings)
         prepare_home(self.config, keys=self.keys)
         self.app = create_app(self.config, clock=lambda: self.now)
         self.client = self.app.test_client()
