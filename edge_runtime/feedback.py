@@ -6,20 +6,32 @@ none is left, the new event is refused with QueueFullError, or counted as droppe
 
 import contextlib
 import sqlite3
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
+import zstandard
 
 from edge_runtime.contract.errors import DownloadError, FeedbackError, QueueFullError, StorageError
-from edge_runtime.contract.events import FeedbackBatch, FeedbackEvent, FeedbackReceipt, SequencedEvent, check_event
+from edge_runtime.contract.events import (
+    COMPRESSED_ENCODING,
+    Consent,
+    FeedbackBatch,
+    FeedbackEvent,
+    FeedbackReceipt,
+    SequencedEvent,
+    check_event,
+)
 from edge_runtime.http_fetcher import Transport, check_answer, read_limited
 from edge_runtime.privacy import PrivacyLevel, permitted
 
 _MAX_BATCH_EVENTS = 500
 _MAX_BATCH_BYTES = 400_000
 _MAX_RECEIPT_BYTES = 1_000_000
+_PACKED_FROM_BYTES = 1_000
+_PACKING_LEVEL = 3
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS events (
@@ -218,11 +230,27 @@ def _decoded(data: bytes, path: Path) -> FeedbackEvent:
 
 
 def send_feedback(
-    queue: FeedbackQueue, *, transport: Transport, server_url: str, device_id: str, credential: str
+    queue: FeedbackQueue,
+    *,
+    transport: Transport,
+    server_url: str,
+    device_id: str,
+    credential: str,
+    consent: Consent | None = None,
+    clock_s: Callable[[], float] = time.time,
 ) -> SendReport:
     """Send everything that waits, batch by batch; an event leaves the queue when the server has stored or refused it.
 
     Stopped halfway, a batch may be sent again; the server counts it once.
+
+    Args:
+        queue: what waits.
+        transport: the network.
+        server_url: address of the server.
+        device_id: who sends.
+        credential: proves it.
+        consent: the choice of privacy level that the events were recorded under.
+        clock_s: gives seconds since 1970 as this device believes; the server tells the clock's error by it.
 
     Raises:
         DownloadError: the network, or a receipt that cannot be true; the events wait for the next call.
@@ -230,8 +258,8 @@ def send_feedback(
     """
     sent, refused = 0, list[str]()
     while events := queue.batch():
-        body = msgspec.json.encode(FeedbackBatch(version=1, device_id=device_id, events=events))
-        receipt = _post(transport, f"{server_url}/v1/feedback", body, credential)
+        batch = FeedbackBatch(version=1, device_id=device_id, events=events, sent_at_s=clock_s(), consent=consent)
+        receipt = _post(transport, f"{server_url}/v1/feedback", msgspec.json.encode(batch), credential)
         if receipt.acknowledged != events[-1].sequence:
             raise DownloadError(
                 f"the server acknowledged event {receipt.acknowledged} where {events[-1].sequence} was the last one "
@@ -245,6 +273,9 @@ def send_feedback(
 
 def _post(transport: Transport, url: str, body: bytes, credential: str) -> FeedbackReceipt:
     headers = {"Authorization": f"Bearer {credential}", "Content-Type": "application/json"}
+    if len(body) > _PACKED_FROM_BYTES:
+        headers["Content-Encoding"] = COMPRESSED_ENCODING
+        body = zstandard.ZstdCompressor(level=_PACKING_LEVEL).compress(body)
     with transport.open("POST", url, headers=headers, body=body) as answer:
         check_answer(answer, url)
         data = read_limited(answer.chunks, _MAX_RECEIPT_BYTES, what="receipt")

@@ -9,6 +9,7 @@ import time
 import urllib.parse
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
 from typing import Protocol
 
 import urllib3
@@ -20,6 +21,7 @@ from edge_runtime.contract.errors import ConfigError, DownloadError, DownloadToo
 
 MAX_ERROR_BYTES = 10_000
 _CHUNK_BYTES = 1 << 16
+_LONGEST_RETRY_AFTER_S = 86_400.0
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 
@@ -146,11 +148,24 @@ def check_answer(answer: Answer, url: str) -> None:
     is_page = answer.headers.get("content-type", "").startswith("text/html")
     if not 200 <= answer.status < 300:
         reason = "" if is_page else _error_sentence(answer)
-        raise HttpStatusError(f"{_place(url)} answered with status {answer.status}{reason}", status_code=answer.status)
+        raise HttpStatusError(
+            f"{_place(url)} answered with status {answer.status}{reason}",
+            status_code=answer.status,
+            retry_after_s=retry_after_s(answer.headers.get("retry-after", ""), now_s=time.time()),
+        )
     if is_page:
         raise DownloadError(
             f"{_place(url)} answered with a web page instead of data; check the address, or sign in to this network first"
         )
+
+
+def retry_after_s(value: str, *, now_s: float) -> float:
+    """Return the seconds that a Retry-After header asks for: a number or a date; 0 for none or nonsense, a day at most."""
+    try:
+        seconds = float(value) if value.strip().isdigit() else parsedate_to_datetime(value).timestamp() - now_s
+    except (ValueError, TypeError, OverflowError):
+        return 0.0
+    return min(max(seconds, 0.0), _LONGEST_RETRY_AFTER_S)
 
 
 def _error_sentence(answer: Answer) -> str:

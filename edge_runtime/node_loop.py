@@ -5,7 +5,7 @@ import random
 import threading
 from collections.abc import Callable
 
-from edge_runtime.contract.errors import PocketrecError
+from edge_runtime.contract.errors import HttpStatusError, PocketrecError
 from edge_runtime.node import SyncReport
 
 _LOG = logging.getLogger(__name__)
@@ -14,17 +14,18 @@ _FIRST_RETRY_S = 5.0
 _LONGEST_RETRY_S = 3_600.0
 
 
-def next_delay_s(interval_s: float, failures: int, chance: random.Random) -> float:
+def next_delay_s(interval_s: float, failures: int, chance: random.Random, *, asked_s: float = 0.0) -> float:
     """Return how long to wait before the next sync.
 
     After a success: the interval, up to 10% more or less, so that a fleet started together drifts apart. After
     `failures` failures in a row: between half and all of a time that doubles from 5 s up to the interval (an hour
-    at most).
+    at most). Never before the server's Retry-After of `asked_s` seconds has passed, and up to 10% later, so that the
+    fleet does not come back as one.
     """
     if failures == 0:
         return interval_s * chance.uniform(1 - _JITTER, 1 + _JITTER)
     longest = min(interval_s, _LONGEST_RETRY_S, _FIRST_RETRY_S * 2.0 ** min(failures - 1, 20))
-    return longest * chance.uniform(0.5, 1.0)
+    return max(longest * chance.uniform(0.5, 1.0), asked_s * chance.uniform(1.0, 1 + _JITTER))
 
 
 def run_loop(
@@ -45,11 +46,13 @@ def run_loop(
         chance: the source of the jitter.
     """
     failures = 0
+    asked_s = 0.0
     while not stop.is_set():
         try:
             report(sync())
-            failures = 0
+            failures, asked_s = 0, 0.0
         except PocketrecError as error:
             failures += 1
+            asked_s = error.retry_after_s if isinstance(error, HttpStatusError) else 0.0
             _LOG.warning("sync failed (%d in a row): %s", failures, error)
-        stop.wait(next_delay_s(interval_s, failures, chance))
+        stop.wait(next_delay_s(interval_s, failures, chance, asked_s=asked_s))

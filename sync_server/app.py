@@ -24,6 +24,7 @@ _SECURITY_HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
+_RETRY_AFTER_S = "30"
 _Answer = tuple[bytes, int, dict[str, str]]
 
 
@@ -88,7 +89,8 @@ def _our_error(error: PocketrecError) -> _Answer:
         case StorageError():
             # The sentence names places on this machine: for the log, not for the network.
             _LOG.error("%s", error)
-            return json_answer({"error": "the server cannot use its disk; try again later"}, 503)
+            body, status, headers = json_answer({"error": "the server cannot use its disk; try again later"}, 503)
+            return body, status, {**headers, "Retry-After": _RETRY_AFTER_S}
     return json_answer({"error": str(error)}, 400)
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import itertools
+import math
 import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from sync_server.models import Device, EnrolmentCode, Event
 MAX_SEQUENCE = 2**62
 _EXPORT_ROWS = 10_000
 _DAY_S = 86_400.0
+_TOLERATED_SKEW_S = 120.0
 
 
 def digest_of(secret: str) -> str:
@@ -106,8 +108,10 @@ class Fleet:
                 "expected events with rising sequence numbers from 1; nothing was stored", status_code=400
             )
         refused: list[str] = []
-        rows = list(_rows(batch, refused, self.clock_s()))
+        now_s = self.clock_s()
+        rows = list(_rows(batch, refused, now_s))
         with database_errors_named(), Session(self.engine) as session, session.begin():
+            forgotten = session.scalar(select(Device.forgotten_sequence).where(Device.device_id == batch.device_id))
             known = set(
                 session.scalars(
                     select(Event.sequence).where(
@@ -115,12 +119,14 @@ class Fleet:
                     )
                 )
             )
+            known.update(number for number in numbers if number <= (forgotten or 0))
             new = [row for row in rows if row["sequence"] not in known]
             if new:
                 session.execute(insert(Event), new)
-            session.execute(
-                update(Device).where(Device.device_id == batch.device_id).values(last_feedback_at_s=self.clock_s())
-            )
+            heard: dict[str, object] = {"last_feedback_at_s": now_s}
+            if batch.consent is not None:
+                heard |= {"privacy_level": batch.consent.level, "consented_at_s": batch.consent.given_at_s}
+            session.execute(update(Device).where(Device.device_id == batch.device_id).values(heard))
         return FeedbackReceipt(
             acknowledged=numbers[-1], stored=len(new), duplicates=len(rows) - len(new), refused=refused
         )
@@ -159,6 +165,7 @@ class Fleet:
 
 
 def _rows(batch: FeedbackBatch, refused: list[str], now_s: float) -> Iterator[dict[str, object]]:
+    skew_s = clock_skew_s(batch.sent_at_s, now_s)
     for item in batch.events:
         try:
             check_event(item.event)
@@ -170,7 +177,16 @@ def _rows(batch: FeedbackBatch, refused: list[str], now_s: float) -> Iterator[di
             "sequence": item.sequence,
             "received_at_s": now_s,
             **{name: getattr(item.event, name) for name in item.event.__struct_fields__},
+            # What a device says of its own future cannot be true.
+            "timestamp_s": min(item.event.timestamp_s + skew_s, now_s),
         }
+
+
+def clock_skew_s(sent_at_s: float | None, now_s: float) -> float:
+    """Return what to add to a device's times: how far its clock was off while it sent, 0 for less than two minutes."""
+    if sent_at_s is None or not math.isfinite(sent_at_s) or abs(now_s - sent_at_s) < _TOLERATED_SKEW_S:
+        return 0.0
+    return now_s - sent_at_s
 
 
 def _exported(event: Event) -> dict[str, object]:

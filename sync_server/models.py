@@ -27,6 +27,10 @@ class Device(Base):
     credential_sha256: Mapped[str] = mapped_column(unique=True)
     enrolled_at_s: Mapped[float] = mapped_column(Double)
     last_feedback_at_s: Mapped[float | None] = mapped_column(Double)
+    privacy_level: Mapped[str | None]
+    consented_at_s: Mapped[float | None] = mapped_column(Double)
+    # Events up to this number were erased or ran out: sent again, they are duplicates and stay away.
+    forgotten_sequence: Mapped[int] = mapped_column(Big, default=0, server_default="0")
 
 
 class Event(Base):
@@ -36,6 +40,7 @@ class Event(Base):
     __table_args__ = (
         UniqueConstraint("device_id", "sequence", name="one_event_per_sequence"),
         Index("events_by_bundle", "bundle_id", "kind"),
+        Index("events_by_arrival", "received_at_s"),
     )
 
     id: Mapped[int] = mapped_column(Big, primary_key=True)
@@ -46,6 +51,12 @@ class Event(Base):
     bundle_id: Mapped[str]
     timestamp_s: Mapped[float] = mapped_column(Double)
     position: Mapped[int | None]
+    rank: Mapped[int | None]
     propensity: Mapped[float | None] = mapped_column(Double)
+    page_propensity: Mapped[float | None] = mapped_column(Double)
+    list_id: Mapped[str | None]
+    experiment: Mapped[str | None]
+    variant: Mapped[str | None]
+    team: Mapped[str | None]
     query: Mapped[str | None] = mapped_column(Text)
     received_at_s: Mapped[float] = mapped_column(Double)

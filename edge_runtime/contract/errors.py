@@ -87,11 +87,13 @@ class HttpStatusError(DownloadError):
 
     Attributes:
         status_code: the HTTP status.
+        retry_after_s: how long the server asks to be left alone, in seconds; 0 when it does not ask.
     """
 
-    def __init__(self, message: str, *, status_code: int) -> None:
+    def __init__(self, message: str, *, status_code: int, retry_after_s: float = 0.0) -> None:
         super().__init__(message)
         self.status_code = status_code
+        self.retry_after_s = retry_after_s
 
 
 class InferenceError(PocketrecError):

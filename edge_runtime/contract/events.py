@@ -9,15 +9,31 @@ from edge_runtime.contract.errors import EventRejectedError
 
 MAX_ID_CHARS = 200
 MAX_QUERY_CHARS = 2_000
+MAX_PLACE = 100_000
+COMPRESSED_ENCODING = "zstd"
+"""The Content-Encoding of a compressed body; a server refuses one that unpacks to more than its limit."""
 
 EventKind = Literal["impression", "click", "purchase", "dismissal"]
+InterleavingTeam = Literal["a", "b"]
 
 
 class FeedbackEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
     """What happened to one product on the device.
 
-    `position` counts from 1. `propensity` is the probability with which the logging policy showed the product there,
-    in (0, 1]. `query` leaves the device at privacy level `full` only.
+    Attributes:
+        kind: what happened.
+        product_id: to which product.
+        timestamp_s: seconds since 1970 by the device's clock.
+        bundle_id: the bundle that ranked.
+        position: place where the product was shown, from 1.
+        rank: place that the ranking gave it before any logged randomization, from 1.
+        propensity: probability with which the logging policy showed the product at `position`, in (0, 1].
+        page_propensity: probability with which it showed the product anywhere on the page, in (0, 1].
+        list_id: random name of the shown list, so that a click finds the impressions around it.
+        experiment: name of the experiment that the device took part in.
+        variant: its variant there.
+        team: whose pick the product was in an interleaved list.
+        query: what was typed; leaves the device at privacy level `full` only.
     """
 
     kind: EventKind
@@ -25,7 +41,13 @@ class FeedbackEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     timestamp_s: float
     bundle_id: str
     position: int | None = None
+    rank: int | None = None
     propensity: float | None = None
+    page_propensity: float | None = None
+    list_id: str | None = None
+    experiment: str | None = None
+    variant: str | None = None
+    team: InterleavingTeam | None = None
     query: str | None = None
 
 
@@ -36,12 +58,25 @@ class SequencedEvent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     event: FeedbackEvent
 
 
-class FeedbackBatch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One request of a device: events in rising sequence. Sending a batch again is harmless."""
+class Consent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The privacy level that was chosen on a device, and when (seconds since 1970 by its clock)."""
+
+    level: Literal["off", "counts", "events", "full"]
+    given_at_s: float
+
+
+class FeedbackBatch(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """One request of a device: events in rising sequence. Sending a batch again is harmless.
+
+    `sent_at_s` is the device's clock while it sends, by which the server corrects the events' times; `consent` says
+    under which choice they were recorded.
+    """
 
     version: Literal[1]
     device_id: str
     events: list[SequencedEvent]
+    sent_at_s: float | None = None
+    consent: Consent | None = None
 
 
 class FeedbackReceipt(msgspec.Struct, frozen=True):
@@ -65,13 +100,25 @@ def check_event(event: FeedbackEvent) -> None:
     """
     if not event.product_id or len(event.product_id) > MAX_ID_CHARS:
         raise EventRejectedError(f"product_id: expected 1 to {MAX_ID_CHARS} characters, got {len(event.product_id)}")
-    if len(event.bundle_id) > MAX_ID_CHARS:
-        raise EventRejectedError(f"bundle_id: expected at most {MAX_ID_CHARS} characters, got {len(event.bundle_id)}")
-    if not math.isfinite(event.timestamp_s):
-        raise EventRejectedError(f"timestamp_s: expected seconds since 1970, got {event.timestamp_s}")
-    if event.position is not None and event.position < 1:
-        raise EventRejectedError(f"position: expected 1 for the first place, got {event.position}")
-    if event.propensity is not None and not 0 < event.propensity <= 1:
-        raise EventRejectedError(f"propensity: expected a probability in (0, 1], got {event.propensity}")
+    for name in ("bundle_id", "list_id", "experiment", "variant"):
+        text = getattr(event, name)
+        if text is not None and len(text) > MAX_ID_CHARS:
+            raise EventRejectedError(f"{name}: expected at most {MAX_ID_CHARS} characters, got {len(text)}")
     if event.query is not None and len(event.query) > MAX_QUERY_CHARS:
         raise EventRejectedError(f"query: expected at most {MAX_QUERY_CHARS} characters, got {len(event.query)}")
+    if not math.isfinite(event.timestamp_s):
+        raise EventRejectedError(f"timestamp_s: expected seconds since 1970, got {event.timestamp_s}")
+    for name in ("position", "rank"):
+        place = getattr(event, name)
+        if place is not None and not 1 <= place <= MAX_PLACE:
+            raise EventRejectedError(f"{name}: expected 1 for the first place, {MAX_PLACE} at most, got {place}")
+    for name in ("propensity", "page_propensity"):
+        probability = getattr(event, name)
+        if probability is not None and not 0 < probability <= 1:
+            raise EventRejectedError(f"{name}: expected a probability in (0, 1], got {probability}")
+    for name in _TEXTS:
+        if "\x00" in (getattr(event, name) or ""):
+            raise EventRejectedError(f"{name}: expected text without the character NUL")
+
+
+_TEXTS = ("product_id", "bundle_id", "list_id", "experiment", "variant", "query")

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 import pytest
+import zstandard
 
 from edge_runtime.contract.errors import (
     ConfigError,
@@ -196,6 +197,8 @@ class FakeServer:
         return FeedbackReceipt(batch.events[-1].sequence, len(batch.events), 0, [])
 
     def open(self, method, url, *, headers=None, body=None):
+        if headers.get("Content-Encoding") == "zstd":
+            body = zstandard.ZstdDecompressor().decompress(body)
         batch = msgspec.json.decode(body, type=FeedbackBatch)
         self.batches.append(batch)
         assert headers["Authorization"] == "Bearer secret"
@@ -275,3 +278,19 @@ def test_refused_credential_keeps_the_events(queue):
     with pytest.raises(HttpStatusError, match="401: no device holds this credential"):
         send(queue, Refusing())
     assert queue.status().waiting == 1
+
+
+def test_large_batch_travels_compressed(queue):
+    for _ in range(100):
+        queue.record(event())
+    bodies = []
+
+    class Listening(FakeServer):
+        def open(self, method, url, *, headers=None, body=None):
+            bodies.append((headers.get("Content-Encoding"), len(body)))
+            return super().open(method, url, headers=headers, body=body)
+
+    server = Listening()
+    send(queue, server)
+    encoding, size = bodies[0]
+    assert encoding == "zstd" and size < len(msgspec.json.encode(server.batches[0])) / 10

@@ -19,7 +19,7 @@ from edge_runtime.contract.errors import (
     UpdateError,
 )
 from edge_runtime.contract.events import FeedbackEvent
-from edge_runtime.http_fetcher import Answer
+from edge_runtime.http_fetcher import Answer, retry_after_s
 from edge_runtime.node import EdgeNode, enroll
 from edge_runtime.node_loop import next_delay_s, run_loop
 from pocketrec import main
@@ -254,6 +254,38 @@ def test_delay_is_jittered_after_success_and_grows_after_failures():
     for failures, longest in [(1, 5), (2, 10), (4, 40), (30, 300), (10_000, 300)]:
         delays = [next_delay_s(300, failures, chance) for _ in range(100)]
         assert longest / 2 <= min(delays) and max(delays) <= longest
+
+
+def test_servers_wish_to_be_left_alone_is_kept():
+    chance = random.Random(1)
+    delays = [next_delay_s(300, 1, chance, asked_s=600) for _ in range(100)]
+    assert min(delays) >= 600 and max(delays) <= 660 and max(delays) - min(delays) > 20
+
+
+def test_retry_after_of_the_server_delays_the_loop(server, node, caplog):
+    stop, waits = threading.Event(), []
+
+    def fault(_method, _path, _answer):
+        return Answer(503, {"retry-after": "120"}, iter([b"{}"]))
+
+    def wait(seconds):
+        waits.append(seconds)
+        stop.set()
+
+    node.record(event())
+    server.transport.fault = lambda m, p, a: fault(m, p, a) if p.endswith("feedback") else a
+    stop_proxy = type("Stop", (), {"is_set": stop.is_set, "wait": staticmethod(wait)})()
+    server.publish(write_bundle(server.keys.parent / "b"))
+    run_loop(node.sync, interval_s=10, stop=stop_proxy, report=lambda _: None, chance=random.Random(1))
+    assert waits[0] >= 120
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [("120", 120), ("", 0), ("soon", 0), ("-5", 0), ("9" * 30, 86_400), ("Thu, 01 Jan 1970 00:02:00 GMT", 120)],
+)
+def test_retry_after_is_a_number_or_a_date(value, seconds):
+    assert retry_after_s(value, now_s=0.0) == seconds
 
 
 def test_loop_goes_on_after_a_failure_and_stops_when_told(caplog):

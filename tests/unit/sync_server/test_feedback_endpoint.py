@@ -4,6 +4,7 @@ import json
 import logging
 
 import pytest
+import zstandard
 from sqlalchemy import select
 
 from sync_server.config import ServerConfig
@@ -188,3 +189,64 @@ def test_readers_do_not_wait_for_a_writer(server, device_id):
     with server.fleet.engine.begin():
         assert server.fleet.device_of(CREDENTIAL) == device_id
         assert server.fleet.count_events() == 0
+
+
+def packed(server, body, encoding="zstd"):
+    headers = {"Authorization": f"Bearer {CREDENTIAL}", "Content-Encoding": encoding}
+    return server.client.post("/v1/feedback", data=body, headers=headers)
+
+
+def test_compressed_body_is_read(server, device_id):
+    body = json.dumps({"version": 1, "device_id": device_id, "events": [item(1), item(2)]}).encode()
+    assert packed(server, zstandard.ZstdCompressor().compress(body)).json["stored"] == 2
+
+
+def test_compressed_bomb_is_not_unpacked(server, device_id):
+    bomb = zstandard.ZstdCompressor().compress(b" " * 200_000_000)
+    assert len(bomb) < 20_000
+    assert packed(server, bomb).status_code == 413
+
+
+def test_damaged_or_unknown_compression_is_refused(server, device_id):
+    whole = zstandard.ZstdCompressor().compress(b"{}" * 1_000)
+    assert packed(server, b"\x28\xb5\x2f\xfd" + b"\xff" * 50).status_code == 400
+    assert packed(server, whole[:-5]).status_code == 400
+    assert packed(server, whole, encoding="br").status_code == 415
+    assert server.fleet.count_events() == 0
+
+
+def test_wrong_device_clock_is_corrected_and_no_event_lies_in_the_future(server, device_id, tmp_path):
+    now = server.fleet.clock_s()
+    year = 365 * 86_400.0
+    items = [item(1, timestamp_s=now - year - 60), item(2, timestamp_s=now + year)]
+    post(server, device_id, items, sent_at_s=now - year)
+    post(server, device_id, [item(3, timestamp_s=now - 50)], sent_at_s=now - 30)
+    server.fleet.export_events(tmp_path / "events.jsonl")
+    times = [json.loads(line)["timestamp_s"] for line in (tmp_path / "events.jsonl").read_text().splitlines()]
+    assert times == pytest.approx([now - 60, now, now - 50], abs=5)
+
+
+def test_context_of_an_event_is_stored_and_checked(server, device_id, tmp_path):
+    context = {
+        "position": 2,
+        "rank": 1,
+        "propensity": 0.25,
+        "page_propensity": 0.9,
+        "list_id": "l",
+        "experiment": "e",
+        "variant": "new",
+        "team": "a",
+    }
+    post(server, device_id, [item(1, **context)])
+    server.fleet.export_events(tmp_path / "events.jsonl")
+    assert context.items() <= json.loads((tmp_path / "events.jsonl").read_text()).items()
+    forged = [item(2, page_propensity=0.0), item(3, rank=0), item(4, position=2**40), item(5, product_id="p\x00")]
+    answer = post(server, device_id, forged).json
+    assert answer["stored"] == 0 and len(answer["refused"]) == 4
+    assert post(server, device_id, [item(6, team="c")]).status_code == 400
+
+
+def test_batches_out_of_order_are_stored_once_each(server, device_id):
+    for numbers in ([3, 4], [1, 2], [4, 5], [1, 5, 6]):
+        assert post(server, device_id, [item(number) for number in numbers]).status_code == 200
+    assert server.fleet.count_events() == 6
