@@ -4,32 +4,20 @@ shop -> teacher -> vectors -> history -> student -> prune -> quantize -> convert
 """
 
 import hashlib
-import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
-from compress.convert import convert_encoder
+from compress.encoder_stages import EncoderInputs, EncoderStages, seeded_runner
 from compress.history_stages import HistoryStages
 from compress.holdout import split_holdout
 from compress.pack import BUNDLE_FOLDER, BuildFacts, install_bundle, pack_bundle, refuse_to_replace
 from compress.quality import Float32, StageQuality, rank_quality
 from compress.settings import BuildSettings
-from compress.student_stages import StudentStages, distillation_set
-from compress.teacher_stages import (
-    TeacherVectors,
-    encode_shop,
-    read_vectors,
-    student_vocabulary,
-    teach,
-    teacher_token_embeddings,
-)
-from compress.variants import VARIANTS, convert_outcome, write_variant
-from edge_runtime.contract.atomic_files import disk_errors_named, write_bytes_atomically
-from edge_runtime.contract.bundle import ENCODER_FILE, TOKENIZER_FILE, Bundle, EncoderSpec
-from train.backend import make_reproducible
+from compress.teacher_stages import encode_shop, read_vectors, teach
+from edge_runtime.contract.atomic_files import disk_errors_named
+from edge_runtime.contract.bundle import Bundle
 from train.shop.tables import Shop
-from train.stages import Progress, Reporter, StageResult, Stages, StageWork, digest_of
+from train.stages import Reporter, Stages, digest_of
 
 
 def build_bundle(
@@ -65,134 +53,60 @@ class _Build:
     def __init__(self, shop: Shop, settings: BuildSettings, stages: Stages) -> None:
         self._shop = shop
         self._settings = settings
-        self._stages = stages
+        self._run = seeded_runner(stages, settings.seed)
         self._training_shop, self._held_out = split_holdout(shop, settings.holdout)
         self._quality: list[StageQuality] = []
 
     def run(self, out: Path, created_at: str) -> Bundle:
-        settings, run = self._settings, self._run_stage
+        settings = self._settings
+        inputs = self._inputs()
+        vectors = inputs.vectors
+        self._measure("teacher", vectors.wide_held_out, vectors.wide_items)
+        self._measure(f"teacher, {settings.dim} dimensions", vectors.held_out, vectors.items)
+        made = EncoderStages(inputs, settings, self._run).build()
+        facts = BuildFacts(
+            shop=self._shop,
+            held_out=self._held_out,
+            settings=settings,
+            encoder_folder=made.converted.folder,
+            encoder_spec=made.spec,
+            item_vectors=inputs.history.item_vectors(inputs.head.folder),
+            space_id=inputs.head.key,
+            quality=[*self._quality, *made.quality],
+            stages=[inputs.teacher, inputs.encoded, inputs.head, inputs.head_int8, *made.stages],
+            created_at=created_at,
+        )
+        packed = self._run(
+            "pack",
+            [made.converted.key, self._shop.digest, settings.candidates],
+            lambda folder, progress: pack_bundle(folder, facts, progress),
+        )
+        return install_bundle(packed.folder / BUNDLE_FOLDER, out)
+
+    def _inputs(self) -> EncoderInputs:
+        """Run what all students share: teacher, vectors, history head."""
+        settings, run, shop = self._settings, self._run, self._training_shop
         teacher = run(
             "teacher",
-            [learning_digest(self._training_shop), settings.teacher_source, settings.teacher, settings.seed],
-            lambda folder, progress: teach(folder, self._training_shop, settings, progress),
+            [learning_digest(shop), settings.teacher_source, settings.teacher, settings.seed],
+            lambda folder, progress: teach(folder, shop, settings, progress),
         )
         encoded = run(
             "vectors",
             [teacher.key, settings.texts, settings.dim, list(self._held_out)],
             lambda folder, progress: encode_shop(
-                folder, teacher.folder, self._training_shop, list(self._held_out), settings, progress
+                folder, teacher.folder, shop, list(self._held_out), settings, progress
             ),
         )
         vectors = read_vectors(encoded.folder)
-        self._measure("teacher", vectors.wide_held_out, vectors.wide_items)
-        self._measure(f"teacher, {settings.dim} dimensions", vectors.held_out, vectors.items)
-        history = HistoryStages(settings, self._training_shop, vectors.items)
+        history = HistoryStages(settings, shop, vectors.items)
         head = run("history", [encoded.key, settings.history], history.train)
         head_int8 = run(
             "history-int8",
             [head.key, settings.quantize],
             lambda folder, progress: history.quantize(head.folder, folder, progress),
         )
-        student_stages, encoder = self._encoder(teacher, encoded, vectors, history, head, head_int8)
-        stages = [teacher, encoded, head, head_int8, *student_stages, encoder]
-        facts = BuildFacts(
-            shop=self._shop,
-            held_out=self._held_out,
-            settings=settings,
-            encoder_folder=encoder.folder,
-            encoder_spec=self._encoder_spec(),
-            item_vectors=history.item_vectors(head.folder),
-            space_id=head.key,
-            quality=self._quality,
-            stages=stages,
-            created_at=created_at,
-        )
-        packed = run(
-            "pack",
-            [encoder.key, self._shop.digest, settings.candidates],
-            lambda folder, progress: pack_bundle(folder, facts, progress),
-        )
-        return install_bundle(packed.folder / BUNDLE_FOLDER, out)
-
-    def _run_stage(self, name: str, key_parts: list[Any], work: StageWork) -> StageResult:
-        def seeded(folder: Path, progress: Progress) -> tuple[str, dict[str, Any]]:
-            # A stage must not depend on how many random numbers the stages before it drew in this process.
-            make_reproducible(self._settings.seed)
-            return work(folder, progress)
-
-        return self._stages.run(name, key_parts, seeded)
-
-    def _encoder(
-        self,
-        teacher: StageResult,
-        encoded: StageResult,
-        vectors: TeacherVectors,
-        history: HistoryStages,
-        head: StageResult,
-        head_int8: StageResult,
-    ) -> tuple[list[StageResult], StageResult]:
-        """Run the student's stages and convert; return them and the stage that holds `encoder.tflite`."""
-        settings, run = self._settings, self._run_stage
-        cut = student_vocabulary(teacher.folder, self._training_shop, settings.student.vocabulary)
-        data = distillation_set(cut.tokenizer, settings, vectors, [product.text for product in self._shop.products])
-        student = StudentStages(settings, data, cut.tokenizer)
-        distilled = run(
-            "student",
-            [encoded.key, settings.student, settings.distill],
-            lambda folder, progress: student.distil(folder, cut, teacher_token_embeddings(teacher.folder), progress),
-        )
-        self._measure("student", self._encode(student, student.student(distilled.folder)), vectors.items)
-        pruned = run(
-            "prune",
-            [distilled.key, settings.prune],
-            lambda folder, progress: student.prune(distilled.folder, folder, progress),
-        )
-        pruned_queries = self._encode(student, student.student(pruned.folder))
-        self._measure("pruned", pruned_queries, vectors.items)
-        # Apart from int8, so that a loss here is known to come from what purchases did to the item vectors.
-        self._measure("pruned, items by purchases", pruned_queries, history.item_vectors(head.folder))
-        quantized = run(
-            "quantize",
-            [pruned.key, settings.quantize],
-            lambda folder, progress: student.quantize(pruned.folder, folder, progress),
-        )
-
-        def convert(folder: Path, progress: Progress) -> tuple[str, dict[str, Any]]:
-            head_of = {"dynamic-range": lambda: history.trained(head.folder)}
-            encoder_of = {
-                "int8": lambda: student.quantized(pruned.folder, quantized.folder),
-                "int8-calibrated": lambda: student.calibrated(pruned.folder),
-                "dynamic-range": lambda: student.student(pruned.folder),
-            }
-            made = {}
-            for number, name in enumerate(VARIANTS, 1):
-                quantized_head = head_of.get(name, lambda: history.quantized(head.folder, head_int8.folder))()
-                made[name] = write_variant(
-                    name,
-                    convert_encoder(encoder_of[name](), quantized_head, self._encoder_spec(), dim=settings.dim),
-                    folder,
-                    query_ids=student.query_ids(list(self._held_out)),
-                    judged=self._held_out,
-                    items=history.item_vectors(head.folder),
-                )
-                progress(number, len(VARIANTS))
-            shutil.copyfile(folder / settings.variant / ENCODER_FILE, folder / ENCODER_FILE)
-            write_bytes_atomically(folder / TOKENIZER_FILE, cut.tokenizer.to_str().encode())
-            return convert_outcome(made, settings.variant)
-
-        encoder = run("convert", [quantized.key, head_int8.key, settings.variant, list(self._held_out)], convert)
-        return [distilled, pruned, quantized], encoder
-
-    def _encoder_spec(self) -> EncoderSpec:
-        student = self._settings.student
-        return EncoderSpec(
-            query_tokens=student.query_tokens,
-            item_tokens=student.item_tokens,
-            history_items=self._settings.history.items,
-        )
-
-    def _encode(self, student: StudentStages, model: Any) -> Float32:
-        return student.encode(model, list(self._held_out))
+        return EncoderInputs(self._shop, shop, self._held_out, teacher, encoded, vectors, history, head, head_int8)
 
     def _measure(self, stage: str, queries: Float32, items: Float32) -> None:
         quality = rank_quality(stage, self._held_out, queries @ items.T) if self._held_out else None
