@@ -13,6 +13,7 @@ Branches say what the caller can do, leaves say what went wrong:
     │   ├─ SignatureError          not signed by a trusted key
     │   ├─ RollbackError           older than what this device has seen
     │   ├─ ExpiredReleaseError     the server's metadata is out of date
+    │   ├─ DeltaError              a delta cannot be used; the whole file is fetched instead
     │   └─ DownloadError           the network: try again later
     │       ├─ DownloadTooLargeError
     │       └─ HttpStatusError
@@ -72,6 +73,10 @@ class RollbackError(UpdateError):
 
 class ExpiredReleaseError(UpdateError):
     """Metadata has expired."""
+
+
+class DeltaError(UpdateError):
+    """A delta is malformed, belongs to another file, or asks for more than it may; the whole file does instead."""
 
 
 class DownloadError(UpdateError):

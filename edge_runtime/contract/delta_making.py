@@ -1,0 +1,174 @@
+"""Finding the smallest delta between two files, on the builder's side; `delta.py` is its reader.
+
+Three ways are tried. `tensors` reads which bytes of two .tflite files are the same tensor and subtracts them, which is
+where a model that was trained on has small numbers. `bsdiff` (bsdiff4) finds equal stretches wherever they moved, which
+suits databases. `zstd` with the base as dictionary is the one that can also do large files.
+"""
+
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import bsdiff4.core
+import numpy as np
+import numpy.typing as npt
+import zstandard
+
+from edge_runtime.contract.delta import encode_patch
+
+MAX_BSDIFF_BYTES = 64_000_000
+"""Beyond this bsdiff takes minutes and gigabytes."""
+WORTHWHILE = 0.9
+"""A delta must be smaller than this share of the whole file, or the whole file is sent."""
+
+_MIN_TENSOR_BYTES = 16
+_LEVEL = 19
+_LARGEST_WINDOW_LOG = 27
+_Columns = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Delta:
+    """A delta that was made: how (`delta.KINDS`), and its bytes."""
+
+    kind: str
+    data: bytes
+
+
+@dataclass(frozen=True)
+class _Stretch:
+    """`length` bytes that base and result have in common, up to small differences."""
+
+    base_start: int
+    result_start: int
+    length: int
+
+
+def make_delta(base: bytes, result: bytes) -> Delta | None:
+    """Return the smallest delta from `base` to `result`, or None when the whole file is hardly larger.
+
+    An empty base gives the result compressed by itself.
+    """
+    made = [found for make in (_by_tensors, _by_bsdiff, _by_zstd) if (found := make(base, result)) is not None]
+    best = min(made, key=lambda delta: len(delta.data))
+    return best if len(best.data) < WORTHWHILE * len(result) else None
+
+
+def _by_zstd(base: bytes, result: bytes) -> Delta:
+    window_log = min(_LARGEST_WINDOW_LOG, max(10, (len(base) + len(result)).bit_length()))
+    parameters = zstandard.ZstdCompressionParameters.from_level(
+        _LEVEL, window_log=window_log, enable_ldm=len(base) > 1 << 20, source_size=len(result)
+    )
+    dictionary = zstandard.ZstdCompressionDict(base, dict_type=zstandard.DICT_TYPE_RAWCONTENT) if base else None
+    compressor = zstandard.ZstdCompressor(dict_data=dictionary, compression_params=parameters)
+    return Delta("zstd", compressor.compress(result))
+
+
+def _by_bsdiff(base: bytes, result: bytes) -> Delta | None:
+    if not base or max(len(base), len(result)) > MAX_BSDIFF_BYTES:
+        return None
+    control, differences, extra = bsdiff4.core.diff(base, result)
+    raw = np.frombuffer(control, "<u8").reshape(-1, 3).T
+    magnitude = (raw & np.uint64(2**63 - 1)).astype(np.int64)
+    return Delta("bsdiff", encode_patch(np.where(raw >> np.uint64(63), -magnitude, magnitude), differences, extra))
+
+
+def _by_tensors(base: bytes, result: bytes) -> Delta | None:
+    old, new = tensor_ranges(base), tensor_ranges(result)
+    pairs = [
+        _Stretch(start, new[name][0], length)
+        for name, (start, length) in old.items()
+        if name in new and new[name][1] == length >= _MIN_TENSOR_BYTES
+    ]
+    if not pairs:
+        return None
+    return Delta("tensors", _subtracted(base, result, _with_gaps(pairs, len(base), len(result))))
+
+
+def _with_gaps(pairs: list[_Stretch], base_bytes: int, result_bytes: int) -> list[_Stretch]:
+    """Return the stretches in the result's order, without overlaps, joined by gaps of equal length on both sides."""
+    stretches: list[_Stretch] = []
+    base_end = result_end = 0
+    for pair in sorted(pairs, key=lambda stretch: stretch.result_start):
+        if pair.result_start < result_end:
+            continue
+        gap = pair.result_start - result_end
+        if gap and gap == pair.base_start - base_end:
+            stretches.append(_Stretch(base_end, result_end, gap))
+        stretches.append(pair)
+        base_end, result_end = pair.base_start + pair.length, pair.result_start + pair.length
+    rest = result_bytes - result_end
+    if rest and rest == base_bytes - base_end:
+        stretches.append(_Stretch(base_end, result_end, rest))
+    return stretches
+
+
+def _subtracted(base: bytes, result: bytes, stretches: list[_Stretch]) -> bytes:
+    old, new = np.frombuffer(base, np.uint8), np.frombuffer(result, np.uint8)
+    columns: list[tuple[int, int, int]] = []
+    differences, extra = bytearray(), bytearray()
+    result_at = base_at = 0
+    for stretch in stretches:
+        # What lies before the stretch belongs to the instruction before it, which also moves to the stretch's base.
+        _append(columns, copy=0, extra=stretch.result_start - result_at, jump=stretch.base_start - base_at)
+        extra += result[result_at : stretch.result_start]
+        columns.append((stretch.length, 0, 0))
+        base_at, result_at = stretch.base_start + stretch.length, stretch.result_start + stretch.length
+        differences += (new[stretch.result_start : result_at] - old[stretch.base_start : base_at]).tobytes()
+    _append(columns, copy=0, extra=len(result) - result_at, jump=0)
+    extra += result[result_at:]
+    return encode_patch(np.array(columns, np.int64).T, bytes(differences), bytes(extra))
+
+
+def _append(columns: list[tuple[int, int, int]], *, copy: int, extra: int, jump: int) -> None:
+    if extra or jump:
+        columns.append((copy, extra, jump))
+
+
+def tensor_ranges(model: bytes) -> dict[str, tuple[int, int]]:
+    """Return where the constant tensors of a .tflite file lie: name -> (start, length) in bytes.
+
+    The names are the numbers of the buffers, which converters assign in the order of the graph. Empty for anything
+    that is no readable .tflite file.
+    """
+    if model[4:8] != b"TFL3":
+        return {}
+    try:
+        return _buffers(model)
+    except (struct.error, IndexError):
+        return {}
+
+
+def _buffers(model: bytes) -> dict[str, tuple[int, int]]:
+    """Read Model.buffers[*].data by the layout of FlatBuffers; the fields' numbers are those of the TFLite schema."""
+    found = {}
+    buffers = _field(model, _read(model, "<I", 0), 4)
+    for index in range(_read(model, "<I", buffers)) if buffers else ():
+        entry = buffers + 4 + 4 * index
+        data = _field(model, entry + _read(model, "<I", entry), 0)
+        if data:
+            start, length = data + 4, _read(model, "<I", data)
+            if start + length <= len(model):
+                found[str(index)] = (start, length)
+    return found
+
+
+def _field(model: bytes, table: int, number: int) -> int:
+    """Return where the vector in field `number` of the table at `table` begins, or 0 when the field is not set."""
+    vtable = table - _read(model, "<i", table)
+    slot = 4 + 2 * number
+    if slot >= _read(model, "<H", vtable):
+        return 0
+    offset = _read(model, "<H", vtable + slot)
+    place = table + offset
+    return place + _read(model, "<I", place) if offset else 0
+
+
+def _read(model: bytes, layout: str, at: int) -> int:
+    if at < 0:
+        raise IndexError(at)
+    return int(struct.unpack_from(layout, model, at)[0])
+
+
+MakeDelta = Callable[[bytes, bytes], Delta | None]
+"""Takes base and result; gives the delta that is published, or None."""
