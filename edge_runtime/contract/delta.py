@@ -136,7 +136,8 @@ def _apply_patch(base: bytes, delta: bytes, result_bytes: int, limits: DeltaLimi
     copied = _checked_copied(columns, len(base), result_bytes)
     differences = _expand(frames[1], copied, watch, what="list of differences")
     extra = _expand(frames[2], result_bytes - copied, watch, what="list of extra bytes")
-    return _run(columns, *(np.frombuffer(part, np.uint8) for part in (base, differences, extra)), watch).tobytes()
+    source, changes, more = (np.frombuffer(part, np.uint8) for part in (base, differences, extra))
+    return _run(columns, source, changes, more, watch).tobytes()
 
 
 def _checked_copied(columns: _Columns, base_bytes: int, result_bytes: int) -> int:

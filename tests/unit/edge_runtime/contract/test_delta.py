@@ -112,7 +112,7 @@ def test_wrong_base_does_not_give_the_result(kind):
 
 def test_decompression_bomb_of_zstd_is_not_unpacked():
     bomb = zstandard.compress(bytes(50_000_000), 19)
-    with pytest.raises(DeltaError, match="more than the 1000 bytes|too much memory"):
+    with pytest.raises(DeltaError, match=r"more than the 1000 bytes|too much memory"):
         apply_delta(b"x" * 1000, bomb, kind="zstd", result_bytes=1000)
 
 
@@ -125,7 +125,7 @@ def test_decompression_bomb_inside_a_patch_is_not_unpacked(which):
     header = np.array([1, *map(len, frames)], "<u8").tobytes()
     bomb = whole[: len(PATCH_MAGIC)] + header + b"".join(frames)
     assert len(whole) > start
-    with pytest.raises(DeltaError, match="more than the|too much memory"):
+    with pytest.raises(DeltaError, match=r"more than the|too much memory"):
         apply_patch(BASE, bomb, 8)
 
 
