@@ -76,9 +76,7 @@ def http_request(method: str, path: str, *, headers: dict[str, str] | None = Non
     return "\r\n".join([*lines, "", ""]).encode() + body
 
 
-def run_load(
-    port: int, next_request: Callable[[int], bytes | None], *, connections: int, seconds: float
-) -> LoadResult:
+def run_load(port: int, next_request: Callable[[int], bytes | None], *, connections: int, seconds: float) -> LoadResult:
     """Send requests until the time is over or none is left.
 
     Args:

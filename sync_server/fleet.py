@@ -5,11 +5,11 @@ import itertools
 import math
 import secrets
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
-from sqlalchemy import Engine, func, insert, select, update
+from sqlalchemy import Engine, func, select
 from sqlalchemy.orm import Session
 
 from edge_runtime.contract.atomic_files import disk_errors_named
@@ -17,6 +17,7 @@ from edge_runtime.contract.errors import ConfigError, EventRejectedError
 from edge_runtime.contract.events import FeedbackBatch, FeedbackReceipt, check_event
 from sync_server.database import database_errors_named, reading
 from sync_server.errors import RequestError
+from sync_server.event_writer import DeviceEvents, EventWriter
 from sync_server.models import Device, EnrolmentCode, Event
 
 MAX_SEQUENCE = 2**62
@@ -41,6 +42,11 @@ class Fleet:
 
     engine: Engine
     clock_s: Callable[[], float]
+    _writer: EventWriter = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Open the writer of events."""
+        object.__setattr__(self, "_writer", EventWriter(self.engine))
 
     def new_code(self, *, valid_days: int) -> str:
         """Make a one-time enrollment code and return it; only its digest is kept.
@@ -110,26 +116,11 @@ class Fleet:
         refused: list[str] = []
         now_s = self.clock_s()
         rows = list(_rows(batch, refused, now_s))
-        with database_errors_named(), Session(self.engine) as session, session.begin():
-            forgotten = session.scalar(select(Device.forgotten_sequence).where(Device.device_id == batch.device_id))
-            known = set(
-                session.scalars(
-                    select(Event.sequence).where(
-                        Event.device_id == batch.device_id, Event.sequence.between(numbers[0], numbers[-1])
-                    )
-                )
-            )
-            known.update(number for number in numbers if number <= (forgotten or 0))
-            new = [row for row in rows if row["sequence"] not in known]
-            if new:
-                session.execute(insert(Event), new)
-            heard: dict[str, object] = {"last_feedback_at_s": now_s}
-            if batch.consent is not None:
-                heard |= {"privacy_level": batch.consent.level, "consented_at_s": batch.consent.given_at_s}
-            session.execute(update(Device).where(Device.device_id == batch.device_id).values(heard))
-        return FeedbackReceipt(
-            acknowledged=numbers[-1], stored=len(new), duplicates=len(rows) - len(new), refused=refused
-        )
+        heard: dict[str, object] = {"last_feedback_at_s": now_s}
+        if batch.consent is not None:
+            heard |= {"privacy_level": batch.consent.level, "consented_at_s": batch.consent.given_at_s}
+        stored = self._writer.store(DeviceEvents(batch.device_id, rows, heard))
+        return FeedbackReceipt(acknowledged=numbers[-1], stored=stored, duplicates=len(rows) - stored, refused=refused)
 
     def count_events(self) -> int:
         """Return how many events are stored."""

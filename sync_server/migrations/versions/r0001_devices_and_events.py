@@ -29,7 +29,7 @@ def upgrade() -> None:
     op.create_table(
         "events",
         sa.Column("id", BIG, primary_key=True),
-        sa.Column("device_id", sa.String(), sa.ForeignKey("devices.device_id"), nullable=False),
+        sa.Column("device_id", sa.String(), nullable=False),
         sa.Column("sequence", BIG, nullable=False),
         sa.Column("kind", sa.String(), nullable=False),
         sa.Column("product_id", sa.String(), nullable=False),
