@@ -28,6 +28,9 @@ VERBS = {
     "keys": ("sync_server.cli", "make the keys that sign updates"),
     "publish": ("sync_server.cli", "sign a bundle and hand it to the server"),
     "serve": ("sync_server.cli", "run the server"),
+    "operators": ("sync_server.operators_cli", "accounts, roles and API keys of the people who run the fleet"),
+    "devices": ("sync_server.operators_cli", "list devices, revoke one"),
+    "audit": ("sync_server.operators_cli", "show, check or export the log of who did what"),
     "node": ("edge_runtime.node_cli", "a device: sync, run, status"),
 }
 

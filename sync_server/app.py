@@ -8,13 +8,17 @@ from datetime import UTC, datetime
 from flask import Flask, Response, g, request
 from werkzeug.exceptions import HTTPException
 
-from edge_runtime.contract.errors import ConfigError, PocketrecError, SignatureError, StorageError
+from edge_runtime.contract.errors import PocketrecError, SignatureError, StorageError
 from sync_server import devices, feedback, publishing, updates
+from sync_server.api_keys import ApiKeys
+from sync_server.audit import AuditLog
 from sync_server.config import ServerConfig
 from sync_server.database import open_database
+from sync_server.device_register import DeviceRegister
 from sync_server.errors import PublicationConflictError, PublicationError, RequestError
-from sync_server.fleet import Fleet, digest_of
-from sync_server.home import TOKEN_FILE, open_repository
+from sync_server.fleet import Fleet
+from sync_server.home import open_repository
+from sync_server.operators import Operators
 from sync_server.services import EXTENSION, Services, json_answer, services
 
 _LOG = logging.getLogger(__name__)
@@ -40,16 +44,7 @@ def create_app(config: ServerConfig, *, clock: Callable[[], datetime] = lambda: 
         StorageError: the disk is full, read-only or not permitted.
     """
     app = Flask(__name__, static_folder=None)
-    try:
-        token = (config.home / TOKEN_FILE).read_text(encoding="ascii").strip()
-    except OSError as error:
-        raise ConfigError(f"{config.home} is not a server's home yet; start it with: pocketrec serve --home") from error
-    app.extensions[EXTENSION] = Services(
-        config=config,
-        repository=open_repository(config, clock=clock),
-        fleet=Fleet(open_database(config.database, connections=config.threads), lambda: clock().timestamp()),
-        token_sha256=digest_of(token),
-    )
+    app.extensions[EXTENSION] = _open_services(config, clock)
     # A limit for every route; those that take bodies set their own.
     app.config["MAX_CONTENT_LENGTH"] = 4_096
     for room in (updates, publishing, devices, feedback):
@@ -62,6 +57,21 @@ def create_app(config: ServerConfig, *, clock: Callable[[], datetime] = lambda: 
     app.before_request(_start_watch)
     app.after_request(_finish)
     return app
+
+
+def _open_services(config: ServerConfig, clock: Callable[[], datetime]) -> Services:
+    repository = open_repository(config, clock=clock)
+    engine = open_database(config.database, connections=config.threads)
+    clock_s = lambda: clock().timestamp()  # noqa: E731
+    return Services(
+        config=config,
+        repository=repository,
+        fleet=Fleet(engine, clock_s),
+        devices=DeviceRegister(engine, clock_s),
+        operators=Operators(engine, clock_s, session_s=config.session_hours * 3_600.0),
+        api_keys=ApiKeys(engine, clock_s),
+        audit=AuditLog(engine, clock_s),
+    )
 
 
 def _healthz() -> _Answer:
@@ -109,12 +119,14 @@ def _finish(answer: Response) -> Response:
     if "Cache-Control" not in answer.headers:
         answer.headers["Cache-Control"] = "no-store"
     # The route's pattern and no query string: a log must not know more of a person than the database may.
+    principal = g.get("principal")
     line = {
         "method": request.method,
         "route": request.url_rule.rule if request.url_rule else None,
         "status": answer.status_code,
         "milliseconds": round((time.perf_counter() - g.started_s) * 1_000, 1),
         "device": g.get("device_id"),
+        "operator": principal.name if principal else None,
     }
     _LOG.info("request", extra={"fields": line})
     return answer

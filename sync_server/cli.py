@@ -12,12 +12,14 @@ import msgspec
 
 from edge_runtime.contract.errors import ConfigError
 from edge_runtime.settings import load_toml
+from sync_server.audit import AuditLog, Details
 from sync_server.config import ServerConfig, with_secrets
 from sync_server.database import open_database
 from sync_server.fleet import Fleet
 from sync_server.home import open_repository, prepare_home
 from sync_server.keys import PASSPHRASE_VARIABLE, create_keys, read_passphrase
 from sync_server.logs import log_as_json
+from sync_server.operators import COMMAND_LINE
 from sync_server.publish_client import HttpTarget, read_token
 from sync_server.publisher import LocalTarget, PublicationTarget, publish
 from sync_server.serving import serve
@@ -82,6 +84,13 @@ def run_publish(args: argparse.Namespace) -> int:
         expires_days=args.expires_days,
         on_file=lambda name, length: print(f"uploading {name} ({length / 1e6:.1f} MB)", file=sys.stderr, flush=True),
     )
+    if args.store:
+        _note(
+            ServerConfig(home=args.store),
+            "targets published",
+            f"version {publication.targets_version}",
+            {publication.channel: f"release {publication.release}, bundle {publication.bundle_id[:12]}"},
+        )
     text = (
         f"published bundle {publication.bundle_id[:12]} as release {publication.release} of channel "
         f"{publication.channel}: {publication.files_uploaded} files, {publication.bytes_uploaded} bytes uploaded"
@@ -127,6 +136,7 @@ def run_serve(args: argparse.Namespace) -> int:
         print(f"the publisher's token is in {home.token_path}", file=sys.stderr, flush=True)
     if args.new_enrolment_code:
         code = _fleet(config).new_code(valid_days=config.enrolment_code_days)
+        _note(config, "enrollment code made", "", {"valid_days": config.enrolment_code_days})
         _show(args, {"code": code, "valid_days": config.enrolment_code_days}, code)
         return 0
     if args.export_feedback:
@@ -140,6 +150,12 @@ def run_serve(args: argparse.Namespace) -> int:
 
 def _fleet(config: ServerConfig) -> Fleet:
     return Fleet(open_database(config.database), time.time)
+
+
+def _note(config: ServerConfig, action: str, subject: str, details: Details) -> None:
+    AuditLog(open_database(config.database), time.time).record(
+        actor=COMMAND_LINE, action=action, subject=subject, details=details
+    )
 
 
 def _show(args: argparse.Namespace, result: object, text: str) -> None:

@@ -27,6 +27,9 @@ class ServerConfig:
     `database_url` (postgresql://user@host/name) takes the place of the SQLite file in `home`, `redis_url`
     (redis://host:port/0) that of the memory of each worker. A URL with a password stands in a file that
     POCKETREC_DATABASE_URL_FILE or POCKETREC_REDIS_URL_FILE names, never in the settings.
+
+    An operator's login lasts `session_hours`; one address may try `login_attempts_per_minute`. `trusted_proxies` says
+    how many reverse proxies stand in front and tell the client's address and protocol (X-Forwarded-For, -Proto).
     """
 
     home: Path = Path("server")
@@ -41,6 +44,9 @@ class ServerConfig:
     max_targets_bytes: int = 5_000_000
     max_feedback_bytes: int = 1_000_000
     max_feedback_events: int = 1_000
+    session_hours: int = 12
+    login_attempts_per_minute: int = 20
+    trusted_proxies: int = 0
     database_url: str = field(default="", repr=False)
     redis_url: str = field(default="", repr=False)
 
@@ -67,6 +73,8 @@ class ServerConfig:
             "max_targets_bytes",
             "max_feedback_bytes",
             "max_feedback_events",
+            "session_hours",
+            "login_attempts_per_minute",
         ):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name}: expected at least 1, got {getattr(self, name)}")

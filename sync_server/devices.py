@@ -1,9 +1,10 @@
-"""How a device becomes known."""
+"""How a device becomes known, and how its credential is made void."""
 
-from flask import Blueprint
+from flask import Blueprint, request
 
 from edge_runtime.contract.release import EnrolmentAnswer, EnrolmentRequest
-from sync_server.services import decode_body, json_answer, services
+from sync_server.errors import RequestError
+from sync_server.services import decode_body, json_answer, require_role, services
 
 blueprint = Blueprint("devices", __name__, url_prefix="/v1/devices")
 
@@ -15,3 +16,22 @@ def enroll() -> tuple[bytes, int, dict[str, str]]:
     """Exchange a one-time code for a device id."""
     wanted = decode_body(EnrolmentRequest, max_bytes=_MAX_REQUEST_BYTES)
     return json_answer(EnrolmentAnswer(services().fleet.enroll(wanted.code, wanted.credential)), 201)
+
+
+@blueprint.get("")
+def list_devices() -> tuple[bytes, int, dict[str, str]]:
+    """List devices by name; `search` and `after` narrow the list."""
+    require_role("viewer")
+    return json_answer(
+        services().devices.page(search=request.args.get("search", ""), after=request.args.get("after", ""), count=500)
+    )
+
+
+@blueprint.post("/<device_id>/revoke")
+def revoke(device_id: str) -> tuple[bytes, int, dict[str, str]]:
+    """Make a device's credential void."""
+    principal = require_role("admin")
+    if services().devices.find(device_id) is None:
+        raise RequestError("there is no such device", status_code=404)
+    services().devices.revoke(device_id, actor=principal.name)
+    return json_answer({"device_id": device_id, "revoked": True})

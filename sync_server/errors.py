@@ -21,3 +21,13 @@ class RequestError(PocketrecError):
     def __init__(self, message: str, *, status_code: int) -> None:
         super().__init__(message)
         self.status_code = status_code
+
+
+class LoginError(RequestError):
+    """A login was refused."""
+
+
+class AuditError(PocketrecError):
+    """The audit log is not whole: a line is missing or was changed."""
+
+    exit_code = 3

@@ -76,6 +76,8 @@ class Fleet:
             device = session.scalar(select(Device).where(Device.credential_sha256 == digest_of(credential)))
             if known is None or (known.device_id is None and known.expires_at_s < self.clock_s()):
                 raise RequestError("the enrollment code is unknown or has expired; ask for a new one", status_code=403)
+            if device is not None and device.revoked_at_s is not None:
+                raise RequestError("this device was revoked; enroll it in a new home", status_code=403)
             if known.device_id is not None:
                 if device is None or device.device_id != known.device_id:
                     raise RequestError("the enrollment code was used already; ask for a new one", status_code=403)
@@ -92,10 +94,10 @@ class Fleet:
             return device.device_id
 
     def device_of(self, credential: str) -> str | None:
-        """Return the device that holds this credential, or None."""
+        """Return the device that holds this credential; None when there is none or it was revoked."""
         with database_errors_named(), Session(reading(self.engine)) as session:
             query = select(Device.device_id).where(Device.credential_sha256 == digest_of(credential))
-            return session.scalar(query)
+            return session.scalar(query.where(Device.revoked_at_s.is_(None)))
 
     def store(self, batch: FeedbackBatch) -> FeedbackReceipt:
         """Store a batch in one transaction; events that are here already are counted, not stored again.

@@ -2,13 +2,15 @@
 
 HOME/root.json                 which keys to trust
 HOME/keys/{snapshot,timestamp}.pem   the online keys; mode 0600
-HOME/publisher.token           who may publish; mode 0600
+HOME/publisher.token           an API key of role publisher; mode 0600
+HOME/session.key               signs the cookies of the console; mode 0600
 HOME/server.sqlite             devices and events (models.py), unless database_url names PostgreSQL
 HOME/repository/               what devices download (repository.py)
 """
 
 import os
 import secrets
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -16,12 +18,14 @@ from pathlib import Path
 
 from edge_runtime.contract.atomic_files import disk_errors_named, write_bytes_atomically
 from edge_runtime.contract.errors import ConfigError
+from sync_server.api_keys import ApiKeys
 from sync_server.config import ServerConfig
 from sync_server.database import migrate, open_database
 from sync_server.keys import ONLINE_ROLES, ROOT_FILE, check_signer, copy_private, key_path, load_root, load_signer
 from sync_server.repository import Repository
 
 TOKEN_FILE = "publisher.token"  # noqa: S105  (a file's name)
+SESSION_KEY_FILE = "session.key"
 
 
 @dataclass(frozen=True)
@@ -60,13 +64,40 @@ def prepare_home(config: ServerConfig, *, keys: Path | None) -> PreparedHome:
             copy_private(key_path(keys, role), _online_key(home, role))
         write_bytes_atomically(home / ROOT_FILE, (keys / ROOT_FILE).read_bytes())
     open_repository(config)
+    token_path = home / TOKEN_FILE
+    token_is_new = _make_secret(token_path)
+    _make_secret(home / SESSION_KEY_FILE)
     engine = open_database(config.database)
     try:
         migrate(engine)
+        ApiKeys(engine, time.time).adopt_server_key(read_secret(token_path))
     finally:
         engine.dispose()
-    token_path = home / TOKEN_FILE
-    return PreparedHome(token_path=token_path, token_is_new=_make_token(token_path))
+    return PreparedHome(token_path=token_path, token_is_new=token_is_new)
+
+
+def read_secret(path: Path) -> str:
+    """Return the secret that the first start wrote to `path`.
+
+    Raises:
+        ConfigError: it cannot be read.
+    """
+    try:
+        return path.read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read {path}; start the server there once: pocketrec serve --home") from error
+
+
+def require_home(config: ServerConfig) -> None:
+    """Check that a server was started in this home.
+
+    Raises:
+        ConfigError: it was not.
+    """
+    if not (config.home / ROOT_FILE).exists():
+        raise ConfigError(
+            f"{config.home} is not a server's home yet; start the server there first: pocketrec serve --home"
+        )
 
 
 def open_repository(config: ServerConfig, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> Repository:
@@ -77,8 +108,7 @@ def open_repository(config: ServerConfig, *, clock: Callable[[], datetime] = lam
         StorageError: the disk is full, read-only or not permitted.
     """
     home = config.home
-    if not (home / ROOT_FILE).exists():
-        raise ConfigError(f"{home} is not a server's home yet; start the server there first: pocketrec serve --home")
+    require_home(config)
     return Repository(
         home / "repository",
         root=load_root(home / ROOT_FILE),
@@ -94,7 +124,7 @@ def _online_key(home: Path, role: str) -> Path:
     return home / "keys" / f"{role}.pem"
 
 
-def _make_token(path: Path) -> bool:
+def _make_secret(path: Path) -> bool:
     if path.exists() and path.stat().st_size:
         return False
     with disk_errors_named(path):

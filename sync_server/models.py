@@ -3,6 +3,7 @@
 from sqlalchemy import Double, ForeignKey, Index, Text, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
+from sync_server import operator_tables as operator_tables
 from sync_server.table_base import Base as Base
 from sync_server.table_base import Big
 
@@ -31,6 +32,7 @@ class Device(Base):
     consented_at_s: Mapped[float | None] = mapped_column(Double)
     # Events up to this number were erased or ran out: sent again, they are duplicates and stay away.
     forgotten_sequence: Mapped[int] = mapped_column(Big, default=0, server_default="0")
+    revoked_at_s: Mapped[float | None] = mapped_column(Double)
 
 
 class Event(Base):

@@ -3,9 +3,10 @@
 from typing import cast
 
 import msgspec
-from flask import Blueprint, request
+from flask import Blueprint, g, request
 
 from sync_server.errors import RequestError
+from sync_server.operators import Principal
 from sync_server.releases import releases
 from sync_server.services import decode_body, json_answer, read_body, require_publisher, services
 from sync_server.storage import Readable
@@ -53,4 +54,10 @@ def publish() -> tuple[bytes, int, dict[str, str]]:
     """Publish signed targets: after this, devices see the release."""
     metadata = services().repository.accept(read_body(services().config.max_targets_bytes))
     notes = releases(metadata.signed)
+    services().audit.record(
+        actor=cast("Principal", g.principal).name,
+        action="targets published",
+        subject=f"version {metadata.signed.version}",
+        details={name: f"release {note.release}, bundle {note.bundle_id[:12]}" for name, note in notes.items()},
+    )
     return json_answer({"version": metadata.signed.version, "channels": {name: n.release for name, n in notes.items()}})

@@ -1,6 +1,5 @@
 """What the blueprints share, and how a request proves who sends it."""
 
-import hmac
 from dataclasses import dataclass
 from typing import TypeVar, cast
 
@@ -9,9 +8,13 @@ import zstandard
 from flask import current_app, g, request
 
 from edge_runtime.contract.events import COMPRESSED_ENCODING
+from sync_server.api_keys import ApiKeys
+from sync_server.audit import AuditLog
 from sync_server.config import ServerConfig
+from sync_server.device_register import DeviceRegister
 from sync_server.errors import RequestError
-from sync_server.fleet import Fleet, digest_of
+from sync_server.fleet import Fleet
+from sync_server.operators import Operators, Principal, Role
 from sync_server.repository import Repository
 
 EXTENSION = "pocketrec"
@@ -21,12 +24,15 @@ _Body = TypeVar("_Body")
 
 @dataclass(frozen=True)
 class Services:
-    """One worker's settings, repository and fleet; `token_sha256` is the digest of the publisher's token."""
+    """What one worker of the server is made of."""
 
     config: ServerConfig
     repository: Repository
     fleet: Fleet
-    token_sha256: str
+    devices: DeviceRegister
+    operators: Operators
+    api_keys: ApiKeys
+    audit: AuditLog
 
 
 def services() -> Services:
@@ -46,14 +52,30 @@ def bearer() -> str:
     return credential.strip()
 
 
-def require_publisher() -> None:
-    """Let only the publisher pass.
+def require_role(needed: Role) -> Principal:
+    """Return whose API key the request carries, when it allows what `needed` allows.
 
     Raises:
-        RequestError: no token or another one.
+        RequestError: no key, a void one, or one of a lower role.
     """
-    if not hmac.compare_digest(digest_of(bearer()), services().token_sha256):
-        raise RequestError("this is not the publisher's token; the server's home holds it", status_code=403)
+    principal = services().api_keys.principal_of(bearer())
+    if principal is None:
+        raise RequestError(
+            "this is not an API key of this server; make one with: pocketrec operators key", status_code=403
+        )
+    if not principal.may(needed):
+        raise RequestError(f"this needs the role {needed}, the API key has {principal.role}", status_code=403)
+    g.principal = principal
+    return principal
+
+
+def require_publisher() -> None:
+    """Let only publishers and admins pass.
+
+    Raises:
+        RequestError: no API key, a void one, or a viewer's.
+    """
+    require_role("publisher")
 
 
 def require_device() -> str:
@@ -64,7 +86,7 @@ def require_device() -> str:
     """
     device_id = services().fleet.device_of(bearer())
     if device_id is None:
-        raise RequestError("no device holds this credential; enroll it first", status_code=401)
+        raise RequestError("no device holds this credential, or it was revoked; enroll it anew", status_code=401)
     g.device_id = device_id
     return device_id
 

@@ -214,7 +214,7 @@ def test_publishing_over_the_network(server, address, first, second):
 
 
 def test_wrong_token_is_told_with_its_status(server, address, first):
-    with pytest.raises(HttpStatusError, match=r"403: this is not the publisher's token") as caught:
+    with pytest.raises(HttpStatusError, match=r"403: this is not an API key") as caught:
         publish_to(server, first, HttpTarget(address, token="wrong"))
     assert caught.value.status_code == 403
     assert "wrong" not in repr(HttpTarget(address, token="wrong"))
