@@ -41,8 +41,8 @@ class DistillSettings:
     steps: int = 2_000
     batch: int = 128
     learning_rate: float = 2e-3
-    item_share: float = 0.25
-    ranking_weight: float = 1.0
+    item_share: float = 0.1
+    ranking_weight: float = 0.1
     ranking_items: int = 512
     temperature: float = 0.05
 

@@ -111,6 +111,18 @@ class LearnedPosition(OneOperation):
         return {**super().get_config(), "length": self.length}
 
 
+class ZeroPadding(keras.constraints.Constraint):
+    """Keeps the padding's row of a word table at zero.
+
+    Padding weighs some 6e-6, but an optimizer that normalizes gradients makes the row grow all the same until it
+    counts; int8 probabilities then cannot hold what it says.
+    """
+
+    def __call__(self, table: Any) -> Any:
+        """Return `table` with a zero row for `PADDING_ID`."""
+        return tf.concat((tf.zeros_like(table[: PADDING_ID + 1]), table[PADDING_ID + 1 :]), axis=0)
+
+
 class Scale(OneOperation):
     """Multiplies each channel by a learned factor."""
 
@@ -225,6 +237,17 @@ class SideBySide(OneOperation):
         return tf.reshape(x, (-1, x.shape[1] * x.shape[2]))
 
 
+class Neighbors(OneOperation):
+    """[batch, n, hidden] -> [batch, n, 3 * hidden]: the token before, the token, the token after; zeros at the ends."""
+
+    QUANTIZATION = Quantization(output=None)
+
+    def call(self, x: Any) -> Any:
+        """Return every token beside its neighbors."""
+        before, after = tf.pad(x[:, :-1], ((0, 0), (1, 0), (0, 0))), tf.pad(x[:, 1:], ((0, 0), (0, 1), (0, 0)))
+        return tf.concat((before, x, after), axis=-1)
+
+
 class OneRow(OneOperation):
     """[batch, 1, hidden] -> [batch, hidden]."""
 
@@ -245,6 +268,7 @@ LAYERS = {
         MaskBias,
         NewAxis,
         LearnedPosition,
+        ZeroPadding,
         Scale,
         Shift,
         SplitHeads,
@@ -254,10 +278,11 @@ LAYERS = {
         Softmax,
         HeadRows,
         SideBySide,
+        Neighbors,
         OneRow,
     )
 }
-"""Name -> layer, for `keras.utils.custom_object_scope`."""
+"""Name -> layer or constraint, for `keras.utils.custom_object_scope`."""
 
 
 def no_norm(x: Any, *, name: str) -> Any:
@@ -297,7 +322,39 @@ def attention_block(x: Any, bias: Any, *, hidden: int, heads: int, feed_forward:
     return no_norm(summed, name=f"{name}_norm_dense")
 
 
-def masked_mean(x: Any, bias: Any, *, name: str) -> Any:
-    """Mean of x float32 [batch, n, hidden] over the unmasked positions; bias float32 [batch, 1, n]."""
-    weights = Softmax(name=f"{name}_weights")(bias)
-    return OneRow(name=name)(MatMul(name=f"{name}_mean")([weights, x]))
+def mixer_block(x: Any, *, hidden: int, feed_forward: int, name: str) -> Any:
+    """One block without attention: two dense layers with ReLU over each token laid beside its neighbors.
+
+    The two together are a convolution of width 3 and one of width 1, written as matrix products.
+
+    Args:
+        x: float32 [batch, n, hidden].
+        hidden: width of `x`.
+        feed_forward: width between the two dense layers.
+        name: prefix of the layers' names.
+
+    Returns:
+        float32 [batch, n, hidden].
+    """
+    beside = Neighbors(name=f"{name}_neighbors")(x)
+    inner = keras.layers.ReLU(name=f"{name}_relu")(keras.layers.Dense(feed_forward, name=f"{name}_inner")(beside))
+    summed = keras.layers.Add(name=f"{name}_add")([x, keras.layers.Dense(hidden, name=f"{name}_outer")(inner)])
+    return no_norm(summed, name=f"{name}_norm")
+
+
+def attention_pool(x: Any, bias: Any, *, heads: int, name: str) -> Any:
+    """Weighted means of the unmasked positions, one for each head, the weights learned from `x` itself.
+
+    Args:
+        x: float32 [batch, n, hidden].
+        bias: float32 [batch, 1, n], 0 or `MASK_BIAS`.
+        heads: how many means.
+        name: prefix of the layers' names.
+
+    Returns:
+        float32 [batch, heads * hidden].
+    """
+    logits = HeadRows(name=f"{name}_heads")(keras.layers.Dense(heads, use_bias=False, name=f"{name}_logits")(x))
+    weights = Softmax(name=f"{name}_weights")(AddBias(name=f"{name}_masked")([logits, bias]))
+    means = MatMul(name=f"{name}_means")([weights, x])
+    return (SideBySide if heads > 1 else OneRow)(name=name)(means)

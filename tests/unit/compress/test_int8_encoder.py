@@ -1,6 +1,8 @@
 """Quantization-aware training and conversion, on one student and one history head that all tests here share."""
 
+from dataclasses import replace
 from types import SimpleNamespace
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -17,6 +19,7 @@ from train.distill import DistillSettings, distillation_batches, distillation_lo
 from train.fit import FitSettings, fit
 from train.layers import LAYERS
 from train.sequence import HistorySettings, build_history_head
+from train.student import Architecture
 
 HISTORY = HistorySettings(items=6, heads=2, hidden=8)
 SPEC = EncoderSpec(query_tokens=SETTINGS.query_tokens, item_tokens=SETTINGS.item_tokens, history_items=HISTORY.items)
@@ -34,13 +37,13 @@ def cosines(one, other):
     return (unit(one) * unit(other)).sum(axis=-1)
 
 
-def half_pruned_student():
+def half_pruned_student(architecture):
     keras.utils.set_random_seed(2)
-    model = tiny_student()
+    model = tiny_student(replace(SETTINGS, architecture=architecture))
     for layer in model.layers:
         if isinstance(layer, keras.layers.Dense):
-            kernel, bias = layer.get_weights()
-            layer.set_weights([np.where(np.abs(kernel) < np.median(np.abs(kernel)), 0, kernel), bias])
+            kernel, *bias = layer.get_weights()
+            layer.set_weights([np.where(np.abs(kernel) < np.median(np.abs(kernel)), 0, kernel), *bias])
     return model
 
 
@@ -48,10 +51,10 @@ def convert(encoder, history):
     return convert_encoder(encoder, history, SPEC, dim=DIM)
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory):
+@pytest.fixture(scope="module", params=get_args(Architecture))
+def made(request, tmp_path_factory):
     """The float student, its calibrated form before and after three steps, the head, and the .tflite of both."""
-    student, head = half_pruned_student(), build_history_head(HISTORY, dim=DIM)
+    student, head = half_pruned_student(request.param), build_history_head(HISTORY, dim=DIM)
     quantized, quantized_head = quantize(student), quantize(head)
     batches = distillation_batches(tiny_distillation_set(), DISTILL, seed=0)
     calibrate(quantized, lambda step: batches(step)[:1])
@@ -102,16 +105,25 @@ def test_zeros_of_kernels_stay_zero_through_training(made):
             np.testing.assert_array_equal(mask == 0, layer.kernel.numpy() == 0)
 
 
+def test_training_leaves_the_row_of_the_padding_at_zero(made):
+    table = next(v for v in made.quantized.get_layer("quant_word").weights if v.name.endswith("embeddings:0")).numpy()
+    assert not table[0].any()
+    assert table[1:].any(axis=1).all()
+
+
 def test_training_moved_the_weights_that_are_not_pruned(made):
     before = made.student.get_layer("projection").kernel.numpy()
     after = next(v for v in made.quantized.get_layer("quant_projection").weights if v.name.endswith("kernel:0")).numpy()
     assert np.abs(after - before)[before != 0].max() > 0
 
 
-def test_every_layer_of_student_and_head_is_supported(made):
-    used = {type(layer).__name__ for model in (made.student, made.head) for layer in model.layers}
-    assert set(LAYERS) <= used | {"AddBias"}
-    assert len(made.quantized.layers) >= len(made.student.layers)
+def test_every_layer_of_ours_goes_to_int8():
+    models = [build_history_head(HISTORY, dim=DIM), build_history_head(HistorySettings(items=6, heads=1), dim=DIM)]
+    models += [tiny_student(replace(SETTINGS, architecture=name)) for name in get_args(Architecture)]
+    used = {type(layer).__name__ for model in models for layer in model.layers}
+    assert set(LAYERS) <= used | {"ZeroPadding"}
+    for model in models:
+        assert len(quantize(model).layers) >= len(model.layers)
 
 
 @pytest.mark.parametrize(
@@ -175,8 +187,8 @@ def test_the_file_agrees_with_the_fake_quantized_model(made, signature, length):
     expected = made.quantized(ids, training=False).numpy()
     found = cosines(run_rows(made.tflite, signature, ids), expected)
     # In sixteen channels a short vector is a few steps of int8 long, and one step of rounding shows.
-    assert found.mean() > 0.99
-    assert found.min() > 0.97
+    assert found.mean() > 0.985
+    assert found.min() > 0.96
 
 
 def test_the_history_signature_agrees_with_the_fake_quantized_head(made):
@@ -193,9 +205,12 @@ def test_the_same_model_gives_the_same_bytes(made):
 
 
 def test_padding_hardly_changes_the_file_s_answer(made):
-    ids = random_ids(8, SPEC.query_tokens, seed=3, padded=False)
-    longer = np.pad(ids, ((0, 0), (0, SPEC.item_tokens - SPEC.query_tokens)))
-    query, item = run_rows(made.tflite, "encode_query", ids), run_rows(made.tflite, "encode_item", longer)
+    ids = random_ids(8, SPEC.query_tokens - 2, seed=3, padded=False)
+    lengths = {"encode_query": SPEC.query_tokens, "encode_item": SPEC.item_tokens}
+    query, item = (
+        run_rows(made.tflite, signature, np.pad(ids, ((0, 0), (0, length - ids.shape[1]))))
+        for signature, length in lengths.items()
+    )
     assert cosines(query, item).min() > 0.99
 
 
