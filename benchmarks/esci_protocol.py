@@ -165,6 +165,13 @@ def queries_of(data: EsciData, fold: int) -> list[str]:
     return [query for query in data.judged if data.folds[query] == fold]
 
 
+def overlaps_any(query: str, tests: Iterable[str]) -> bool:
+    """Say whether the words of `query` overlap those of any test query so far that they ask for the same."""
+    words = frozenset(query.lower().split())
+    others = (frozenset(test.lower().split()) for test in tests)
+    return any(len(words & test) >= SAME_QUERY_JACCARD * len(words | test) for test in others)
+
+
 @dataclass(frozen=True)
 class FoldShop:
     """What may be trained on when `fold` is the test: everything that `write_shop` writes."""
@@ -183,11 +190,10 @@ def shop_without(data: EsciData, fold: int, *, pairs: bool = True, wands: bool =
         pairs: include the pairs (and products) of `esci_pairs`.
         wands: include the WANDS queries among the unlabelled ones.
     """
-    tests = [frozenset(query.lower().split()) for query in queries_of(data, fold)]
+    tests = queries_of(data, fold)
 
     def allowed(query: str) -> bool:
-        words = frozenset(query.lower().split())
-        return all(len(words & test) < SAME_QUERY_JACCARD * len(words | test) for test in tests)
+        return not overlaps_any(query, tests)
 
     ids = [product.product_id for product in data.products]
     labelled = [
