@@ -1,5 +1,6 @@
 """The Flask application: blueprints, errors as sentences, security headers, one log line per request."""
 
+import hmac
 import logging
 import time
 from collections.abc import Callable
@@ -17,9 +18,11 @@ from sync_server.database import open_database
 from sync_server.device_register import DeviceRegister
 from sync_server.errors import PublicationConflictError, PublicationError, RequestError
 from sync_server.fleet import Fleet
+from sync_server.freshness import FreshAnswers
 from sync_server.home import open_repository
+from sync_server.metrics import CONTENT_TYPE, Metrics
 from sync_server.operators import Operators
-from sync_server.services import EXTENSION, Services, json_answer, services
+from sync_server.services import EXTENSION, Services, bearer, json_answer, services
 
 _LOG = logging.getLogger(__name__)
 _SECURITY_HEADERS = {
@@ -50,19 +53,28 @@ def create_app(config: ServerConfig, *, clock: Callable[[], datetime] = lambda: 
     for room in (updates, publishing, devices, feedback):
         app.register_blueprint(room.blueprint)
     app.add_url_rule("/healthz", view_func=_healthz)
+    app.add_url_rule("/metrics", view_func=_metrics)
     app.add_url_rule("/readyz", view_func=_readyz)
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(PocketrecError, _our_error)
     app.register_error_handler(Exception, _unforeseen_error)
     app.before_request(_start_watch)
     app.after_request(_finish)
+    opened: Services = app.extensions[EXTENSION]
+    fresh = FreshAnswers(
+        app.wsgi_app, repository=opened.repository, clock=clock, on_unchanged=opened.metrics.count_unchanged
+    )
+    app.wsgi_app = fresh  # type: ignore[method-assign]
     return app
 
 
 def _open_services(config: ServerConfig, clock: Callable[[], datetime]) -> Services:
     repository = open_repository(config, clock=clock)
     engine = open_database(config.database, connections=config.threads)
-    clock_s = lambda: clock().timestamp()  # noqa: E731
+
+    def clock_s() -> float:
+        return clock().timestamp()
+
     return Services(
         config=config,
         repository=repository,
@@ -71,7 +83,15 @@ def _open_services(config: ServerConfig, clock: Callable[[], datetime]) -> Servi
         operators=Operators(engine, clock_s, session_s=config.session_hours * 3_600.0),
         api_keys=ApiKeys(engine, clock_s),
         audit=AuditLog(engine, clock_s),
+        metrics=Metrics(engine, repository, clock_s),
     )
+
+
+def _metrics() -> _Answer:
+    wanted = services().config.metrics_token
+    if wanted and not hmac.compare_digest(bearer(), wanted):
+        raise RequestError("this is not the token of the metrics", status_code=403)
+    return services().metrics.render(), 200, {"Content-Type": CONTENT_TYPE}
 
 
 def _healthz() -> _Answer:
@@ -79,7 +99,7 @@ def _healthz() -> _Answer:
 
 
 def _readyz() -> _Answer:
-    services().fleet.count_events()
+    services().fleet.check()
     targets = services().repository.targets()
     return json_answer({"status": "ready", "targets_version": targets.signed.version if targets else None})
 
@@ -118,13 +138,16 @@ def _finish(answer: Response) -> Response:
         answer.headers.setdefault(name, value)
     if "Cache-Control" not in answer.headers:
         answer.headers["Cache-Control"] = "no-store"
+    seconds = time.perf_counter() - g.started_s
+    route = request.url_rule.rule if request.url_rule else None
+    services().metrics.count_request(request.method, route or "none", answer.status_code, seconds)
     # The route's pattern and no query string: a log must not know more of a person than the database may.
     principal = g.get("principal")
     line = {
         "method": request.method,
-        "route": request.url_rule.rule if request.url_rule else None,
+        "route": route,
         "status": answer.status_code,
-        "milliseconds": round((time.perf_counter() - g.started_s) * 1_000, 1),
+        "milliseconds": round(seconds * 1_000, 1),
         "device": g.get("device_id"),
         "operator": principal.name if principal else None,
     }

@@ -12,8 +12,13 @@ from edge_runtime.contract.errors import ConfigError
 DATABASE_FILE = "server.sqlite"
 DATABASE_URL_VARIABLE = "POCKETREC_DATABASE_URL_FILE"
 REDIS_URL_VARIABLE = "POCKETREC_REDIS_URL_FILE"
+METRICS_TOKEN_VARIABLE = "POCKETREC_METRICS_TOKEN_FILE"  # noqa: S105  (the name of a variable that names a file)
 # Setting -> the environment variable that names a file with its value, for values with a password in them.
-_SECRET_FILES = {"database_url": DATABASE_URL_VARIABLE, "redis_url": REDIS_URL_VARIABLE}
+_SECRET_FILES = {
+    "database_url": DATABASE_URL_VARIABLE,
+    "redis_url": REDIS_URL_VARIABLE,
+    "metrics_token": METRICS_TOKEN_VARIABLE,
+}
 
 
 @dataclass(frozen=True)
@@ -26,7 +31,8 @@ class ServerConfig:
 
     `database_url` (postgresql://user@host/name) takes the place of the SQLite file in `home`, `redis_url`
     (redis://host:port/0) that of the memory of each worker. A URL with a password stands in a file that
-    POCKETREC_DATABASE_URL_FILE or POCKETREC_REDIS_URL_FILE names, never in the settings.
+    POCKETREC_DATABASE_URL_FILE or POCKETREC_REDIS_URL_FILE names, never in the settings. With a `metrics_token`,
+    from the file that POCKETREC_METRICS_TOKEN_FILE names, /metrics is shown to those who send it only.
 
     An operator's login lasts `session_hours`; one address may try `login_attempts_per_minute`. `trusted_proxies` says
     how many reverse proxies stand in front and tell the client's address and protocol (X-Forwarded-For, -Proto).
@@ -49,6 +55,7 @@ class ServerConfig:
     trusted_proxies: int = 0
     database_url: str = field(default="", repr=False)
     redis_url: str = field(default="", repr=False)
+    metrics_token: str = field(default="", repr=False)
 
     @property
     def database(self) -> Path | str:
@@ -88,8 +95,8 @@ def with_secrets(config: ServerConfig, environment: Mapping[str, str]) -> Server
     """
     found: dict[str, Any] = {}
     for name, variable in _SECRET_FILES.items():
-        if urlsplit(getattr(config, name)).password:
-            raise ConfigError(f"{name} holds a password; put the URL into a file and name that file in {variable}")
+        if (name == "metrics_token" and config.metrics_token) or urlsplit(getattr(config, name)).password:
+            raise ConfigError(f"{name} is a secret; put it into a file and name that file in {variable}")
         if environment.get(variable):
             found[name] = _read_secret(Path(environment[variable]), variable)
     return dataclasses.replace(config, **found) if found else config

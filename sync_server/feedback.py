@@ -22,4 +22,6 @@ def receive() -> tuple[bytes, int, dict[str, str]]:
             f"{len(batch.events)} events in one batch, {config.max_feedback_events} are allowed; nothing was stored",
             status_code=413,
         )
-    return json_answer(services().fleet.store(batch))
+    receipt = services().fleet.store(batch)
+    services().metrics.count_events(stored=receipt.stored, duplicates=receipt.duplicates, refused=len(receipt.refused))
+    return json_answer(receipt)

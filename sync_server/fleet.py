@@ -124,6 +124,15 @@ class Fleet:
         stored = self._writer.store(DeviceEvents(batch.device_id, rows, heard))
         return FeedbackReceipt(acknowledged=numbers[-1], stored=stored, duplicates=len(rows) - stored, refused=refused)
 
+    def check(self) -> None:
+        """Ask the database for the smallest thing.
+
+        Raises:
+            StorageError: it does not answer, or lacks the tables.
+        """
+        with database_errors_named(), Session(reading(self.engine)) as session:
+            session.scalar(select(Device.device_id).limit(1))
+
     def count_events(self) -> int:
         """Return how many events are stored."""
         with database_errors_named(), Session(reading(self.engine)) as session:

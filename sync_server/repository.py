@@ -146,6 +146,24 @@ class Repository:
             self._sign_timestamp(snapshot)
         return True
 
+    def timestamp_expires(self) -> datetime | None:
+        """Return when the served timestamp expires (UTC), or None before the first publication.
+
+        Raises:
+            StorageError: the repository's own files are damaged.
+        """
+        timestamp = self._timestamp()
+        return timestamp.signed.expires if timestamp else None
+
+    def renewal_due(self) -> datetime | None:
+        """Return when the timestamp has to be renewed (UTC), or None before the first publication.
+
+        Raises:
+            StorageError: the repository's own files are damaged.
+        """
+        expires = self.timestamp_expires()
+        return expires - self._timestamp_lifetime / 2 if expires else None
+
     def _checked(self, data: bytes) -> Metadata[Targets]:
         try:
             metadata = Metadata[Targets].from_bytes(data)

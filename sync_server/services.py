@@ -14,6 +14,7 @@ from sync_server.config import ServerConfig
 from sync_server.device_register import DeviceRegister
 from sync_server.errors import RequestError
 from sync_server.fleet import Fleet
+from sync_server.metrics import Metrics
 from sync_server.operators import Operators, Principal, Role
 from sync_server.repository import Repository
 
@@ -33,6 +34,7 @@ class Services:
     operators: Operators
     api_keys: ApiKeys
     audit: AuditLog
+    metrics: Metrics
 
 
 def services() -> Services:

@@ -1,17 +1,22 @@
 """Running the application under gunicorn."""
 
+import shutil
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from gunicorn.app.base import BaseApplication
 
 from sync_server.app import create_app
 from sync_server.config import ServerConfig
+from sync_server.metrics import share_between_workers
 
 
 class _Server(BaseApplication):
-    def __init__(self, config: ServerConfig, on_ready: Callable[[str], None]) -> None:
+    def __init__(self, config: ServerConfig, on_ready: Callable[[str], None], *, metrics: Path | None = None) -> None:
         self._config = config
+        self._metrics = metrics
         self._on_ready = on_ready
         super().__init__()
 
@@ -22,6 +27,7 @@ class _Server(BaseApplication):
             "threads": self._config.threads,
             "worker_class": "gthread",
             "when_ready": self._ready,
+            "on_exit": self._exit,
             "graceful_timeout": 20,
             # A second door into the process, which nobody here uses.
             "control_socket_disable": True,
@@ -34,10 +40,17 @@ class _Server(BaseApplication):
         # In the worker, after the fork: a database connection must not cross it.
         return create_app(self._config)
 
+    def _exit(self, _arbiter: Any) -> None:
+        # Only the first process comes here, when all workers are gone.
+        if self._metrics is not None:
+            shutil.rmtree(self._metrics, ignore_errors=True)
+
     def _ready(self, arbiter: Any) -> None:
         self._on_ready(f"http://{self._config.host}:{arbiter.LISTENERS[0].getsockname()[1]}")
 
 
 def serve(config: ServerConfig, *, on_ready: Callable[[str], None]) -> None:
     """Serve a prepared home until SIGTERM or SIGINT; `on_ready` hears the address once requests are taken."""
-    _Server(config, on_ready).run()
+    folder = Path(tempfile.mkdtemp(prefix="pocketrec-metrics-"))
+    share_between_workers(folder)
+    _Server(config, on_ready, metrics=folder).run()

@@ -2,10 +2,11 @@
 
 import logging
 
-from flask import Blueprint, Response, send_file
+from flask import Blueprint, Response, request, send_file
 
 from edge_runtime.contract.errors import StorageError
 from sync_server.errors import RequestError
+from sync_server.freshness import etag_of
 from sync_server.services import services
 
 blueprint = Blueprint("updates", __name__, url_prefix="/v1/tuf")
@@ -24,9 +25,13 @@ def metadata(name: str) -> Response:
     path = repository.metadata_path(name)
     if path is None:
         raise RequestError("there is no such metadata", status_code=404)
-    answer = send_file(path, mimetype="application/json", max_age=0 if is_timestamp else _FOREVER_S)
-    if is_timestamp:
-        answer.headers["Cache-Control"] = "no-cache"
+    if not is_timestamp:
+        return send_file(path, mimetype="application/json", max_age=_FOREVER_S)
+    content = path.read_bytes()
+    # The tag by which freshness.py knows a device that has it already.
+    headers = {"Cache-Control": "no-cache", "ETag": etag_of(content)}
+    answer = Response(content, mimetype="application/json", headers=headers)
+    answer.make_conditional(request)
     return answer
 
 

@@ -23,4 +23,12 @@ def upgrade() -> None:
     op.create_index("events_by_arrival", "events", ["received_at_s"])
     op.add_column("devices", sa.Column("privacy_level", sa.String()))
     op.add_column("devices", sa.Column("consented_at_s", sa.Double()))
-    op.add_column("devices", sa.Column("forgotten_sequence", sa.BigInteger(), nullable=False, server_default="0"))
+    op.add_column(
+        "devices",
+        sa.Column(
+            "forgotten_sequence",
+            sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
+            nullable=False,
+            server_default="0",
+        ),
+    )
