@@ -41,7 +41,7 @@ class StoringFigures:
 
 @dataclass(frozen=True)
 class FreshnessFigures:
-    """ "Anything new?": answers per second and latency, alone and while feedback comes."""
+    """Answers to "anything new?" per second and latency, alone and while feedback comes."""
 
     answers_per_second: float
     p50_ms: float

@@ -1,6 +1,7 @@
 """The server's database, SQLite in WAL mode or PostgreSQL, brought to the newest tables by Alembic."""
 
 import contextlib
+import fcntl
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from edge_runtime.contract.atomic_files import disk_errors_named
 from edge_runtime.contract.errors import ConfigError, StorageError
 
 _READS_ONLY = "reads_only"
@@ -44,8 +46,8 @@ def open_database(place: Path | str, *, connections: int = 8) -> Engine:
             pool_size=connections,
             max_overflow=connections,
             pool_timeout=_LOCK_TIMEOUT_S,
-            # A database that was restarted meanwhile costs one more connection, not one failed request.
-            pool_pre_ping=True,
+            # No question before each use: after a restart of the database a request may fail, and devices send again.
+            pool_pre_ping=False,
             connect_args={
                 "connect_timeout": _CONNECT_TIMEOUT_S,
                 "application_name": "pocketrec",
@@ -95,7 +97,31 @@ def _begin_by_name(connection: Connection) -> None:
 
 def reading(engine: Engine) -> Engine:
     """Return `engine` for transactions that only read: they do not wait for a writer."""
+    if is_postgresql(engine):
+        # Each statement by itself: what is read is one statement, and BEGIN and ROLLBACK would triple its way.
+        return engine.execution_options(isolation_level="AUTOCOMMIT")
     return engine.execution_options(**{_READS_ONLY: True})
+
+
+@contextlib.contextmanager
+def writers_turn(engine: Engine) -> Iterator[None]:
+    """Wait for this process' turn to write, for writers that follow each other closely.
+
+    SQLite lets a writer that finds the database locked sleep and look again, so that one of two busy processes may
+    wait for seconds. A lock of the operating system wakes the next at once.
+
+    Raises:
+        StorageError: the disk is full, read-only or not permitted.
+    """
+    if is_postgresql(engine) or not engine.url.database:
+        yield
+        return
+    path = Path(f"{engine.url.database}.writers")
+    with disk_errors_named(path):
+        file = path.open("wb")
+    with file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def migrate(engine: Engine) -> None:

@@ -9,18 +9,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from sqlalchemy import Connection, Dialect, Engine, select, update
+from sqlalchemy import Connection, Dialect, Engine, bindparam, select, update
 from sqlalchemy.dialects import postgresql
 
-from edge_runtime.contract.errors import PocketrecError
-from sync_server.database import database_errors_named, is_postgresql
+from edge_runtime.contract.errors import PocketrecError, StorageError
+from edge_runtime.contract.events import FeedbackEvent
+from sync_server.database import database_errors_named, is_postgresql, writers_turn
 from sync_server.errors import RequestError
 from sync_server.models import Device, Event
 
 MAX_GROUP_EVENTS = 20_000
 
-_COLUMNS_OF_EVENTS = [column for column in Event.__table__.columns if column.name != "id"]
-_COLUMNS = [column.name for column in _COLUMNS_OF_EVENTS]
+EVENT_COLUMNS = ("device_id", "sequence", "received_at_s", *FeedbackEvent.__struct_fields__)
+"""The order of a row's values."""
+
+_SEQUENCE = EVENT_COLUMNS.index("sequence")
+
+
+EventRow = tuple[Any, ...]
 
 
 @dataclass(frozen=True)
@@ -29,19 +35,19 @@ class DeviceEvents:
 
     Args:
         device_id: an enrolled device.
-        rows: column -> value of each event, rising by `sequence`.
+        rows: the values of each event in the order of EVENT_COLUMNS, rising by sequence; text without the character NUL.
         heard: columns of the device's own row to set.
     """
 
     device_id: str
-    rows: Sequence[dict[str, Any]]
+    rows: Sequence[EventRow]
     heard: dict[str, object]
 
     def after(self, sequence: int) -> "DeviceEvents":
         """Return the same without the events up to `sequence`."""
-        if not self.rows or self.rows[0]["sequence"] > sequence:
+        if not self.rows or self.rows[0][_SEQUENCE] > sequence:
             return self
-        return replace(self, rows=[row for row in self.rows if row["sequence"] > sequence])
+        return replace(self, rows=[row for row in self.rows if row[_SEQUENCE] > sequence])
 
 
 @dataclass
@@ -96,7 +102,7 @@ class EventWriter:
 
     def _write(self, group: list[_Waiting]) -> None:
         try:
-            with database_errors_named(), self.engine.begin() as connection:
+            with database_errors_named(), writers_turn(self.engine), self.engine.begin() as connection:
                 stored = _store_group(connection, [waiting.batch for waiting in group])
         except PocketrecError as error:
             if len(group) > 1:
@@ -114,60 +120,81 @@ class EventWriter:
 
 def _store_group(connection: Connection, batches: Sequence[DeviceEvents]) -> dict[str, int]:
     """Store the batches of different devices; return the count of new events by device."""
-    devices = [batch.device_id for batch in batches]
     # Holding the rows stands for a foreign key, whose check would cost PostgreSQL more than the event itself.
-    known = select(Device.device_id, Device.forgotten_sequence).where(Device.device_id.in_(devices))
-    locked = connection.execute(known.order_by(Device.device_id).with_for_update(key_share=True))
-    forgotten: dict[str, int] = {row.device_id: row.forgotten_sequence for row in locked}
-    if missing := set(devices) - set(forgotten):
-        raise RequestError(f"{min(missing)} is not known here any longer; enroll it anew", status_code=401)
+    locked = connection.execute(_LOCK_DEVICES, {"devices": [batch.device_id for batch in batches]})
+    forgotten = {row.device_id: row.forgotten_sequence for row in locked}
+    for batch in batches:
+        if batch.device_id not in forgotten:
+            raise RequestError(f"{batch.device_id} is not known here any longer; enroll it anew", status_code=401)
     wanted = [batch.after(forgotten[batch.device_id]) for batch in batches]
     insert = _insert_into_postgresql if is_postgresql(connection) else _insert_into_sqlite
     stored = insert(connection, wanted)
-    _note_heard(connection, batches)
-    return stored
-
-
-def _note_heard(connection: Connection, batches: Sequence[DeviceEvents]) -> None:
     for batch in batches:
         if batch.heard:
             connection.execute(update(Device).where(Device.device_id == batch.device_id).values(batch.heard))
+    return stored
 
 
 def _insert_into_postgresql(connection: Connection, batches: Sequence[DeviceEvents]) -> dict[str, int]:
     rows = [row for batch in batches for row in batch.rows]
     if not rows:
         return {}
-    columns = tuple([row[name] for row in rows] for name in _COLUMNS)
-    counted = connection.exec_driver_sql(_POSTGRESQL_INSERT, columns)
+    counted = connection.exec_driver_sql(_POSTGRESQL_INSERT, tuple(map(array_literal, zip(*rows, strict=True))))
     return {row.device_id: row.new_events for row in counted}
 
 
 def _insert_into_sqlite(connection: Connection, batches: Sequence[DeviceEvents]) -> dict[str, int]:
-    stored = {}
-    for batch in batches:
-        if batch.rows:
-            rows = [tuple(row[name] for name in _COLUMNS) for row in batch.rows]
-            stored[batch.device_id] = connection.exec_driver_sql(_SQLITE_INSERT, rows).rowcount
-    return stored
+    return {
+        batch.device_id: connection.exec_driver_sql(_SQLITE_INSERT, list(batch.rows)).rowcount
+        for batch in batches
+        if batch.rows
+    }
 
 
-_DIALECT: Dialect = postgresql.psycopg.dialect()  # type: ignore[no-untyped-call]
+def array_literal(values: Sequence[str | float | None]) -> str:
+    """Return a column of texts or numbers as PostgreSQL writes an array.
+
+    The driver would take each value by itself, which costs more than everything else of a request.
+    """
+    if all(value is None for value in values):
+        # unnest fills up a column that is too short with NULL.
+        return "{}"
+    if not any(isinstance(value, str) for value in values):
+        return "{" + ",".join(["NULL" if value is None else repr(value) for value in values]) + "}"
+    if None in values:
+        return "{" + ",".join(["NULL" if value is None else _quoted(str(value)) for value in values]) + "}"
+    # NUL stands between the values, since PostgreSQL has no text with it.
+    joined = "\0".join(map(str, values))
+    if joined.count("\0") != len(values) - 1:
+        raise StorageError("a text of an event holds the character NUL, which no database here can store")
+    return "{" + _quoted(joined).replace("\0", '","') + "}"
+
+
+def _quoted(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
 
 
 def _postgresql_insert() -> str:
     """Return one statement for any number of rows: an array per column in, counts of new rows by device out."""
-    types = [column.type.compile(_DIALECT) for column in _COLUMNS_OF_EVENTS]
-    arrays = ", ".join(f"%s::{name}[]" for name in types)
+    columns = Event.__table__.columns
+    arrays = ", ".join(f"%s::{columns[name].type.compile(_DIALECT)}[]" for name in EVENT_COLUMNS)
     return (
-        f"WITH new AS (INSERT INTO events ({', '.join(_COLUMNS)}) SELECT * FROM unnest({arrays}) "  # noqa: S608
+        f"WITH new AS (INSERT INTO events ({', '.join(EVENT_COLUMNS)}) SELECT * FROM unnest({arrays}) "  # noqa: S608
         "ON CONFLICT (device_id, sequence) DO NOTHING RETURNING device_id) "
         "SELECT device_id, count(*) AS new_events FROM new GROUP BY device_id"
     )
 
 
+_LOCK_DEVICES = (
+    select(Device.device_id, Device.forgotten_sequence)
+    .where(Device.device_id.in_(bindparam("devices", expanding=True)))
+    .order_by(Device.device_id)
+    .with_for_update(key_share=True)
+)
+_DIALECT: Dialect = postgresql.psycopg.dialect()  # type: ignore[no-untyped-call]
 _POSTGRESQL_INSERT = _postgresql_insert()
 _SQLITE_INSERT = (
-    f"INSERT INTO events ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))}) "  # noqa: S608
+    f"INSERT INTO events ({', '.join(EVENT_COLUMNS)}) VALUES ({', '.join('?' * len(EVENT_COLUMNS))}) "  # noqa: S608
     "ON CONFLICT (device_id, sequence) DO NOTHING"
 )

@@ -9,21 +9,26 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
-from sqlalchemy import Engine, func, select
+from sqlalchemy import Engine, bindparam, func, select
 from sqlalchemy.orm import Session
 
 from edge_runtime.contract.atomic_files import disk_errors_named
 from edge_runtime.contract.errors import ConfigError, EventRejectedError
-from edge_runtime.contract.events import FeedbackBatch, FeedbackReceipt, check_event
+from edge_runtime.contract.events import FeedbackBatch, FeedbackEvent, FeedbackReceipt, check_event
 from sync_server.database import database_errors_named, reading
 from sync_server.errors import RequestError
-from sync_server.event_writer import DeviceEvents, EventWriter
+from sync_server.event_writer import DeviceEvents, EventRow, EventWriter
 from sync_server.models import Device, EnrolmentCode, Event
 
 MAX_SEQUENCE = 2**62
 _EXPORT_ROWS = 10_000
 _DAY_S = 86_400.0
 _TOLERATED_SKEW_S = 120.0
+_TIMESTAMP = FeedbackEvent.__struct_fields__.index("timestamp_s")
+# Made once: building a statement costs more than running it.
+_DEVICE_OF_CREDENTIAL = select(Device.device_id).where(
+    Device.credential_sha256 == bindparam("digest"), Device.revoked_at_s.is_(None)
+)
 
 
 def digest_of(secret: str) -> str:
@@ -95,9 +100,8 @@ class Fleet:
 
     def device_of(self, credential: str) -> str | None:
         """Return the device that holds this credential; None when there is none or it was revoked."""
-        with database_errors_named(), Session(reading(self.engine)) as session:
-            query = select(Device.device_id).where(Device.credential_sha256 == digest_of(credential))
-            return session.scalar(query.where(Device.revoked_at_s.is_(None)))
+        with database_errors_named(), reading(self.engine).connect() as connection:
+            return connection.scalar(_DEVICE_OF_CREDENTIAL, {"digest": digest_of(credential)})
 
     def store(self, batch: FeedbackBatch) -> FeedbackReceipt:
         """Store a batch in one transaction; events that are here already are counted, not stored again.
@@ -166,7 +170,7 @@ class Fleet:
             return list(session.scalars(query))
 
 
-def _rows(batch: FeedbackBatch, refused: list[str], now_s: float) -> Iterator[dict[str, object]]:
+def _rows(batch: FeedbackBatch, refused: list[str], now_s: float) -> Iterator[EventRow]:
     skew_s = clock_skew_s(batch.sent_at_s, now_s)
     for item in batch.events:
         try:
@@ -174,14 +178,13 @@ def _rows(batch: FeedbackBatch, refused: list[str], now_s: float) -> Iterator[di
         except EventRejectedError as error:
             refused.append(f"event {item.sequence}: {error}")
             continue
-        yield {
-            "device_id": batch.device_id,
-            "sequence": item.sequence,
-            "received_at_s": now_s,
-            **{name: getattr(item.event, name) for name in item.event.__struct_fields__},
-            # What a device says of its own future cannot be true.
-            "timestamp_s": min(item.event.timestamp_s + skew_s, now_s),
-        }
+        values = msgspec.structs.astuple(item.event)
+        # What a device says of its own future cannot be true.
+        timestamp_s = min(item.event.timestamp_s + skew_s, now_s)
+        yield (
+            *(batch.device_id, item.sequence, now_s),
+            *(*values[:_TIMESTAMP], timestamp_s, *values[_TIMESTAMP + 1 :]),
+        )
 
 
 def clock_skew_s(sent_at_s: float | None, now_s: float) -> float:

@@ -5,9 +5,10 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from sqlalchemy import event, func, select, update
 
+from edge_runtime.contract.errors import StorageError
 from sync_server.database import migrate, open_database
 from sync_server.errors import RequestError
-from sync_server.event_writer import DeviceEvents, EventWriter
+from sync_server.event_writer import EVENT_COLUMNS, DeviceEvents, EventWriter, array_literal
 from sync_server.models import Device, Event
 
 
@@ -26,11 +27,11 @@ def engine(tmp_path, database_url):
     opened.dispose()
 
 
-def batch(device, first, last):
-    empty = {column.name: None for column in Event.__table__.columns if column.name != "id"}
-    fixed = {"device_id": device, "kind": "click", "product_id": "p", "bundle_id": "b"}
+def batch(device, first, last, **texts):
+    fixed = {"device_id": device, "kind": "click", "product_id": "p", "bundle_id": "b", **texts}
     times = {"timestamp_s": 1.0, "received_at_s": 2.0}
-    rows = [{**empty, **fixed, **times, "sequence": number} for number in range(first, last + 1)]
+    values = [{**fixed, **times, "sequence": number} for number in range(first, last + 1)]
+    rows = [tuple(row.get(name) for name in EVENT_COLUMNS) for row in values]
     return DeviceEvents(device, rows, {"last_feedback_at_s": 2.0})
 
 
@@ -94,3 +95,27 @@ def test_two_writers_of_the_same_devices_do_not_block_each_other_for_ever(engine
         assert sum(pool.map(lambda job: job[0].store(job[1]), jobs)) == sum(
             len(stored_numbers(engine, f"d{n}")) for n in range(7)
         )
+
+
+def test_columns_of_a_row_are_those_of_the_table():
+    assert sorted(EVENT_COLUMNS) == sorted(column.name for column in Event.__table__.columns if column.name != "id")
+
+
+@pytest.mark.parametrize(
+    "text", ['say "hi"', "back\\slash", "{brace},comma", "NULL", "", "\u2028 \N{OWL}", "a\nb\x01", "'; --"]
+)
+def test_any_text_comes_back_as_it_was(engine, text):
+    writer = EventWriter(engine)
+    assert writer.store(batch("d1", 1, 2, query=text, product_id=text)) == 2
+    assert writer.store(batch("d2", 1, 1)) == 1
+    with engine.connect() as connection:
+        found = connection.execute(select(Event.product_id, Event.query).order_by(Event.id)).all()
+    assert found == [(text, text), (text, text), ("p", None)]
+
+
+def test_columns_with_gaps_and_numbers_are_written_as_arrays():
+    assert array_literal([None, None]) == "{}"
+    assert array_literal([1, None, 0.1]) == "{1,NULL,0.1}"
+    assert array_literal(["a", None]) == '{"a",NULL}'
+    with pytest.raises(StorageError, match="NUL"):
+        array_literal(["a\0b", "c"])
