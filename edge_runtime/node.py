@@ -4,6 +4,8 @@ HOME/node.json        NodeSettings, written by `enroll`
 HOME/root.json        the keys that this device trusts
 HOME/credential       what the device proves itself with; mode 0600
 HOME/feedback.sqlite  the queue
+HOME/reports.json     what the server is yet to hear of the bundles (report_log.py)
+HOME/starts.json      starts that broke off (start_log.py)
 HOME/current …        the installed bundle (slots.py)
 """
 
@@ -11,21 +13,19 @@ import contextlib
 import logging
 import os
 import secrets
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
+from edge_runtime.bundle_keeper import BundleKeeper
 from edge_runtime.contract.atomic_files import disk_errors_named, write_bytes_atomically
 from edge_runtime.contract.errors import (
-    BundleError,
-    BundleFormatError,
     ConfigError,
     DownloadError,
-    InferenceError,
     PocketrecError,
-    UpdateError,
 )
 from edge_runtime.contract.events import FeedbackEvent
 from edge_runtime.contract.release import EnrolmentAnswer, EnrolmentRequest, check_channel
@@ -33,7 +33,7 @@ from edge_runtime.feedback import FeedbackQueue, QueueStatus, SendReport, send_f
 from edge_runtime.http_fetcher import HttpTransport, Transport, check_answer, check_server_url, read_limited
 from edge_runtime.privacy import PrivacyLevel
 from edge_runtime.recommender import Recommender
-from edge_runtime.slots import Installed, Slots
+from edge_runtime.slots import Installed
 from edge_runtime.updater import Prove, Updater, UpdateReport
 
 _LOG = logging.getLogger(__name__)
@@ -72,14 +72,16 @@ class NodeStatus:
     queue: QueueStatus
 
 
-def prove_bundle(folder: Path) -> None:
-    """Open the bundle in `folder` and check its golden answers on this device.
+def prove_bundle(folder: Path) -> float:
+    """Open the bundle in `folder` and check its golden answers on this device; return milliseconds for each.
 
     Raises:
         BundleError, InferenceError: it does not work here.
     """
     with contextlib.closing(Recommender.open(folder)) as recommender:
-        recommender.prove()
+        started = time.perf_counter()
+        proof = recommender.prove()
+        return (time.perf_counter() - started) * 1_000 / proof.answers
 
 
 def enroll(
@@ -165,20 +167,17 @@ class EdgeNode:
     def __init__(
         self,
         *,
-        slots: Slots,
         settings: NodeSettings,
-        updater: Updater,
+        bundles: BundleKeeper,
         queue: FeedbackQueue,
         credential: str,
         transport: Transport,
     ) -> None:
         self.settings = settings
-        self._slots = slots
-        self._updater = updater
+        self._bundles = bundles
         self._queue = queue
         self._credential = credential
         self._transport = transport
-        self._recommender: Recommender | None = None
 
     @classmethod
     def open(
@@ -219,15 +218,15 @@ class EdgeNode:
             trusted_root=root,
             server_url=settings.server_url,
             channel=settings.channel,
+            device_id=settings.device_id,
             transport=network,
             prove=prove,
             on_bytes=on_bytes,
         )
         queue = FeedbackQueue(home / _QUEUE_FILE, privacy=settings.privacy, max_events=settings.max_events)
         return cls(
-            slots=Slots(home),
             settings=settings,
-            updater=updater,
+            bundles=BundleKeeper(home, updater=updater, open_bundle=Recommender.open),
             queue=queue,
             credential=credential,
             transport=network,
@@ -241,39 +240,20 @@ class EdgeNode:
 
     def close(self) -> None:
         """Free the model and close the queue; what was recorded stays."""
-        self._drop_recommender()
+        self._bundles.drop()
         self._queue.close()
-
-    def _drop_recommender(self) -> None:
-        if self._recommender is not None:
-            self._recommender.close()
-            self._recommender = None
 
     @property
     def recommender(self) -> Recommender:
-        """The recommender of the installed bundle; a bundle that no longer opens gives way to the one before it.
+        """The recommender of the installed bundle.
+
+        A bundle that no longer opens, or that broke off three starts in a row, gives way to the one before it.
 
         Raises:
             BundleFormatError: no bundle is installed yet.
             BundleError, InferenceError: neither bundle works.
         """
-        if self._recommender is None:
-            self._recommender = self._open_recommender()
-        return self._recommender
-
-    def _open_recommender(self) -> Recommender:
-        folder = self._slots.current
-        if folder is None:
-            raise BundleFormatError("this device has no bundle yet; sync it first")
-        try:
-            return Recommender.open(folder)
-        except (BundleError, InferenceError) as error:
-            _LOG.warning("the installed bundle does not open, going back to the one before: %s", error)
-            with contextlib.suppress(UpdateError):
-                with self._slots.locked():
-                    self._slots.roll_back()
-                return Recommender.open(self._slots.current or folder)
-            raise
+        return self._bundles.recommender
 
     def record(self, event: FeedbackEvent) -> int | None:
         """Put what the privacy level permits of `event` into the queue; return its number (`FeedbackQueue.record`)."""
@@ -294,11 +274,15 @@ class EdgeNode:
         except PocketrecError as error:
             failures.append(error)
         try:
-            update = self._updater.update()
+            update = self._bundles.update()
         except PocketrecError as error:
             failures.append(error)
-        if update is not None and update.bytes_downloaded:
-            self._drop_recommender()
+        self._bundles.send_reports(
+            transport=self._transport,
+            server_url=self.settings.server_url,
+            device_id=self.settings.device_id,
+            credential=self._credential,
+        )
         for earlier in failures[:-1]:
             _LOG.warning("feedback was not sent either: %s", earlier)
         if update is None or feedback is None:
@@ -321,7 +305,7 @@ class EdgeNode:
         """Tell how the device stands, without the network."""
         return NodeStatus(
             settings=self.settings,
-            installed=self._slots.installed,
-            previous=self._slots.previous,
+            installed=self._bundles.slots.installed,
+            previous=self._bundles.slots.previous,
             queue=self._queue.status(),
         )

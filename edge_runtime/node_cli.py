@@ -146,10 +146,11 @@ def _record(args: argparse.Namespace) -> int:
 
 def _sync_line(report: SyncReport) -> str:
     update, feedback = report.update, report.feedback
-    if update.bytes_downloaded:
+    if update.switched:
         text = (
             f"installed release {update.release}, bundle {update.to_bundle_id[:12]}: {update.bytes_downloaded} bytes in "
-            f"{update.files_downloaded} files downloaded, {update.files_reused} files reused"
+            f"{update.files_downloaded} files downloaded ({update.deltas_applied} as deltas), "
+            f"{update.files_reused} files reused"
         )
     else:
         text = f"up to date with release {update.release}, bundle {update.to_bundle_id[:12]}"

@@ -26,12 +26,14 @@ _NAME_CHARS = 24
 
 
 class Installed(msgspec.Struct, frozen=True, kw_only=True):
-    """What a device remembers of a bundle that it installed."""
+    """What a device remembers of a bundle that it installed; `reason` and `arm` name the rollout or experiment."""
 
     bundle_id: str
     channel: str
     release: int
     installed_at: str
+    reason: str | None = None
+    arm: str | None = None
 
 
 class Slots:
@@ -138,6 +140,16 @@ class Slots:
                 self._point(self.previous_link, old)
             self._point(self.current_link, folder)
         return folder
+
+    def note_again(self, installed: Installed) -> None:
+        """Remember other circumstances of the bundle that answers.
+
+        Raises:
+            StorageError: the disk is full, read-only or not permitted.
+        """
+        folder = self.current
+        if folder is not None:
+            write_bytes_atomically(_record_of(folder), msgspec.json.encode(installed))
 
     def roll_back(self) -> Installed:
         """Let the previous bundle answer again.

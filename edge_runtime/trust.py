@@ -22,6 +22,9 @@ from edge_runtime.contract.errors import (
 )
 from edge_runtime.http_fetcher import Transport, TufFetcher
 
+METADATA_PATH = "/v1/tuf/"
+"""Where a server has its TUF metadata."""
+
 
 def tuf_error_as_ours(error: Exception) -> UpdateError:
     """Return our error for one of python-tuf's."""
@@ -81,7 +84,7 @@ class TrustedTargets:
 
     def __init__(self, *, metadata_folder: Path, trusted_root: bytes, server_url: str, transport: Transport) -> None:
         self._folder = metadata_folder
-        self._base_url = f"{server_url}/v1/tuf/"
+        self._base_url = f"{server_url}{METADATA_PATH}"
         with _tuf_errors_named(metadata_folder):
             metadata_folder.mkdir(parents=True, exist_ok=True)
             self._tuf = TufUpdater(

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 
+from edge_runtime.contract.delta_making import make_delta
 from edge_runtime.contract.errors import ConfigError
 from edge_runtime.settings import load_toml
 from sync_server.audit import AuditLog, Details
@@ -22,6 +23,7 @@ from sync_server.logs import log_as_json
 from sync_server.operators import COMMAND_LINE
 from sync_server.publish_client import HttpTarget, read_token
 from sync_server.publisher import LocalTarget, PublicationTarget, publish
+from sync_server.releases import KEPT_RELEASES
 from sync_server.serving import serve
 
 _TOKEN_VARIABLE = "POCKETREC_PUBLISH_TOKEN_FILE"  # noqa: S105  (the name of a variable that names a file)
@@ -69,6 +71,13 @@ def add_publish_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"the publisher's token, made by the server's first start ({_TOKEN_VARIABLE} names it otherwise)",
     )
     parser.add_argument("--expires-days", type=int, default=365, help="devices refuse the release after (365)")
+    parser.add_argument(
+        "--staged", action="store_true", help="only devices that a rollout or an experiment chooses install it"
+    )
+    parser.add_argument(
+        "--keep", type=int, default=KEPT_RELEASES, metavar="N", help=f"releases that stay signed ({KEPT_RELEASES})"
+    )
+    parser.add_argument("--no-deltas", action="store_true", help="publish whole files only, which is faster")
     parser.add_argument("--allow-plain-http", action="store_true", help="accept an unprotected connection")
     parser.add_argument("--json", action="store_true", help="print the result as one line of JSON")
 
@@ -82,6 +91,9 @@ def run_publish(args: argparse.Namespace) -> int:
         target=_publication_target(args),
         passphrase=read_passphrase(os.environ),
         expires_days=args.expires_days,
+        staged=args.staged,
+        keep=args.keep,
+        make=None if args.no_deltas else make_delta,
         on_file=lambda name, length: print(f"uploading {name} ({length / 1e6:.1f} MB)", file=sys.stderr, flush=True),
     )
     if args.store:
@@ -93,7 +105,8 @@ def run_publish(args: argparse.Namespace) -> int:
         )
     text = (
         f"published bundle {publication.bundle_id[:12]} as release {publication.release} of channel "
-        f"{publication.channel}: {publication.files_uploaded} files, {publication.bytes_uploaded} bytes uploaded"
+        f"{publication.channel}{' (staged)' if publication.staged else ''}: {publication.files_uploaded} files, "
+        f"{publication.bytes_uploaded} bytes uploaded, {len(publication.deltas)} of them deltas"
     )
     _show(args, publication, text)
     return 0

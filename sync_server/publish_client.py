@@ -15,6 +15,7 @@ from sync_server.errors import PublicationConflictError
 
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 _MAX_ANSWER_BYTES = 10_000_000
+_MAX_FILE_BYTES = 2_000_000_000
 
 
 def read_token(path: Path) -> str:
@@ -85,17 +86,33 @@ class HttpTarget:
         headers = {"Content-Type": "application/octet-stream", "Content-Length": str(length)}
         self._send("PUT", f"files/{sha256}", body=content, headers=headers)
 
+    def read(self, sha256: str) -> bytes | None:
+        """Return a published file as devices get it; None when the server lacks it."""
+        try:
+            return self._send("GET", f"files/{sha256}.{sha256}", folder="tuf/targets", max_bytes=_MAX_FILE_BYTES)
+        except HttpStatusError as error:
+            if error.status_code == 404:
+                return None
+            raise
+
     def publish(self, targets: bytes) -> None:
         """Hand over the signed targets.json."""
         self._send("POST", "targets", body=targets)
 
     def _send(
-        self, method: str, path: str, *, body: bytes | BinaryIO | None = None, headers: dict[str, str] | None = None
+        self,
+        method: str,
+        path: str,
+        *,
+        body: bytes | BinaryIO | None = None,
+        headers: dict[str, str] | None = None,
+        folder: str = "publish",
+        max_bytes: int = _MAX_ANSWER_BYTES,
     ) -> bytes:
         with self._network_errors_named():
             response = self._pool.request(
                 method,
-                f"{self.server_url.rstrip('/')}/v1/publish/{path}",
+                f"{self.server_url.rstrip('/')}/v1/{folder}/{path}",
                 body=body,
                 headers={
                     "Authorization": f"Bearer {self.token}",
@@ -109,7 +126,7 @@ class HttpTarget:
                 preload_content=False,
             )
             try:
-                data = response.read(_MAX_ANSWER_BYTES)
+                data = response.read(max_bytes)
             finally:
                 response.close()
         if not 200 <= response.status < 300:

@@ -17,10 +17,12 @@ from tuf.api.serialization import DeserializationError
 
 from edge_runtime.contract.atomic_files import write_bytes_atomically
 from edge_runtime.contract.bundle import MANIFEST_FILE, Bundle, open_bundle
+from edge_runtime.contract.delta_making import MakeDelta, make_delta
 from edge_runtime.contract.errors import ConfigError, SignatureError
 from edge_runtime.contract.release import check_channel
 from sync_server.keys import ROOT_FILE, check_signer, expiry, key_path, load_root, load_signer
-from sync_server.releases import next_targets, releases
+from sync_server.publication_deltas import MadeDelta, make_deltas
+from sync_server.releases import KEPT_RELEASES, DeltaFile, all_releases, kept_releases, next_targets, releases
 from sync_server.repository import Repository
 
 
@@ -37,6 +39,10 @@ class PublicationTarget(Protocol):
 
     def put(self, sha256: str, content: BinaryIO, length: int) -> None:
         """Hand over one file of `length` bytes."""
+        ...
+
+    def read(self, sha256: str) -> bytes | None:
+        """Return a published file, not to be trusted; None when it is not there."""
         ...
 
     def publish(self, targets: bytes) -> None:
@@ -64,6 +70,11 @@ class LocalTarget:
         """Store one file."""
         self.repository.files.put(sha256, content, max_bytes=self.max_file_bytes)
 
+    def read(self, sha256: str) -> bytes | None:
+        """Return a published file; None when it is not there."""
+        path = self.repository.files.path(sha256)
+        return None if path is None else path.read_bytes()
+
     def publish(self, targets: bytes) -> None:
         """Publish the signed targets.json."""
         self.repository.accept(targets)
@@ -71,15 +82,17 @@ class LocalTarget:
 
 @dataclass(frozen=True)
 class Publication:
-    """What was published, and what it took."""
+    """What was published, and what it took; `deltas` went with it."""
 
     bundle_id: str
     channel: str
     release: int
+    staged: bool
     targets_version: int
     files_uploaded: int
     bytes_uploaded: int
     root_expires: str
+    deltas: list[DeltaFile]
 
 
 def publish(
@@ -90,10 +103,13 @@ def publish(
     target: PublicationTarget,
     passphrase: bytes | None = None,
     expires_days: int = 365,
+    staged: bool = False,
+    keep: int = KEPT_RELEASES,
+    make: MakeDelta | None = make_delta,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     on_file: Callable[[str, int], None] = lambda name, length: None,
 ) -> Publication:
-    """Check a bundle, sign it and publish it in a channel.
+    """Check a bundle, sign it and publish it in a channel, with deltas from the releases that devices may have.
 
     Stopped anywhere, the old release is served, or the new one if it was complete; publishing again carries on.
 
@@ -104,6 +120,9 @@ def publish(
         target: where the release goes.
         passphrase: of the offline keys, when they are encrypted.
         expires_days: after so many days without a publication devices refuse the release as stale.
+        staged: devices install the release only where a rollout or an experiment gives it to them.
+        keep: how many releases of the channel stay signed, this one among them: what a rollout may go back to.
+        make: finds deltas; None publishes none.
         clock: gives the time (UTC).
         on_file: called with name and length (bytes) before each upload.
 
@@ -115,32 +134,54 @@ def publish(
         StorageError: the disk is full, read-only or not permitted.
     """
     check_channel(channel)
-    if expires_days < 1:
-        raise ConfigError(f"expected a validity of at least one day, got {expires_days}")
+    if expires_days < 1 or keep < 1:
+        raise ConfigError(f"expected at least one day of validity and one release, got {expires_days} and {keep}")
     bundle = open_bundle(bundle_folder)
     root = load_root(keys / ROOT_FILE)
     signer = _offline_signer(root, keys, passphrase)
     remembered = keys / "offline" / "targets.json"
     now = clock()
+    base = _newest_base(root, target.targets(), remembered)
+    earlier = kept_releases(all_releases(base).get(channel, {}), keep=keep, staged=staged) if base else []
+    deltas = list(make_deltas(bundle, earlier=earlier, known=base, read=target.read, make=make)) if make else []
+    files = [delta.file for delta in deltas]
     signed = next_targets(
-        _newest_base(root, target.targets(), remembered),
+        base,
         bundle,
         channel=channel,
         published_at=now,
         expires=expiry(now, timedelta(days=expires_days)),
+        staged=staged,
+        keep=keep,
+        deltas=files,
     )
     data = _signed_bytes(signed, signer)
-    uploaded = _upload(bundle, target, on_file)
+    uploaded = _upload(bundle, deltas, target, on_file)
     target.publish(data)
     write_bytes_atomically(remembered, data)
+    return _publication(bundle, signed, channel=channel, root=root, uploaded=uploaded, deltas=files)
+
+
+def _publication(
+    bundle: Bundle,
+    signed: Targets,
+    *,
+    channel: str,
+    root: Metadata[Root],
+    uploaded: list[int],
+    deltas: list[DeltaFile],
+) -> Publication:
+    note = releases(signed)[channel]
     return Publication(
         bundle_id=bundle.bundle_id,
         channel=channel,
-        release=releases(signed)[channel].release,
+        release=note.release,
+        staged=note.staged,
         targets_version=signed.version,
         files_uploaded=len(uploaded),
         bytes_uploaded=sum(uploaded),
         root_expires=root.signed.expires.isoformat(),
+        deltas=deltas,
     )
 
 
@@ -178,10 +219,13 @@ def _trusted(root: Metadata[Root], data: bytes, source: str) -> Targets:
     return metadata.signed
 
 
-def _upload(bundle: Bundle, target: PublicationTarget, on_file: Callable[[str, int], None]) -> list[int]:
+def _upload(
+    bundle: Bundle, deltas: list[MadeDelta], target: PublicationTarget, on_file: Callable[[str, int], None]
+) -> list[int]:
     paths = {item.sha256: bundle.folder / item.path for item in bundle.manifest.artifacts}
     paths[bundle.bundle_id] = bundle.folder / MANIFEST_FILE
-    missing = set(target.missing(sorted(paths)))
+    made = {delta.file.sha256: delta for delta in deltas}
+    missing = set(target.missing(sorted({*paths, *made})))
     lengths = []
     for sha256, path in paths.items():
         if sha256 in missing:
@@ -190,4 +234,9 @@ def _upload(bundle: Bundle, target: PublicationTarget, on_file: Callable[[str, i
             with path.open("rb") as content:
                 target.put(sha256, content, length)
             lengths.append(length)
+    for sha256, delta in made.items():
+        if sha256 in missing:
+            on_file(f"{delta.file.note.kind} delta", delta.file.length_bytes)
+            target.put(sha256, delta.content(), delta.file.length_bytes)
+            lengths.append(delta.file.length_bytes)
     return lengths

@@ -26,7 +26,7 @@ from edge_runtime.contract.errors import SignatureError, StorageError
 from edge_runtime.contract.release import file_target
 from sync_server.errors import PublicationConflictError, PublicationError
 from sync_server.keys import check_signer, expiry
-from sync_server.releases import releases
+from sync_server.releases import all_releases
 from sync_server.storage import FileStore
 
 _Signed = TypeVar("_Signed", Snapshot, Targets, Timestamp)
@@ -186,7 +186,8 @@ class Repository:
             stored = self.files.path(target.hashes.get("sha256", ""))
             if stored is None or stored.stat().st_size != target.length:
                 raise PublicationError(f"the signed file {path} was not uploaded; nothing was published")
-        for channel, note in releases(targets).items():
+        notes = [(channel, note) for channel, found in all_releases(targets).items() for note in found.values()]
+        for channel, note in notes:
             missing = [digest for digest in note.files if file_target(digest) not in targets.targets]
             if missing:
                 raise PublicationError(

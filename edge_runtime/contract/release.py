@@ -1,31 +1,39 @@
 """What a published release says of itself, inside TUF's signed targets (docs/sync-protocol.md).
 
-Every file of every served bundle is the target `files/<sha256>`; a channel's release is the target
-`channels/<channel>/manifest.json`, whose `custom` field is a ReleaseNote.
+Every file of every served bundle is the target `files/<sha256>`. The releases of a channel that a device may install
+are the targets `channels/<channel>/<release>.manifest.json`, each with a ReleaseNote as its `custom` field;
+`channels/<channel>/manifest.json` is the newest of them that is not staged. A delta is the target
+`deltas/<sha256 of the base>-<sha256 of the result>` with a DeltaNote.
 """
 
+import hashlib
 import re
 from typing import Any
 
 import msgspec
 
-from edge_runtime.contract.errors import ConfigError, UpdateError
+from edge_runtime.contract.errors import ConfigError, DeltaError, UpdateError
 
 _CHANNEL = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+
+NO_BASE_SHA256 = hashlib.sha256(b"").hexdigest()
+"""The base of a delta that needs none: the empty file."""
 
 
 class ReleaseNote(msgspec.Struct, frozen=True, kw_only=True):
     """`custom` of a channel's manifest.
 
     `release` counts a channel's releases from 1 and only grows. `files` are the SHA-256 of the bundle's files, by
-    which the next publication knows which targets are still in use. Unknown fields are ignored.
+    which the next publication knows which targets are still in use. A `staged` release is installed only where the
+    server's offer names it (rollouts, experiments), never as the channel's newest. Unknown fields are ignored.
     """
 
     bundle_id: str
     release: int
     published_at: str
     files: list[str]
+    staged: bool = False
 
     @staticmethod
     def from_target(custom: Any, *, channel: str) -> "ReleaseNote":
@@ -43,6 +51,27 @@ class ReleaseNote(msgspec.Struct, frozen=True, kw_only=True):
         if note.release < 1 or not all(_SHA256.fullmatch(digest) for digest in (note.bundle_id, *note.files)):
             raise UpdateError(f"the release note of channel {channel!r} is malformed; publish again")
         return note
+
+
+class DeltaNote(msgspec.Struct, frozen=True, kw_only=True):
+    """`custom` of a delta: how it was found (`delta.KINDS`), what it is bound to, what it makes. Signed with the rest."""
+
+    kind: str
+    base_sha256: str
+    result_sha256: str
+    result_bytes: int
+
+    @staticmethod
+    def from_target(custom: Any) -> "DeltaNote":
+        """Read the `custom` field of a signed delta.
+
+        Raises:
+            DeltaError: a field is missing or of the wrong type.
+        """
+        try:
+            return msgspec.convert(custom, DeltaNote)
+        except msgspec.ValidationError as error:
+            raise DeltaError(f"the note of a delta is malformed ({error}); the whole file is fetched") from error
 
 
 def check_channel(channel: str) -> str:
@@ -63,9 +92,14 @@ def file_target(sha256: str) -> str:
     return f"files/{sha256}"
 
 
-def manifest_target(channel: str) -> str:
-    """Return the target path of a channel's manifest."""
-    return f"channels/{channel}/manifest.json"
+def delta_target(base_sha256: str, result_sha256: str) -> str:
+    """Return the target path of the delta from one file to another."""
+    return f"deltas/{base_sha256}-{result_sha256}"
+
+
+def manifest_target(channel: str, release: int | None = None) -> str:
+    """Return the target path of the manifest of a channel's `release`, by default of its newest that is not staged."""
+    return f"channels/{channel}/{'' if release is None else f'{release}.'}manifest.json"
 
 
 class EnrolmentRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import random
 import shutil
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -305,7 +306,7 @@ def test_login_page_of_a_public_network_is_not_data(server, home, first):
 
 def test_manifest_that_names_unsigned_files_is_refused(server, home, first, monkeypatch):
     server.publish(first)
-    monkeypatch.setattr("edge_runtime.updater.file_target", lambda sha256: f"files/{sha256[::-1]}")
+    monkeypatch.setattr("edge_runtime.staging.file_target", lambda sha256: f"files/{sha256[::-1]}")
     with pytest.raises(SignatureError, match="not among the signed files"):
         server.updater(home).update()
 
@@ -354,7 +355,7 @@ def test_server_error_keeps_its_status_and_sentence(server, home, first):
 
 
 def test_broken_download_is_continued(server, home, tmp_path):
-    bundle = write_bundle(tmp_path / "large", encoder=bytes(range(256)) * 40)
+    bundle = write_bundle(tmp_path / "large", encoder=random.Random(0).randbytes(10_240))
     server.publish(bundle)
     digest = next(item.sha256 for item in bundle.manifest.artifacts if item.path == MODEL_FILES[0])
 
@@ -476,7 +477,7 @@ def test_disk_without_hard_links_gets_copies(server, home, first, second, monkey
     def no_links(_source, _destination):
         raise OSError(errno.EPERM, os.strerror(errno.EPERM))
 
-    monkeypatch.setattr("edge_runtime.updater.os.link", no_links)
+    monkeypatch.setattr("edge_runtime.staging.os.link", no_links)
     assert server.updater(home).update().files_reused == 3
     assert answering(home) == second.bundle_id
     assert (home / "current" / MODEL_FILES[0]).stat().st_nlink == 1

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge_runtime import slots as slots_module
+from edge_runtime import staging as staging_module
 from edge_runtime import updater as updater_module
 from edge_runtime.contract.errors import PocketrecError
 from edge_runtime.http_fetcher import HttpTransport
@@ -24,7 +25,7 @@ def die(*_args: object, **_options: object) -> None:
 def arm(point: str) -> None:
     patches = {
         "refresh": (updater_module.Updater, "_release"),
-        "manifest": (updater_module, "plan_update"),
+        "manifest": (staging_module, "plan_update"),
         "staged": (updater_module.Updater, "_prove_staged"),
         "renaming": (slots_module, "sync_folder"),
         "recording": (slots_module, "write_bytes_atomically"),
@@ -76,6 +77,7 @@ def _update(home: Path, root: Path, url: str, point: str, said: Path) -> int:
             trusted_root=root.read_bytes(),
             server_url=url,
             channel="stable",
+            device_id="device-1",
             transport=HttpTransport(),
             prove=die if point == "proving" else lambda _: None,
             on_bytes=hear,

@@ -99,22 +99,28 @@ class ServerSimulator:
     def pass_time(self, **parts: float) -> None:
         self.now += timedelta(**parts)
 
-    def publish(self, bundle: Bundle, *, channel: str = "stable", expires_days: int = 365) -> Publication:
+    def publish(
+        self, bundle: Bundle, *, channel: str = "stable", expires_days: int = 365, **options: Any
+    ) -> Publication:
         return publish(
             bundle.folder,
             channel=channel,
             keys=self.keys,
             target=LocalTarget(self.repository, max_file_bytes=10_000_000),
             expires_days=expires_days,
+            **options,
             clock=lambda: self.now,
         )
 
-    def updater(self, home: Path, *, prove: Prove = lambda _: None, channel: str = "stable") -> Updater:
+    def updater(
+        self, home: Path, *, prove: Prove = lambda _: None, channel: str = "stable", device_id: str = "device-1"
+    ) -> Updater:
         return Updater(
             home=home,
             trusted_root=self.root,
             server_url=URL,
             channel=channel,
+            device_id=device_id,
             transport=self.transport,
             prove=prove,
             clock=lambda: self.now,

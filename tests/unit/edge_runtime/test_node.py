@@ -19,6 +19,7 @@ from edge_runtime.contract.errors import (
     UpdateError,
 )
 from edge_runtime.contract.events import FeedbackEvent
+from edge_runtime.golden_proof import Proof
 from edge_runtime.http_fetcher import Answer, retry_after_s
 from edge_runtime.node import EdgeNode, enroll
 from edge_runtime.node_loop import next_delay_s, run_loop
@@ -42,6 +43,7 @@ class FakeRecommender:
     def prove(self):
         if b"wrong" in (self.folder / "catalogue.tflite").read_bytes():
             raise GoldenMismatchError("wrong answers")
+        return Proof(answers=1, worst_cosine=1.0, overlap=1.0)
 
     def close(self):
         self.closed = True
@@ -165,7 +167,7 @@ def test_both_failures_are_told(server, node, caplog):
         raise DownloadError(f"no {path}")
 
     server.transport.fault = fault
-    with pytest.raises(DownloadError, match="root"):
+    with pytest.raises(DownloadError, match="offer"):
         node.sync()
     assert "feedback was not sent either" in caplog.text
 

@@ -5,7 +5,7 @@ import pytest
 from edge_runtime.contract.bundle import MODEL_FILES
 from edge_runtime.contract.errors import UpdateError
 from edge_runtime.slots import Installed, Slots
-from edge_runtime.updater import plan_update
+from edge_runtime.staging import plan_update
 from tests.support.fleet_bundles import write_bundle
 
 

@@ -1,5 +1,6 @@
 """Publishing from the builder's side: what is signed, and what a kill at any point leaves."""
 
+import random
 import threading
 
 import pytest
@@ -15,12 +16,12 @@ from edge_runtime.contract.errors import (
     SignatureError,
     UpdateError,
 )
-from edge_runtime.contract.release import ReleaseNote, file_target, manifest_target
+from edge_runtime.contract.release import ReleaseNote, delta_target, file_target, manifest_target
 from sync_server.errors import PublicationConflictError, PublicationError
 from sync_server.keys import create_keys
 from sync_server.publish_client import HttpTarget, read_token
 from sync_server.publisher import LocalTarget, publish
-from sync_server.releases import releases
+from sync_server.releases import all_releases, releases
 from tests.support.fleet_bundles import write_bundle
 from tests.support.server_simulator import ServerSimulator
 
@@ -60,7 +61,7 @@ def test_signed_targets_bind_every_file_by_length_and_digest(server, first):
         assert (target.length, target.hashes) == (artifact.length_bytes, {"sha256": artifact.sha256})
     manifest = targets.targets[manifest_target("stable")]
     assert manifest.hashes["sha256"] == first.bundle_id == publication.bundle_id
-    assert len(targets.targets) == len(first.manifest.artifacts) + 1
+    assert len(targets.targets) == len(first.manifest.artifacts) + 2, "the manifest by its number and as the newest"
     assert (publication.release, publication.targets_version) == (1, 1)
 
 
@@ -72,10 +73,65 @@ def test_second_release_uploads_only_what_changed(server, first, second):
 
 def test_files_that_no_channel_uses_are_no_longer_signed(server, first, second):
     server.publish(first)
-    server.publish(second)
+    server.publish(second, keep=1)
     named = server.repository.targets().signed.targets
     gone = {item.sha256 for item in first.manifest.artifacts} - {item.sha256 for item in second.manifest.artifacts}
     assert gone and not any(file_target(sha256) in named for sha256 in gone)
+
+
+def test_releases_stay_side_by_side_until_too_many(server, tmp_path):
+    for number in range(1, 6):
+        server.publish(write_bundle(tmp_path / str(number), words=f"number {number}"))
+    signed = server.repository.targets().signed
+    assert sorted(all_releases(signed)["stable"]) == [3, 4, 5]
+    newest = signed.targets[manifest_target("stable")]
+    assert newest.hashes == signed.targets[manifest_target("stable", 5)].hashes
+
+
+def test_staged_release_is_signed_but_is_not_the_channels_newest(server, first, second, tmp_path):
+    server.publish(first)
+    for number in range(4):
+        server.publish(write_bundle(tmp_path / str(number), words=f"number {number}"), staged=True)
+    signed = server.repository.targets().signed
+    assert sorted(all_releases(signed)["stable"]) == [1, 3, 4, 5], "the one that is open to all stays"
+    assert signed.targets[manifest_target("stable")].hashes["sha256"] == first.bundle_id
+    assert server.publish(second).release == 6
+
+
+def test_first_release_of_a_channel_cannot_be_staged(server, first):
+    with pytest.raises(ConfigError, match="publish the first one without --staged"):
+        server.publish(first, staged=True)
+    assert served(server) == {}
+
+
+def test_deltas_are_published_and_withdrawn_with_their_files(server, tmp_path):
+    chance = random.Random(0)
+    noise = chance.randbytes(20_000)
+    bundles = [
+        write_bundle(tmp_path / str(n), encoder=noise[:15_000] + bytes([n]) * 9 + noise[15_000:]) for n in range(4)
+    ]
+    server.publish(bundles[0])
+    publication = server.publish(bundles[1])
+    [delta] = publication.deltas
+    old, new = (next(a for a in bundle.manifest.artifacts if a.path == "encoder.tflite") for bundle in bundles[:2])
+    assert (delta.note.base_sha256, delta.note.result_sha256) == (old.sha256, new.sha256)
+    assert delta.length_bytes < 500
+    path = delta_target(old.sha256, new.sha256)
+    assert server.repository.targets().signed.targets[path].hashes == {"sha256": delta.sha256}
+    assert len(server.publish(bundles[2]).deltas) == 2, "from both releases before"
+    server.publish(bundles[3])
+    assert path not in server.repository.targets().signed.targets, "release 1 is no longer signed"
+    assert server.publish(bundles[0], make=None).deltas == []
+
+
+def test_earlier_release_that_cannot_be_read_costs_only_its_deltas(server, first, tmp_path):
+    noise = random.Random(0).randbytes(20_000)
+    server.publish(write_bundle(tmp_path / "old", encoder=noise))
+    target = server.repository.files.path(
+        server.repository.targets().signed.targets[manifest_target("stable")].hashes["sha256"]
+    )
+    target.write_bytes(b"x" * target.stat().st_size)
+    assert server.publish(write_bundle(tmp_path / "new", encoder=noise + b"x")).deltas == []
 
 
 def test_other_channels_stay_as_they_are(server, first, second):
@@ -172,7 +228,7 @@ def test_kill_while_uploading_serves_the_old_release(server, first, second):
 
 def test_note_that_names_unsigned_files_is_refused(server, first, monkeypatch):
     note = ReleaseNote(bundle_id=first.bundle_id, release=1, published_at="now", files=["0" * 64])
-    monkeypatch.setattr("sync_server.repository.releases", lambda _: {"stable": note})
+    monkeypatch.setattr("sync_server.repository.all_releases", lambda _: {"stable": {1: note}})
     with pytest.raises(PublicationError, match="not signed"):
         server.publish(first)
 

@@ -1,0 +1,102 @@
+"""What a server offers to the devices of a channel, the same to all of them; each finds its own place in it.
+
+An offer chooses among releases that are signed and can name no other, so a stolen server gains nothing by it. It
+carries the signed timestamp, so that one request tells a device that nothing is new.
+"""
+
+from dataclasses import dataclass
+
+import msgspec
+
+from edge_runtime.contract.cohort import choose, in_share
+from edge_runtime.contract.errors import DownloadError
+
+MAX_OFFER_BYTES = 40_000
+
+
+class RolloutOffer(msgspec.Struct, frozen=True, kw_only=True):
+    """A release on its way to the whole channel: the first `share` (0 … 1) of all devices by `seed` may install it.
+
+    A paused rollout is not `accepting`: who has the release keeps it, nobody else installs it.
+    """
+
+    id: str
+    seed: str
+    release: int
+    share: float
+    accepting: bool = True
+
+
+class ArmOffer(msgspec.Struct, frozen=True):
+    """One variant of an experiment: its name, the release that its devices install, its share of all (0 … 1)."""
+
+    name: str
+    release: int
+    weight: float
+
+
+class ExperimentOffer(msgspec.Struct, frozen=True):
+    """Variants that devices are given by `seed`, to be compared."""
+
+    id: str
+    seed: str
+    arms: list[ArmOffer]
+
+
+class Offer(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer to "anything new?".
+
+    Attributes:
+        root_version: of the newest root.json, so that a device need not ask for the next one.
+        timestamp: the text of the signed timestamp.json.
+        release: what devices outside of rollout and experiment install; None for the channel's newest.
+        rollout: a release on its way, if any.
+        experiment: variants that are compared, if any.
+    """
+
+    root_version: int
+    timestamp: str
+    release: int | None = None
+    rollout: RolloutOffer | None = None
+    experiment: ExperimentOffer | None = None
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """What one device makes of an offer: its release (None: the channel's newest), and why (rollout or experiment)."""
+
+    release: int | None = None
+    reason: str | None = None
+    arm: str | None = None
+
+
+def decode_offer(data: bytes) -> Offer:
+    """Read an offer that nobody has signed.
+
+    Raises:
+        DownloadError: it is malformed.
+    """
+    try:
+        return msgspec.json.decode(data, type=Offer)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise DownloadError(f"the server's offer is malformed ({error}); check the address, or try again") from error
+
+
+def assign(offer: Offer, *, device_id: str, installed_release: int | None) -> Assignment:
+    """Return which release of the channel a device installs.
+
+    Args:
+        offer: of the device's channel.
+        device_id: decides the device's place in rollouts and experiments.
+        installed_release: of the same channel, which a paused rollout lets the device keep.
+    """
+    rollout, experiment = offer.rollout, offer.experiment
+    if rollout is not None and in_share(rollout.seed, device_id, rollout.share):
+        if rollout.accepting or installed_release == rollout.release:
+            return Assignment(rollout.release, rollout.id)
+    elif experiment is not None:
+        arm = choose(experiment.seed, device_id, [arm.weight for arm in experiment.arms])
+        if arm is not None:
+            chosen = experiment.arms[arm]
+            return Assignment(chosen.release, experiment.id, chosen.name)
+    return Assignment(offer.release)

@@ -1,0 +1,57 @@
+"""Asking the server what there is for a channel, and handing its signed timestamp to TUF without a second request."""
+
+import contextlib
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from edge_runtime.contract.errors import HttpStatusError
+from edge_runtime.contract.offer import MAX_OFFER_BYTES, Offer, decode_offer
+from edge_runtime.http_fetcher import Answer, Transport, check_answer, read_limited
+
+_ROOT = re.compile(r"([1-9][0-9]{0,8})\.root\.json")
+
+
+def ask_for_offer(transport: Transport, *, server_url: str, channel: str) -> Offer | None:
+    """Return the offer for `channel`; None when the server makes none, which means: the channel's newest release.
+
+    Raises:
+        DownloadError: the network, or an answer that is no offer.
+    """
+    url = f"{server_url}/v1/channels/{channel}/offer"
+    try:
+        with transport.open("GET", url) as answer:
+            check_answer(answer, url)
+            return decode_offer(read_limited(answer.chunks, MAX_OFFER_BYTES, what="offer"))
+    except HttpStatusError as error:
+        if error.status_code != 404:
+            raise
+        return None
+
+
+@dataclass(frozen=True)
+class OfferedMetadata:
+    """A Transport that answers for the timestamp and for roots that do not exist from an offer, else asks `transport`.
+
+    The offer is not believed: TUF checks the timestamp's signature, version and expiry as ever, and a server that hides
+    a root by a low `root_version` could as well have refused to serve it.
+    """
+
+    transport: Transport
+    offer: Offer
+    metadata_url: str
+
+    @contextlib.contextmanager
+    def open(
+        self, method: str, url: str, *, headers: Mapping[str, str] | None = None, body: bytes | None = None
+    ) -> Iterator[Answer]:
+        """Answer a request (see `Transport.open`)."""
+        name = url.removeprefix(self.metadata_url)
+        root = _ROOT.fullmatch(name)
+        if name == "timestamp.json":
+            yield Answer(200, {}, iter([self.offer.timestamp.encode()]))
+        elif root is not None and int(root.group(1)) > self.offer.root_version:
+            yield Answer(404, {}, iter([]))
+        else:
+            with self.transport.open(method, url, headers=headers, body=body) as answer:
+                yield answer

@@ -1,0 +1,68 @@
+"""Counts starts that did not end well, so that a bundle that keeps killing its process gives way to the one before."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from edge_runtime.contract.atomic_files import write_bytes_atomically
+
+MAX_CRASHES = 3
+"""After so many starts in a row that broke off, the bundle before answers again."""
+SETTLED_AFTER_S = 60.0
+"""A process that has answered for so long has started well, however it ends."""
+
+
+class _Starts(msgspec.Struct, frozen=True):
+    bundle_id: str
+    broken_off: int
+
+
+class StartLog:
+    """The starts of one device, in the file at `path`.
+
+    A start counts as broken off until `settle`, or until a call of `tick` after `SETTLED_AFTER_S`. Systems that end
+    processes at will do so rarely three times in a row within a minute of the start.
+    """
+
+    def __init__(self, path: Path, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._path = path
+        self._clock = clock
+        self._started: tuple[str, float] | None = None
+
+    def begin(self, bundle_id: str) -> bool:
+        """Remember that `bundle_id` is about to be opened; return whether its last `MAX_CRASHES` starts broke off.
+
+        Raises:
+            StorageError: the disk is full, read-only or not permitted.
+        """
+        before = self._read()
+        broken_off = before.broken_off if before is not None and before.bundle_id == bundle_id else 0
+        self._write(_Starts(bundle_id, min(broken_off, MAX_CRASHES) + 1))
+        self._started = (bundle_id, self._clock())
+        return broken_off >= MAX_CRASHES
+
+    def tick(self) -> None:
+        """Settle when the process has answered for long enough."""
+        if self._started is not None and self._clock() - self._started[1] >= SETTLED_AFTER_S:
+            self.settle()
+
+    def settle(self) -> None:
+        """Remember that the running start went well.
+
+        Raises:
+            StorageError: the disk is full, read-only or not permitted.
+        """
+        if self._started is not None:
+            self._write(_Starts(self._started[0], 0))
+            self._started = None
+
+    def _read(self) -> _Starts | None:
+        try:
+            return msgspec.json.decode(self._path.read_bytes(), type=_Starts)
+        except (OSError, msgspec.MsgspecError):
+            return None
+
+    def _write(self, starts: _Starts) -> None:
+        write_bytes_atomically(self._path, msgspec.json.encode(starts))
