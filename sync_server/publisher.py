@@ -120,8 +120,8 @@ def publish(
         target: where the release goes.
         passphrase: of the offline keys, when they are encrypted.
         expires_days: after so many days without a publication devices refuse the release as stale.
-        staged: devices install the release only where a rollout or an experiment gives it to them.
-        keep: how many releases of the channel stay signed, this one among them: what a rollout may go back to.
+        staged: devices install it only where a rollout or an experiment gives it to them.
+        keep: how many releases of the channel stay signed, this one among them.
         make: finds deltas; None publishes none.
         clock: gives the time (UTC).
         on_file: called with name and length (bytes) before each upload.
@@ -133,18 +133,13 @@ def publish(
         PublicationError, DownloadError: the server refused it, or cannot be reached.
         StorageError: the disk is full, read-only or not permitted.
     """
-    check_channel(channel)
-    if expires_days < 1 or keep < 1:
-        raise ConfigError(f"expected at least one day of validity and one release, got {expires_days} and {keep}")
-    bundle = open_bundle(bundle_folder)
-    root = load_root(keys / ROOT_FILE)
+    _check_numbers(check_channel(channel), expires_days=expires_days, keep=keep)
+    bundle, root = open_bundle(bundle_folder), load_root(keys / ROOT_FILE)
     signer = _offline_signer(root, keys, passphrase)
-    remembered = keys / "offline" / "targets.json"
-    now = clock()
+    remembered, now = keys / "offline" / "targets.json", clock()
     base = _newest_base(root, target.targets(), remembered)
-    earlier = kept_releases(all_releases(base).get(channel, {}), keep=keep, staged=staged) if base else []
-    deltas = list(make_deltas(bundle, earlier=earlier, known=base, read=target.read, make=make)) if make else []
-    files = [delta.file for delta in deltas]
+    kept = kept_releases(all_releases(base).get(channel, {}), keep=keep, staged=staged) if base else []
+    deltas = list(make_deltas(bundle, earlier=kept, known=base, read=target.read, make=make)) if make else []
     signed = next_targets(
         base,
         bundle,
@@ -153,13 +148,20 @@ def publish(
         expires=expiry(now, timedelta(days=expires_days)),
         staged=staged,
         keep=keep,
-        deltas=files,
+        deltas=[delta.file for delta in deltas],
     )
     data = _signed_bytes(signed, signer)
     uploaded = _upload(bundle, deltas, target, on_file)
     target.publish(data)
     write_bytes_atomically(remembered, data)
-    return _publication(bundle, signed, channel=channel, root=root, uploaded=uploaded, deltas=files)
+    return _publication(bundle, signed, channel=channel, root=root, uploaded=uploaded, deltas=deltas)
+
+
+def _check_numbers(channel: str, *, expires_days: int, keep: int) -> None:
+    if expires_days < 1 or keep < 1:
+        raise ConfigError(
+            f"channel {channel}: expected at least one day of validity and one kept release, got {expires_days} and {keep}"
+        )
 
 
 def _publication(
@@ -169,7 +171,7 @@ def _publication(
     channel: str,
     root: Metadata[Root],
     uploaded: list[int],
-    deltas: list[DeltaFile],
+    deltas: list[MadeDelta],
 ) -> Publication:
     note = releases(signed)[channel]
     return Publication(
@@ -181,7 +183,7 @@ def _publication(
         files_uploaded=len(uploaded),
         bytes_uploaded=sum(uploaded),
         root_expires=root.signed.expires.isoformat(),
-        deltas=deltas,
+        deltas=[delta.file for delta in deltas],
     )
 
 

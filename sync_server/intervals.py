@@ -1,0 +1,138 @@
+"""Intervals that stay valid however often one looks: confidence sequences.
+
+A confidence interval holds at one sample size fixed beforehand; who looks at it daily and stops when it excludes zero is
+wrong far more often than it says. A confidence sequence holds at all sample sizes at once.
+
+- `share_interval`: a share of yes and no. Robbins' mixture with a Beta prior: (mixed likelihood) / (likelihood at p) is
+  a non-negative martingale under p, so by Ville's inequality it ever reaches 1/alpha with probability alpha at most
+  (Robbins 1970; Howard, Ramdas, McAuliffe and Sekhon, "Time-uniform, nonparametric, nonasymptotic confidence
+  sequences", Annals of Statistics 2021). Exact at every sample size.
+- `normal_radius`: a mean or a difference of means with a known standard error. The normal mixture of the same article,
+  with the variance estimated: an asymptotic confidence sequence (Waudby-Smith, Arbour, Sinha, Kennedy and Ramdas,
+  "Time-uniform central limit theory and asymptotic confidence sequences", Annals of Statistics 2024), which is the
+  interval behind mixture sequential probability ratio tests (Johari, Koomen, Pekelis and Walsh 2022).
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+_PRIOR = 0.5
+_STEPS = 60
+TIGHTEST_AT = 500.0
+"""Number of units (devices) at which `normal_radius` is narrowest against a fixed-size interval."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate and the interval around it; `units` is how many devices it rests on."""
+
+    estimate: float
+    lower: float
+    upper: float
+    units: int
+
+
+@dataclass(frozen=True)
+class RatioSums:
+    """Sums over devices of a numerator n (clicks) and a denominator d (impressions), from which a ratio is estimated.
+
+    One device's clicks depend on one another, so the device is the unit, not the impression.
+    """
+
+    devices: int
+    n: float
+    d: float
+    nn: float
+    nd: float
+    dd: float
+
+    @property
+    def ratio(self) -> float:
+        """Sum of numerators by sum of denominators; 0 without data."""
+        return self.n / self.d if self.d else 0.0
+
+    @property
+    def variance(self) -> float:
+        """Variance of `ratio` by the delta method, from the spread between devices."""
+        if self.devices < 2 or not self.d:
+            return math.inf
+        ratio = self.ratio
+        squares = self.nn - 2 * ratio * self.nd + ratio * ratio * self.dd
+        mean_d = self.d / self.devices
+        return max(0.0, squares) / (self.devices - 1) / self.devices / (mean_d * mean_d)
+
+
+def share_interval(yes: int, of: int, *, alpha: float) -> Interval:
+    """Return the interval of a share after `of` independent units, `yes` of them positive.
+
+    Args:
+        yes: how many.
+        of: out of how many.
+        alpha: probability that the true share is outside at any time, at most.
+    """
+    if of == 0:
+        return Interval(0.0, 0.0, 1.0, 0)
+    no, estimate = of - yes, yes / of
+    mixed = _log_beta(_PRIOR + yes, _PRIOR + no) - _log_beta(_PRIOR, _PRIOR)
+
+    def excluded(share: float) -> bool:
+        likelihood = (yes * math.log(share) if yes else 0.0) + (no * math.log1p(-share) if no else 0.0)
+        return mixed - likelihood >= -math.log(alpha)
+
+    lower = _edge(0.0, estimate, excluded) if yes else 0.0
+    upper = _edge(1.0, estimate, excluded) if no else 1.0
+    return Interval(estimate, lower, upper, of)
+
+
+def _edge(outside: float, inside: float, excluded: Callable[[float], bool]) -> float:
+    """Return the outermost share between the two that is not excluded, by bisection."""
+    for _ in range(_STEPS):
+        middle = (outside + inside) / 2
+        if excluded(middle):
+            outside = middle
+        else:
+            inside = middle
+    return outside
+
+
+def _log_beta(a: float, b: float) -> float:
+    return math.lgamma(a) + math.lgamma(b) - math.lgamma(a + b)
+
+
+def normal_radius(variance: float, units: float, *, alpha: float) -> float:
+    """Return half the width of the interval around an estimate with this variance, resting on `units` units."""
+    if units <= 0 or not math.isfinite(variance):
+        return math.inf
+    rho2 = (-2 * math.log(alpha) + math.log(-2 * math.log(alpha) + 1)) / TIGHTEST_AT
+    grown = units * rho2 + 1
+    return math.sqrt(variance * 2 * grown / (units * rho2) * math.log(math.sqrt(grown) / alpha))
+
+
+def ratio_difference(treated: RatioSums, control: RatioSums, *, alpha: float, scale: float = 1.0) -> Interval:
+    """Return the interval of (ratio of `treated`) - `scale` * (ratio of `control`)."""
+    estimate = treated.ratio - scale * control.ratio
+    units = min(treated.devices, control.devices)
+    radius = normal_radius(treated.variance + scale * scale * control.variance, units, alpha=alpha)
+    return Interval(estimate, estimate - radius, estimate + radius, units)
+
+
+def chi_square_p_value(counts: list[int], shares: list[float]) -> float:
+    """Return the p-value of Pearson's test that `counts` were drawn by `shares`, which sum up to 1.
+
+    The survival function of a chi-square distribution has a closed form for whole degrees of freedom.
+    """
+    total = sum(counts)
+    if total == 0 or len(counts) < 2:
+        return 1.0
+    statistic = sum((count - total * share) ** 2 / (total * share) for count, share in zip(counts, shares, strict=True))
+    freedom, half = len(counts) - 1, statistic / 2
+    if freedom % 2 == 0:
+        terms = [math.exp(-half + k * math.log(half) - math.lgamma(k + 1)) if half else float(k == 0)
+                 for k in range(freedom // 2)]  # fmt: skip
+        return min(1.0, sum(terms))
+    rest = sum(
+        math.exp(-half + (k - 0.5) * math.log(half) - math.lgamma(k + 0.5)) if half else 0.0
+        for k in range(1, (freedom + 1) // 2)
+    )
+    return min(1.0, math.erfc(math.sqrt(half)) + rest)
