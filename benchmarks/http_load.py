@@ -36,20 +36,43 @@ class LoadResult:
         return float(np.percentile(self.latencies_s, percent) * 1_000)
 
 
-class _Connection:
+class Exchange:
+    """One connection to the server, on which one request is answered at a time.
+
+    Args:
+        port: where the server listens on the loopback interface.
+
+    Raises:
+        OSError: it does not.
+    """
+
     def __init__(self, port: int) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=_GIVE_UP_S)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.received = b""
         self.sent_at_s = 0.0
 
+    @property
+    def body(self) -> bytes:
+        """The body of the answer, once `take` gave its status."""
+        return self.received.partition(b"\r\n\r\n")[2]
+
     def send(self, request: bytes) -> None:
+        """Send a request.
+
+        Raises:
+            OSError: the connection broke.
+        """
         self.received = b""
         self.sent_at_s = time.perf_counter()
         self.socket.sendall(request)
 
     def take(self) -> int | None:
-        """Read what has come; return the status once the answer is whole."""
+        """Read what has come; return the status once the answer is whole.
+
+        Raises:
+            OSError: the connection broke.
+        """
         chunk = self.socket.recv(_READ_BYTES)
         if not chunk:
             raise ConnectionResetError
@@ -119,12 +142,12 @@ def _start(
     request = next_request(number)
     if request is None:
         return
-    connection = _Connection(port)
+    connection = Exchange(port)
     selector.register(connection.socket, selectors.EVENT_READ, (number, connection))
     connection.send(request)
 
 
-def _send_next(selector: selectors.BaseSelector, connection: _Connection, request: bytes | None) -> None:
+def _send_next(selector: selectors.BaseSelector, connection: Exchange, request: bytes | None) -> None:
     if request is None:
         selector.unregister(connection.socket)
         connection.socket.close()

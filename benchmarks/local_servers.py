@@ -57,7 +57,8 @@ class _Program:
 
     def _launch(self, command: Sequence[str], is_ready: Callable[[], bool]) -> None:
         with (self.folder / "log").open("ab") as log:
-            self._process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self.folder)
+            # Its own group, so that a kill reaches its children as well.
+            self._process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self.folder, start_new_session=True)
         limit = time.monotonic() + _START_LIMIT_S
         while not is_ready():
             if self._process.poll() is not None or time.monotonic() > limit:
@@ -67,7 +68,7 @@ class _Program:
     def kill(self) -> None:
         """End the process as a crash would, and wait until it is gone."""
         if self._process is not None:
-            self._process.kill()
+            os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
 
     def stop(self) -> None:

@@ -91,6 +91,8 @@ class ServerProcess:
         """End the first process and its workers as a crash would."""
         os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
+        if self._process.stdout is not None:
+            self._process.stdout.close()
 
     def stop(self) -> None:
         """End it in order and remove its home."""
