@@ -4,17 +4,15 @@ The bound: when the queue is full, the oldest impressions make room (they are th
 none is left, the new event is refused with QueueFullError, or counted as dropped if it is an impression itself.
 """
 
-import contextlib
-import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 import zstandard
 
-from edge_runtime.contract.errors import DownloadError, FeedbackError, QueueFullError, StorageError
+from edge_runtime.contract.errors import DownloadError, FeedbackError, QueueFullError
 from edge_runtime.contract.events import (
     COMPRESSED_ENCODING,
     Consent,
@@ -26,6 +24,7 @@ from edge_runtime.contract.events import (
 )
 from edge_runtime.http_fetcher import Transport, check_answer, read_limited
 from edge_runtime.privacy import PrivacyLevel, permitted
+from edge_runtime.queue_file import QueueFile
 
 _MAX_BATCH_EVENTS = 500
 _MAX_BATCH_BYTES = 400_000
@@ -78,17 +77,7 @@ class FeedbackQueue:
         self._path = path
         self._privacy = privacy
         self._max_events = max_events
-        with self._errors_named():
-            # isolation_level None: transactions are begun by name below, never by the driver.
-            self._database = sqlite3.connect(path, timeout=10, isolation_level=None)
-            try:
-                self._database.execute("PRAGMA journal_mode = WAL")
-                # FULL, because a number that was sent must not be given again after a power loss.
-                self._database.execute("PRAGMA synchronous = FULL")
-                self._database.executescript(_TABLES)
-            except BaseException:
-                self._database.close()
-                raise
+        self._file = QueueFile(path, _TABLES)
 
     def __enter__(self) -> "FeedbackQueue":
         return self
@@ -98,7 +87,7 @@ class FeedbackQueue:
 
     def close(self) -> None:
         """Close the file; what was recorded stays."""
-        self._database.close()
+        self._file.close()
 
     def record(self, event: FeedbackEvent) -> int | None:
         """Store what the privacy level permits of `event`; return its number, or None when nothing was stored.
@@ -115,7 +104,7 @@ class FeedbackQueue:
         allowed = permitted(event, self._privacy)
         if allowed is None:
             return None
-        with self._transaction():
+        with self._file.transaction():
             if not self._make_room():
                 if event.kind == "impression":
                     self._count_dropped(1)
@@ -123,22 +112,22 @@ class FeedbackQueue:
                 raise QueueFullError(
                     f"{self._path} holds its {self._max_events} events and none may be dropped; sync this device"
                 )
-            return self._database.execute(
+            return self._file.database.execute(
                 "INSERT INTO events (impression, event) VALUES (?, ?)",
                 (event.kind == "impression", msgspec.json.encode(allowed)),
             ).lastrowid
 
     def _make_room(self) -> bool:
-        excess = self._scalar("SELECT count(*) FROM events") - self._max_events + 1
+        excess = self._file.scalar("SELECT count(*) FROM events") - self._max_events + 1
         if excess <= 0:
             return True
         oldest = "SELECT sequence FROM events WHERE impression = 1 ORDER BY sequence LIMIT ?"
-        removed = self._database.execute(f"DELETE FROM events WHERE sequence IN ({oldest})", (excess,)).rowcount  # noqa: S608
+        removed = self._file.database.execute(f"DELETE FROM events WHERE sequence IN ({oldest})", (excess,)).rowcount  # noqa: S608
         self._count_dropped(removed)
         return removed >= excess
 
     def _count_dropped(self, number: int) -> None:
-        self._database.execute(
+        self._file.database.execute(
             "INSERT INTO counters VALUES ('dropped', ?) ON CONFLICT (name) DO UPDATE SET value = value + ?",
             (number, number),
         )
@@ -153,8 +142,8 @@ class FeedbackQueue:
         """
         chosen: list[SequencedEvent] = []
         size = 0
-        with self._errors_named():
-            rows = self._database.execute("SELECT sequence, event FROM events ORDER BY sequence LIMIT ?", (limit,))
+        with self._file.errors_named():
+            rows = self._file.database.execute("SELECT sequence, event FROM events ORDER BY sequence LIMIT ?", (limit,))
             for sequence, data in rows.fetchall():
                 size += len(data)
                 if chosen and size > max_bytes:
@@ -170,13 +159,15 @@ class FeedbackQueue:
         Raises:
             StorageError: the disk is full, read-only or not permitted; the events stay and are sent again.
         """
-        with self._transaction():
-            self._database.execute("DELETE FROM events WHERE sequence <= ?", (sequence,))
+        with self._file.transaction():
+            self._file.database.execute("DELETE FROM events WHERE sequence <= ?", (sequence,))
 
     def forget(self) -> int:
-        """Remove every waiting event unsent and return how many there were (the privacy level became `off`)."""
-        with self._transaction():
-            return self._database.execute("DELETE FROM events").rowcount
+        """Remove every waiting event unsent, from the disk as well; return how many there were."""
+        with self._file.transaction():
+            removed = self._file.database.execute("DELETE FROM events").rowcount
+        self._file.overwrite_log()
+        return removed
 
     def status(self) -> QueueStatus:
         """Count what waits and what was dropped.
@@ -184,40 +175,12 @@ class FeedbackQueue:
         Raises:
             FeedbackError: the file is damaged.
         """
-        with self._errors_named():
+        with self._file.errors_named():
             return QueueStatus(
-                waiting=self._scalar("SELECT count(*) FROM events"),
-                dropped=self._scalar("SELECT value FROM counters WHERE name = 'dropped'"),
-                last_sequence=self._scalar("SELECT seq FROM sqlite_sequence WHERE name = 'events'"),
+                waiting=self._file.scalar("SELECT count(*) FROM events"),
+                dropped=self._file.scalar("SELECT value FROM counters WHERE name = 'dropped'"),
+                last_sequence=self._file.scalar("SELECT seq FROM sqlite_sequence WHERE name = 'events'"),
             )
-
-    def _scalar(self, query: str) -> int:
-        row = self._database.execute(query).fetchone()
-        return int(row[0]) if row else 0
-
-    @contextlib.contextmanager
-    def _transaction(self) -> Iterator[None]:
-        with self._errors_named():
-            self._database.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-            except BaseException:
-                self._database.execute("ROLLBACK")
-                raise
-            self._database.execute("COMMIT")
-
-    @contextlib.contextmanager
-    def _errors_named(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.OperationalError as error:
-            raise StorageError(
-                f"cannot use {self._path}: {error}; free some space or fix the rights, then try again"
-            ) from error
-        except sqlite3.DatabaseError as error:
-            raise FeedbackError(
-                f"{self._path} is not a feedback queue or is damaged ({error}); enroll this device in a new home folder"
-            ) from error
 
 
 def _decoded(data: bytes, path: Path) -> FeedbackEvent:

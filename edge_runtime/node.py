@@ -3,7 +3,8 @@
 HOME/node.json        NodeSettings, written by `enroll`
 HOME/root.json        the keys that this device trusts
 HOME/credential       what the device proves itself with; mode 0600
-HOME/feedback.sqlite  the queue
+HOME/consent.jsonl    which privacy level was chosen when
+HOME/feedback.sqlite  the queue; counts.sqlite instead at privacy level counts
 HOME/reports.json     what the server is yet to hear of the bundles (report_log.py)
 HOME/starts.json      starts that broke off (start_log.py)
 HOME/current …        the installed bundle (slots.py)
@@ -12,10 +13,11 @@ HOME/current …        the installed bundle (slots.py)
 import contextlib
 import logging
 import os
+import random
 import secrets
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
@@ -28,30 +30,23 @@ from edge_runtime.contract.errors import (
     PocketrecError,
 )
 from edge_runtime.contract.events import FeedbackEvent
+from edge_runtime.contract.privacy_requests import ErasureReceipt
 from edge_runtime.contract.release import EnrolmentAnswer, EnrolmentRequest, check_channel
-from edge_runtime.feedback import FeedbackQueue, QueueStatus, SendReport, send_feedback
+from edge_runtime.feedback import QueueStatus, SendReport
+from edge_runtime.filters import Where
 from edge_runtime.http_fetcher import HttpTransport, Transport, check_answer, check_server_url, read_limited
+from edge_runtime.logged_ranking import LoggingPolicy, ShownList, new_list_id, show_page
+from edge_runtime.node_feedback import NodeFeedback
+from edge_runtime.node_settings import SETTINGS_FILE, NodeSettings, check_level_works, read_settings, save_settings
 from edge_runtime.privacy import PrivacyLevel
 from edge_runtime.recommender import Recommender
 from edge_runtime.slots import Installed
 from edge_runtime.updater import Prove, Updater, UpdateReport
 
 _LOG = logging.getLogger(__name__)
-_SETTINGS_FILE = "node.json"
 _ROOT_FILE = "root.json"
 _CREDENTIAL_FILE = "credential"
-_QUEUE_FILE = "feedback.sqlite"
 _MAX_ANSWER_BYTES = 10_000
-
-
-class NodeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a device knows of its place in the fleet."""
-
-    server_url: str
-    device_id: str
-    channel: str
-    privacy: PrivacyLevel = "events"
-    max_events: int = 10_000
 
 
 @dataclass(frozen=True)
@@ -119,19 +114,22 @@ def enroll(
         raise ConfigError(f"{home} is enrolled already; use another home for another device")
     url = check_server_url(server_url, allow_plain_http=allow_plain_http)
     check_channel(channel)
+    check_level_works(privacy)
     with disk_errors_named(home):
         home.mkdir(parents=True, exist_ok=True)
     write_bytes_atomically(home / _ROOT_FILE, trusted_root)
     credential = _own_credential(home / _CREDENTIAL_FILE)
     device_id = _ask_for_device_id(transport or HttpTransport(), url, EnrolmentRequest(code.strip(), credential))
-    settings = NodeSettings(server_url=url, device_id=device_id, channel=channel, privacy=privacy)
-    write_bytes_atomically(home / _SETTINGS_FILE, msgspec.json.encode(settings))
+    settings = NodeSettings(
+        server_url=url, device_id=device_id, channel=channel, privacy=privacy, consented_at_s=time.time()
+    )
+    save_settings(home, settings)
     return settings
 
 
 def is_enrolled(home: Path) -> bool:
     """Tell whether `home` is the home of an enrolled device."""
-    return (home / _SETTINGS_FILE).exists()
+    return (home / SETTINGS_FILE).exists()
 
 
 def _own_credential(path: Path) -> str:
@@ -169,13 +167,13 @@ class EdgeNode:
         *,
         settings: NodeSettings,
         bundles: BundleKeeper,
-        queue: FeedbackQueue,
+        feedback: NodeFeedback,
         credential: str,
         transport: Transport,
     ) -> None:
         self.settings = settings
         self._bundles = bundles
-        self._queue = queue
+        self._feedback = feedback
         self._credential = credential
         self._transport = transport
 
@@ -203,7 +201,7 @@ class EdgeNode:
         home = Path(home)
         network = transport or HttpTransport()
         try:
-            settings = msgspec.json.decode((home / _SETTINGS_FILE).read_bytes(), type=NodeSettings)
+            settings = read_settings(home)
             root = (home / _ROOT_FILE).read_bytes()
             credential = (home / _CREDENTIAL_FILE).read_text(encoding="ascii").strip()
         except OSError as error:
@@ -211,8 +209,10 @@ class EdgeNode:
                 f"{home} is not the home of an enrolled device: cannot read {error.filename} ({error.strerror}); "
                 "enroll it with: pocketrec node enroll"
             ) from error
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{home / _SETTINGS_FILE} is malformed ({error}); enroll again in a new home") from error
+        except UnicodeDecodeError as error:
+            raise ConfigError(
+                f"{home / _CREDENTIAL_FILE} is malformed ({error}); enroll again in a new home"
+            ) from error
         updater = Updater(
             home=home,
             trusted_root=root,
@@ -223,11 +223,10 @@ class EdgeNode:
             prove=prove,
             on_bytes=on_bytes,
         )
-        queue = FeedbackQueue(home / _QUEUE_FILE, privacy=settings.privacy, max_events=settings.max_events)
         return cls(
             settings=settings,
             bundles=BundleKeeper(home, updater=updater, open_bundle=Recommender.open),
-            queue=queue,
+            feedback=NodeFeedback(home, settings, credential),
             credential=credential,
             transport=network,
         )
@@ -241,7 +240,7 @@ class EdgeNode:
     def close(self) -> None:
         """Free the model and close the queue; what was recorded stays."""
         self._bundles.drop()
-        self._queue.close()
+        self._feedback.close()
 
     @property
     def recommender(self) -> Recommender:
@@ -256,8 +255,64 @@ class EdgeNode:
         return self._bundles.recommender
 
     def record(self, event: FeedbackEvent) -> int | None:
-        """Put what the privacy level permits of `event` into the queue; return its number (`FeedbackQueue.record`)."""
-        return self._queue.record(event)
+        """Keep what the privacy level permits of `event` until it is sent; return its number (`NodeFeedback.record`)."""
+        return self._feedback.record(event)
+
+    def search(
+        self,
+        query: str,
+        *,
+        k: int = 10,
+        where: Where | None = None,
+        policy: LoggingPolicy | None = None,
+        chance: random.Random | None = None,
+    ) -> ShownList:
+        """Rank the catalogue for a query, randomize the page a little, and record an impression of each product on it.
+
+        What happens to a product of the page is recorded by `record(page.action("click", product_id, time.time()))`.
+
+        Args:
+            query: what a person typed.
+            k: places of the page.
+            where: filter (filters.py).
+            policy: how to randomize; the device's settings by default.
+            chance: the source of the coins; the system's by default.
+
+        Raises:
+            ConfigError, BundleError, InferenceError: as `Recommender.search`.
+            StorageError: the disk is full, read-only or not permitted.
+        """
+        policy = policy or self.settings.logging
+        found = self.recommender.search(query, k=policy.candidates(k), where=where)
+        scores = dict(zip(found.product_ids, map(float, found.scores), strict=True))
+        page = show_page(found.product_ids, k, policy, chance or random.SystemRandom())
+        shown = ShownList(
+            list_id=new_list_id(),
+            bundle_id=self.recommender.bundle.bundle_id,
+            query=query,
+            products=tuple(replace(one, score=scores[one.product_id]) for one in page),
+        )
+        for event in shown.impressions(time.time()):
+            self._feedback.record(event)
+        return shown
+
+    def forget(self) -> ErasureReceipt:
+        """Remove the waiting feedback here, then have the server erase what it holds of this device.
+
+        Raises:
+            DownloadError: the server was not reached; what waited here is gone already, call again for the rest.
+            StorageError: the disk is full, read-only or not permitted.
+        """
+        self._feedback.forget_here()
+        return self._feedback.erase_on_server(self._transport)
+
+    def export_data(self) -> bytes:
+        """Return all that the server holds of this device, as lines of JSON.
+
+        Raises:
+            DownloadError: the network.
+        """
+        return self._feedback.export_from_server(self._transport)
 
     def sync(self) -> SyncReport:
         """Send the waiting feedback, then bring the bundle up to date; a failure of one does not stop the other.
@@ -270,7 +325,7 @@ class EdgeNode:
         feedback: SendReport | None = None
         failures: list[PocketrecError] = []
         try:
-            feedback = self._send()
+            feedback = self._feedback.send(self._transport)
         except PocketrecError as error:
             failures.append(error)
         try:
@@ -289,23 +344,11 @@ class EdgeNode:
             raise failures[-1]
         return SyncReport(update=update, feedback=feedback)
 
-    def _send(self) -> SendReport:
-        if self.settings.privacy == "off":
-            self._queue.forget()
-            return SendReport(sent=0, refused=[])
-        return send_feedback(
-            self._queue,
-            transport=self._transport,
-            server_url=self.settings.server_url,
-            device_id=self.settings.device_id,
-            credential=self._credential,
-        )
-
     def status(self) -> NodeStatus:
         """Tell how the device stands, without the network."""
         return NodeStatus(
             settings=self.settings,
             installed=self._bundles.slots.installed,
             previous=self._bundles.slots.previous,
-            queue=self._queue.status(),
+            queue=self._feedback.status(),
         )

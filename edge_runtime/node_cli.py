@@ -15,8 +15,9 @@ import msgspec
 
 from edge_runtime.contract.errors import ConfigError
 from edge_runtime.contract.events import EventKind, FeedbackEvent
-from edge_runtime.node import EdgeNode, NodeSettings, SyncReport, enroll, is_enrolled
+from edge_runtime.node import EdgeNode, SyncReport, enroll, is_enrolled
 from edge_runtime.node_loop import run_loop
+from edge_runtime.node_settings import NodeSettings
 from edge_runtime.privacy import PRIVACY_LEVELS, check_privacy_level
 
 _PROGRESS_EVERY_S = 1.0

@@ -1,7 +1,8 @@
 """What may leave the device. The level is the device's own setting; nothing that a server says can raise it.
 
 off      nothing is stored and nothing leaves
-events   kind, product, time, bundle, position and propensity; never the query's text
+counts   once a window one row of noisy bits, locally differentially private; no event (counts.py)
+events   kind, product, time, bundle, place, propensities, list and experiment; never the query's text
 full     the query's text as well
 """
 
@@ -12,7 +13,7 @@ import msgspec
 from edge_runtime.contract.errors import ConfigError
 from edge_runtime.contract.events import FeedbackEvent
 
-PrivacyLevel = Literal["off", "events", "full"]
+PrivacyLevel = Literal["off", "counts", "events", "full"]
 PRIVACY_LEVELS: tuple[PrivacyLevel, ...] = get_args(PrivacyLevel)
 
 
@@ -29,7 +30,7 @@ def check_privacy_level(level: str) -> PrivacyLevel:
 
 
 def permitted(event: FeedbackEvent, level: PrivacyLevel) -> FeedbackEvent | None:
-    """Return what of `event` may be stored and sent at `level`; None when nothing may."""
-    if level == "off":
+    """Return what of `event` may be stored and sent as an event at `level`; None when nothing may."""
+    if level in {"off", "counts"}:
         return None
     return event if level == "full" else msgspec.structs.replace(event, query=None)

@@ -1,0 +1,80 @@
+"""Counts under local differential privacy: what a device at level `counts` sends, and how a product finds its bits.
+
+Each report is a row of BITS bits, at most one of them true before noise: that of the one (kind, product) which the
+device picked from its window, hashed by one of HASHES functions. Then every bit is flipped at random, which is what
+hides the true one. The server adds the rows up and takes the noise and the collisions out again: the count-mean sketch
+of Apple's "Learning with Privacy at Scale" (2017), on OpenDP's randomized response.
+"""
+
+import hashlib
+import math
+from typing import Literal, get_args
+
+import msgspec
+
+from edge_runtime.contract.errors import EventRejectedError
+
+BITS = 1024
+HASHES = 256
+MAX_EPSILON = 10.0
+MAX_WINDOW = 10_000_000
+
+CountedKind = Literal["click", "purchase", "dismissal"]
+COUNTED_KINDS: tuple[CountedKind, ...] = get_args(CountedKind)
+
+
+class CountReport(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One window of one device.
+
+    Attributes:
+        version: of this form.
+        device_id: who sends; the noise, not the server's discretion, is what protects.
+        window: number of the window since 1970, each `window_s` seconds long.
+        window_s: its length.
+        epsilon: the privacy loss of this report.
+        hash_number: which hash function the device used, 0 to HASHES - 1.
+        bits: BITS / 8 bytes, bit b in byte b // 8 at 1 << (b % 8), after the noise.
+    """
+
+    version: Literal[1]
+    device_id: str
+    window: int
+    window_s: int
+    epsilon: float
+    hash_number: int
+    bits: bytes
+
+
+class CountReceipt(msgspec.Struct, frozen=True):
+    """The server's answer: the report of this window is stored, now or by an earlier request."""
+
+    window: int
+    duplicate: bool
+
+
+def bit_of(kind: CountedKind, product_id: str, hash_number: int) -> int:
+    """Return which bit of a report stands for a product and kind under one hash function, 0 to BITS - 1."""
+    text = f"{kind}\x1f{product_id}".encode()
+    digest = hashlib.blake2b(text, digest_size=8, salt=hash_number.to_bytes(2, "big")).digest()
+    return int.from_bytes(digest, "big") % BITS
+
+
+def flip_probability(epsilon: float) -> float:
+    """Return the probability with which one bit is flipped, so that two rows of one true bit differ by `epsilon`."""
+    return 1 / (1 + math.exp(epsilon / 2))
+
+
+def check_report(report: CountReport) -> None:
+    """Refuse a report that cannot mean anything.
+
+    Raises:
+        EventRejectedError: names the field and what was expected.
+    """
+    if len(report.bits) != BITS // 8:
+        raise EventRejectedError(f"bits: expected {BITS // 8} bytes, got {len(report.bits)}")
+    if not 0 <= report.hash_number < HASHES:
+        raise EventRejectedError(f"hash_number: expected 0 to {HASHES - 1}, got {report.hash_number}")
+    if not 0 < report.epsilon <= MAX_EPSILON:
+        raise EventRejectedError(f"epsilon: expected more than 0, {MAX_EPSILON:g} at most, got {report.epsilon}")
+    if not 0 <= report.window <= MAX_WINDOW or not 60 <= report.window_s <= 366 * 86_400:
+        raise EventRejectedError(f"window: expected a number since 1970 and 60 seconds or more, got {report.window}")

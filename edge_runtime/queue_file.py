@@ -1,0 +1,83 @@
+"""A SQLite file that keeps what waits to be sent: durable, usable from several processes, its failures our errors."""
+
+import contextlib
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+from edge_runtime.contract.errors import FeedbackError, StorageError
+
+
+class QueueFile:
+    """One open file in WAL mode with `tables` in it; one thread each.
+
+    Raises:
+        StorageError: the file cannot be made or written.
+        FeedbackError: the file is not a database, or damaged.
+    """
+
+    def __init__(self, path: Path, tables: str) -> None:
+        self.path = path
+        with self.errors_named():
+            # isolation_level None: transactions are begun by name below, never by the driver.
+            self.database = sqlite3.connect(path, timeout=10, isolation_level=None)
+            try:
+                self.database.execute("PRAGMA journal_mode = WAL")
+                # FULL, because a number that was sent must not be given again after a power loss.
+                self.database.execute("PRAGMA synchronous = FULL")
+                # What is deleted is overwritten: a person who asks to be forgotten means the disk as well.
+                self.database.execute("PRAGMA secure_delete = ON")
+                self.database.executescript(tables)
+            except BaseException:
+                self.database.close()
+                raise
+
+    def close(self) -> None:
+        """Close the file; what was written stays."""
+        self.database.close()
+
+    def scalar(self, query: str, values: tuple[object, ...] = ()) -> int:
+        """Return the first column of the first row as a number; 0 when there is none."""
+        row = self.database.execute(query, values).fetchone()
+        return int(row[0]) if row and row[0] is not None else 0
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Write all or nothing.
+
+        Raises:
+            StorageError: the disk is full, read-only or not permitted.
+            FeedbackError: the file is damaged.
+        """
+        with self.errors_named():
+            self.database.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+            except BaseException:
+                self.database.execute("ROLLBACK")
+                raise
+            self.database.execute("COMMIT")
+
+    def overwrite_log(self) -> None:
+        """Fold the write-ahead log into the file and empty it, so that nothing deleted is left in either."""
+        with self.errors_named():
+            self.database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    @contextlib.contextmanager
+    def errors_named(self) -> Iterator[None]:
+        """Turn SQLite's failures into our errors.
+
+        Raises:
+            StorageError: the disk is full, read-only or not permitted.
+            FeedbackError: the file is damaged.
+        """
+        try:
+            yield
+        except sqlite3.OperationalError as error:
+            raise StorageError(
+                f"cannot use {self.path}: {error}; free some space or fix the rights, then try again"
+            ) from error
+        except sqlite3.DatabaseError as error:
+            raise FeedbackError(
+                f"{self.path} is not a feedback queue or is damaged ({error}); enroll this device in a new home folder"
+            ) from error
