@@ -29,8 +29,9 @@ VERBS = {
     "publish": ("sync_server.cli", "sign a bundle and hand it to the server"),
     "serve": ("sync_server.cli", "run the server"),
     "operators": ("sync_server.operators_cli", "accounts, roles and API keys of the people who run the fleet"),
-    "devices": ("sync_server.operators_cli", "list devices, revoke one"),
+    "devices": ("sync_server.operators_cli", "list devices, revoke one, hand out or erase what it sent"),
     "audit": ("sync_server.operators_cli", "show, check or export the log of who did what"),
+    "feedback": ("sync_server.feedback_cli", "export what devices sent, estimate counts, remove what is old"),
     "node": ("edge_runtime.node_cli", "a device: sync, run, status"),
 }
 

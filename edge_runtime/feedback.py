@@ -5,7 +5,7 @@ none is left, the new event is refused with QueueFullError, or counted as droppe
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -100,22 +100,34 @@ class FeedbackQueue:
             QueueFullError: the queue is full and holds no impression that could make room.
             StorageError: the disk is full, read-only or not permitted.
         """
-        check_event(event)
-        allowed = permitted(event, self._privacy)
-        if allowed is None:
-            return None
+        return self.record_all([event])[0]
+
+    def record_all(self, events: Sequence[FeedbackEvent]) -> list[int | None]:
+        """Store several events as `record` does, all or none, with one wait for the disk; return their numbers.
+
+        Raises:
+            EventRejectedError, QueueFullError, StorageError: as `record`; none was stored.
+        """
+        for event in events:
+            check_event(event)
+        allowed = [permitted(event, self._privacy) for event in events]
+        if not any(allowed):
+            return [None] * len(events)
         with self._file.transaction():
-            if not self._make_room():
-                if event.kind == "impression":
-                    self._count_dropped(1)
-                    return None
-                raise QueueFullError(
-                    f"{self._path} holds its {self._max_events} events and none may be dropped; sync this device"
-                )
-            return self._file.database.execute(
-                "INSERT INTO events (impression, event) VALUES (?, ?)",
-                (event.kind == "impression", msgspec.json.encode(allowed)),
-            ).lastrowid
+            return [None if event is None else self._store(event) for event in allowed]
+
+    def _store(self, event: FeedbackEvent) -> int | None:
+        if not self._make_room():
+            if event.kind == "impression":
+                self._count_dropped(1)
+                return None
+            raise QueueFullError(
+                f"{self._path} holds its {self._max_events} events and none may be dropped; sync this device"
+            )
+        return self._file.database.execute(
+            "INSERT INTO events (impression, event) VALUES (?, ?)",
+            (event.kind == "impression", msgspec.json.encode(event)),
+        ).lastrowid
 
     def _make_room(self) -> bool:
         excess = self._file.scalar("SELECT count(*) FROM events") - self._max_events + 1

@@ -292,8 +292,7 @@ class EdgeNode:
             query=query,
             products=tuple(replace(one, score=scores[one.product_id]) for one in page),
         )
-        for event in shown.impressions(time.time()):
-            self._feedback.record(event)
+        self._feedback.record_all(shown.impressions(time.time()))
         return shown
 
     def forget(self) -> ErasureReceipt:

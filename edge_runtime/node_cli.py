@@ -13,11 +13,13 @@ from typing import get_args
 
 import msgspec
 
+from edge_runtime.contract.atomic_files import write_bytes_atomically
 from edge_runtime.contract.errors import ConfigError
 from edge_runtime.contract.events import EventKind, FeedbackEvent
+from edge_runtime.logged_ranking import LoggingPolicy
 from edge_runtime.node import EdgeNode, SyncReport, enroll, is_enrolled
 from edge_runtime.node_loop import run_loop
-from edge_runtime.node_settings import NodeSettings
+from edge_runtime.node_settings import NodeSettings, choose_privacy
 from edge_runtime.privacy import PRIVACY_LEVELS, check_privacy_level
 
 _PROGRESS_EVERY_S = 1.0
@@ -39,7 +41,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     recording.add_argument("--position", type=int, help="place in the list, from 1")
     recording.add_argument("--propensity", type=float, help="probability with which it was shown there")
     recording.add_argument("--query", help="stored and sent at privacy level full only")
-    for action in (enrolling, syncing, running, status, recording):
+    recording.add_argument("--rank", type=int, help="place that the ranking gave it, from 1")
+    recording.add_argument("--page-propensity", type=float, help="probability with which it was on the page at all")
+    recording.add_argument("--list", dest="list_id", help="the shown list, as pocketrec node search names it")
+    searching = actions.add_parser("search", help="rank the catalogue and record what was shown")
+    searching.add_argument("query", metavar="QUERY")
+    searching.add_argument("-k", type=int, default=10, help="how many products (10)")
+    searching.add_argument("--swap", type=float, default=0.0, help="probability of swapping neighbors (0)")
+    searching.add_argument("--guest", type=float, default=0.0, help="probability of a product from below the page (0)")
+    choosing = actions.add_parser("privacy", help="choose what may leave the device, and note when")
+    choosing.add_argument("--level", required=True, choices=PRIVACY_LEVELS)
+    forgetting = actions.add_parser("forget", help="remove the feedback here and have the server erase what it holds")
+    exporting = actions.add_parser("export", help="fetch all that the server holds of this device")
+    exporting.add_argument("--out", required=True, type=Path, metavar="FILE", help="lines of JSON")
+    others = (searching, choosing, forgetting, exporting)
+    for action in (enrolling, syncing, running, status, recording, *others):
         action.add_argument("--home", required=True, type=Path, metavar="DIR", help="folder of the device")
         action.add_argument("--json", action="store_true", help="print the result as one line of JSON")
 
@@ -56,7 +72,17 @@ def _add_enrollment(parser: argparse.ArgumentParser, *, required: bool) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run one action; return the exit code."""
-    actions = {"enroll": _enroll, "sync": _sync, "run": _run, "status": _status, "record": _record}
+    actions = {
+        "enroll": _enroll,
+        "sync": _sync,
+        "run": _run,
+        "status": _status,
+        "record": _record,
+        "search": _search,
+        "privacy": _privacy,
+        "forget": _forget,
+        "export": _export,
+    }
     return actions[args.action](args)
 
 
@@ -136,12 +162,50 @@ def _record(args: argparse.Namespace) -> int:
             timestamp_s=time.time(),
             bundle_id=installed.bundle_id if installed else "",
             position=args.position,
+            rank=args.rank,
+            page_propensity=args.page_propensity,
+            list_id=args.list_id,
             propensity=args.propensity,
             query=args.query,
         )
         sequence = node.record(event)
     text = f"recorded as event {sequence}" if sequence else "not recorded: the privacy level or a full queue forbids it"
     _show(args, {"sequence": sequence}, text)
+    return 0
+
+
+def _search(args: argparse.Namespace) -> int:
+    with EdgeNode.open(args.home) as node:
+        shown = node.search(args.query, k=args.k, policy=LoggingPolicy(swap=args.swap, guest=args.guest))
+    lines = [
+        f"{one.position:>3} {one.product_id:<24} {one.score:.3f}  rank {one.rank}, propensity {one.propensity:.3f}, "
+        f"on the page {one.page_propensity:.3f}"
+        for one in shown.products
+    ]
+    _show(args, shown, "\n".join([*lines, f"list {shown.list_id}"]))
+    return 0
+
+
+def _privacy(args: argparse.Namespace) -> int:
+    settings = choose_privacy(args.home, check_privacy_level(args.level))
+    _show(args, settings, f"{settings.device_id}: privacy level {settings.privacy} from now on")
+    return 0
+
+
+def _forget(args: argparse.Namespace) -> int:
+    with EdgeNode.open(args.home) as node:
+        gone = node.forget()
+    text = f"nothing waits here any longer; the server erased {gone.events} events and {gone.count_reports} reports"
+    _show(args, gone, text)
+    return 0
+
+
+def _export(args: argparse.Namespace) -> int:
+    with EdgeNode.open(args.home) as node:
+        data = node.export_data()
+    write_bytes_atomically(args.out, data)
+    count = data.count(b"\n")
+    _show(args, {"lines": count, "out": str(args.out)}, f"wrote {count} lines to {args.out}")
     return 0
 
 

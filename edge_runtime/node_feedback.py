@@ -1,7 +1,7 @@
 """All that leaves a device about its owner goes through here: one choice of level, one queue, one book of counts."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -59,10 +59,19 @@ class NodeFeedback:
         Raises:
             EventRejectedError, QueueFullError, StorageError: as `FeedbackQueue.record`.
         """
-        if self._book is not None:
+        return self.record_all([event])[0]
+
+    def record_all(self, events: Sequence[FeedbackEvent]) -> list[int | None]:
+        """Keep what the level permits of several events, with one wait for the disk; return as `record` does.
+
+        Raises:
+            EventRejectedError, QueueFullError, StorageError: as `FeedbackQueue.record`; none was kept.
+        """
+        if self._book is None:
+            return self._queue.record_all(events)
+        for event in events:
             self._book.record(event)
-            return None
-        return self._queue.record(event)
+        return [None] * len(events)
 
     def send(self, transport: Transport) -> SendReport:
         """Send what the level permits; what it does not permit (any longer) is removed unsent.

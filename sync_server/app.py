@@ -10,7 +10,7 @@ from flask import Flask, Response, g, request
 from werkzeug.exceptions import HTTPException
 
 from edge_runtime.contract.errors import PocketrecError, SignatureError, StorageError
-from sync_server import devices, feedback, publishing, updates
+from sync_server import counts, devices, feedback, publishing, updates
 from sync_server.api_keys import ApiKeys
 from sync_server.audit import AuditLog
 from sync_server.config import ServerConfig
@@ -22,6 +22,7 @@ from sync_server.freshness import FreshAnswers
 from sync_server.home import open_repository
 from sync_server.metrics import CONTENT_TYPE, Metrics
 from sync_server.operators import Operators
+from sync_server.personal_data import Retention
 from sync_server.services import EXTENSION, Services, bearer, json_answer, services
 
 _LOG = logging.getLogger(__name__)
@@ -50,7 +51,7 @@ def create_app(config: ServerConfig, *, clock: Callable[[], datetime] = lambda: 
     app.extensions[EXTENSION] = _open_services(config, clock)
     # A limit for every route; those that take bodies set their own.
     app.config["MAX_CONTENT_LENGTH"] = 4_096
-    for room in (updates, publishing, devices, feedback):
+    for room in (updates, publishing, devices, feedback, counts):
         app.register_blueprint(room.blueprint)
     app.add_url_rule("/healthz", view_func=_healthz)
     app.add_url_rule("/metrics", view_func=_metrics)
@@ -84,6 +85,7 @@ def _open_services(config: ServerConfig, clock: Callable[[], datetime]) -> Servi
         api_keys=ApiKeys(engine, clock_s),
         audit=AuditLog(engine, clock_s),
         metrics=Metrics(engine, repository, clock_s),
+        retention=Retention(engine, config.retention_days),
     )
 
 

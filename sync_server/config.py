@@ -27,7 +27,7 @@ class ServerConfig:
 
     `home` holds everything the server keeps (home.py). Sizes are in bytes. The signed timestamp is what tells devices
     that the newest release is still the newest: it lives `timestamp_hours` and is renewed when less than half is left,
-    so a server may be down for half of that time before devices notice.
+    so a server may be down for half of that time before devices notice. Feedback is kept for `retention_days`.
 
     `database_url` (postgresql://user@host/name) takes the place of the SQLite file in `home`, `redis_url`
     (redis://host:port/0) that of the memory of each worker. A URL with a password stands in a file that
@@ -53,6 +53,7 @@ class ServerConfig:
     session_hours: int = 12
     login_attempts_per_minute: int = 20
     trusted_proxies: int = 0
+    retention_days: int = 400
     database_url: str = field(default="", repr=False)
     redis_url: str = field(default="", repr=False)
     metrics_token: str = field(default="", repr=False)
@@ -82,6 +83,7 @@ class ServerConfig:
             "max_feedback_events",
             "session_hours",
             "login_attempts_per_minute",
+            "retention_days",
         ):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name}: expected at least 1, got {getattr(self, name)}")

@@ -21,6 +21,7 @@ from sync_server.audit import AuditEntry, AuditLog, Head, check_chain, read_expo
 from sync_server.config import ServerConfig, with_secrets
 from sync_server.database import migrate, open_database
 from sync_server.device_register import DeviceRegister
+from sync_server.feedback_cli import add_device_actions, run_device_action
 from sync_server.home import require_home
 from sync_server.operators import COMMAND_LINE, MIN_PASSWORD_CHARS, ROLES, Operators
 
@@ -110,6 +111,7 @@ def add_devices_arguments(parser: argparse.ArgumentParser) -> None:
     listing.add_argument("--after", default="", metavar="NAME", help="continue after this name")
     revoke = actions.add_parser("revoke", help="make a device's credential void for good")
     revoke.add_argument("device_id", metavar="DEVICE")
+    add_device_actions(actions)
     for action_parser in actions.choices.values():
         _add_home(action_parser)
 
@@ -122,6 +124,8 @@ def run_devices(args: argparse.Namespace) -> int:
             register.revoke(args.device_id, actor=COMMAND_LINE)
             _show(args, {"device_id": args.device_id, "revoked": True}, f"{args.device_id} is revoked")
             return 0
+        if args.action in {"export", "erase"}:
+            return run_device_action(args, engine, actor=COMMAND_LINE)
         page = register.page(search=args.search, after=args.after, count=500)
         _show_rows(args, page.devices, ("device_id", "enrolled_at_s", "last_feedback_at_s", "revoked_at_s"))
         if page.after:

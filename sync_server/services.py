@@ -16,6 +16,7 @@ from sync_server.errors import RequestError
 from sync_server.fleet import Fleet
 from sync_server.metrics import Metrics
 from sync_server.operators import Operators, Principal, Role
+from sync_server.personal_data import Retention
 from sync_server.repository import Repository
 
 EXTENSION = "pocketrec"
@@ -35,6 +36,7 @@ class Services:
     api_keys: ApiKeys
     audit: AuditLog
     metrics: Metrics
+    retention: Retention
 
 
 def services() -> Services:
