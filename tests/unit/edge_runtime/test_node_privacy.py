@@ -64,7 +64,7 @@ def join(server, home, privacy):
 
 def opened(server, home):
     node = EdgeNode.open(home, transport=server.transport)
-    node._recommender = Recommender.open(GOLDEN)
+    node._bundles._recommender = Recommender.open(GOLDEN)
     return node
 
 
