@@ -161,7 +161,7 @@ def _operations(
         "tokenize": lambda run: tokenizer.encode(normalize_text(query(run)), add_special_tokens=False),
         "encode query": lambda run: recommender.encode_query(query(run)),
         "nearest products": lambda run: catalogue.top(vectors[run % len(vectors)], TOP_K),
-        "full-text search": lambda run: lexical.scores(lexical.understand(query(run))),
+        "full-text search": lambda run: lexical.hits(lexical.understand(normalize_text(query(run)))),
         "search dense": lambda run: recommender.search(query(run), k=TOP_K, mode="dense"),
         "search hybrid": lambda run: recommender.search(query(run), k=TOP_K, mode="hybrid"),
         "recommend": lambda run: recommender.recommend(histories[run % len(histories)], k=TOP_K),

@@ -14,6 +14,7 @@ import numpy.lib.format as npy_format
 import numpy.typing as npt
 
 from compress.errors import CompressionError
+from compress.postings import write_postings
 from edge_runtime.contract.atomic_files import disk_errors_named, sync_folder
 from edge_runtime.contract.bundle import CATALOGUE_ROWS_FILE, ITEM_VECTORS_FILE
 from edge_runtime.contract.text import normalize_text
@@ -65,7 +66,10 @@ def write_item_vectors(folder: Path, item_vectors: npt.NDArray[np.float32]) -> N
 
 
 def write_catalogue_rows(
-    folder: Path, products: Sequence[Product], *, popularity: npt.NDArray[np.floating] | None = None
+    folder: Path,
+    products: Sequence[Product],
+    *,
+    popularity: npt.NDArray[np.floating] | None = None,
 ) -> None:
     """Write `catalogue.sqlite`: rows for display and filters, the full-text index, the words for typos.
 
@@ -87,10 +91,11 @@ def write_catalogue_rows(
                 database.executescript(f"PRAGMA page_size=4096; PRAGMA user_version={_ROWS_VERSION}; {_SCHEMA}")
                 database.execute("BEGIN")
                 _fill_products(database, products, ranks)
-                _fill_search(database, products)
+                words = _fill_search(database, products)
                 database.execute("COMMIT")
                 database.execute("INSERT INTO search(search) VALUES('optimize')")
                 database.execute("INSERT INTO trigrams(trigrams) VALUES('optimize')")
+                write_postings(database, words, products=len(products))
                 database.execute("VACUUM INTO ?", (str(temporary),))
         except sqlite3.IntegrityError as error:
             raise CompressionError(f"product ids must be distinct ({error}); clean the shop first") from error
@@ -143,7 +148,9 @@ def _fill_products(database: sqlite3.Connection, products: Sequence[Product], po
     database.executemany("INSERT INTO attribute_names VALUES (?, ?)", sorted(names.items()))
 
 
-def _fill_search(database: sqlite3.Connection, products: Sequence[Product]) -> None:
+def _fill_search(database: sqlite3.Connection, products: Sequence[Product]) -> set[str]:
+    """Fill the full-text index and the words for typos; return all words of the texts, folded."""
+    every: set[str] = set()
     counts: Counter[str] = Counter()
     for row, product in enumerate(products):
         fields = [product.title, product.brand, product.category, " ".join(product.attributes.values())]
@@ -151,6 +158,7 @@ def _fill_search(database: sqlite3.Connection, products: Sequence[Product]) -> N
         description = normalize_text(_short(product.description) or "")
         database.execute("INSERT INTO search(rowid, title, brand, category, attributes, description) "
                          "VALUES (?, ?, ?, ?, ?, ?)", (row, *texts, description))  # fmt: skip
+        every.update(fold_word(word) for word in words_of(description))
         counts.update({fold_word(word) for text in texts for word in words_of(text)})
     common = sorted(word for word, count in counts.items() if count > len(products) / 2)
     if len(products) > 1:
@@ -161,6 +169,7 @@ def _fill_search(database: sqlite3.Connection, products: Sequence[Product]) -> N
         database.execute("INSERT INTO terms VALUES (?, ?, ?)", (term_id, word, counts[word]))
         pieces = " ".join(trigrams_of(word))
         database.execute("INSERT INTO trigrams(rowid, pieces) VALUES (?, ?)", (term_id, pieces))
+    return every | set(counts)
 
 
 def _short(text: str | None) -> str | None:

@@ -42,6 +42,7 @@ from edge_runtime.contract.bundle import (
 )
 from edge_runtime.contract.errors import ConfigError
 from edge_runtime.contract.golden import Golden
+from edge_runtime.contract.text import normalize_text
 from edge_runtime.golden_proof import MIN_COSINE, MIN_OVERLAP, golden_answers
 from edge_runtime.lexical import LexicalIndex
 from edge_runtime.recommender import Recommender
@@ -207,7 +208,7 @@ def _coverage_weights(target: Path, facts: BuildFacts) -> dict[str, float]:
     chosen = {query: judged[query] for query in list(judged)[:: -(-len(judged) // MAX_QUERIES) or 1]}
     with contextlib.closing(RowsDatabase(target / CATALOGUE_ROWS_FILE)) as database:
         index = LexicalIndex(database, products=len(facts.shop.products), fusion=DEFAULT_FUSION)
-        parts = {query: index.parts(index.understand(query)) for query in chosen}
+        parts = {query: index.parts(index.understand(normalize_text(query))) for query in chosen}
     return learn_coverage_weights(chosen, parts)
 
 

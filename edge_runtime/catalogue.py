@@ -60,27 +60,42 @@ class Catalogue:
         """Whether the int8 layer runs here; without it every search is an exact scan."""
         return self._layer is not None
 
-    def top(self, query: Float32, count: int, *, eligible: Mask | None = None) -> Ranked:
+    def nearest(self, query: Float32) -> Ranked:
+        """Return what the layer proposes for `query`, by exact cosine, best first, ties by row.
+
+        Args:
+            query: float32 [dim], unit length, or zero.
+        """
+        if self._layer is None or not query.any():
+            return self.top(query, self._spec.candidates)
+        rows = self._candidates(self._layer, query)
+        return best_rows(rows, self.cosines(query, rows), len(rows))
+
+    def top(
+        self, query: Float32, count: int, *, eligible: Mask | None = None, nearest: Ranked | None = None
+    ) -> Ranked:
         """Return the rows nearest to `query` by exact cosine, best first, ties by row.
 
         Args:
             query: float32 [dim], unit length.
             count: how many rows; fewer when fewer are eligible.
             eligible: bool [products], which rows may be returned; None for all.
+            nearest: what `nearest` gave for this query, when it was asked already.
         """
-        if self._layer is not None and count <= self._spec.candidates and query.any():
-            rows = self._candidates(self._layer, query)
+        if count <= self._spec.candidates and (nearest is not None or (self._layer is not None and query.any())):
+            found = self.nearest(query) if nearest is None else nearest
             if eligible is not None:
-                rows = rows[eligible[rows]]
-            if len(rows) >= count:
-                return best_rows(rows, self.cosines(query, rows), count)
+                kept = eligible[found.rows]
+                found = Ranked(found.rows[kept], found.scores[kept])
+            if len(found.rows) >= count:
+                return Ranked(found.rows[:count], found.scores[:count])
         rows = np.arange(len(self), dtype=np.int32) if eligible is None else np.flatnonzero(eligible).astype(np.int32)
         return best_rows(rows, self.cosines(query, rows), count)
 
     def cosines(self, query: Float32, rows: Rows) -> Float32:
         """Return float32 [rows], the exact cosines of `query` (float32 [dim], unit length) with some rows."""
         scores = np.empty(len(rows), dtype=np.float32)
-        everything = len(rows) == len(self) and np.array_equal(rows, np.arange(len(self)))
+        everything = len(rows) == len(self) > _SCAN_ROWS and np.array_equal(rows, np.arange(len(self)))
         for start in range(0, len(rows), _SCAN_ROWS):
             part = slice(start, start + _SCAN_ROWS)
             vectors = self._vectors[part] if everything else self._vectors[rows[part]]

@@ -82,11 +82,15 @@ class Encoder:
 
     def encode_query(self, text: str) -> Float32:
         """Return the unit vector float32 [dim] of a query; zero when it has no token."""
+        return self.encode_normalized(normalize_text(text))
+
+    def encode_normalized(self, text: str) -> Float32:
+        """Return what `encode_query` does for a text that `normalize_text` gave."""
         return self._encode("encode_query", text, self._spec.query_tokens)
 
     def encode_item(self, text: str) -> Float32:
         """Return the unit vector float32 [dim] of an item's text (contract/text.py: `item_text`); zero without token."""
-        return self._encode("encode_item", text, self._spec.item_tokens)
+        return self._encode("encode_item", normalize_text(text), self._spec.item_tokens)
 
     def encode_history(self, items: Float32) -> Float32:
         """Return the unit vector float32 [dim] of a history; see `read_history`."""
@@ -115,7 +119,7 @@ class Encoder:
         return HistoryQuery(vector, repeats)
 
     def _encode(self, signature: str, text: str, length: int) -> Float32:
-        tokens = self._tokenizer.encode(normalize_text(text), add_special_tokens=False).ids[:length]
+        tokens = self._tokenizer.encode(text, add_special_tokens=False).ids[:length]
         if not tokens:
             return np.zeros(self._dim, dtype=np.float32)
         ids = np.zeros((1, length), dtype=np.int32)

@@ -68,13 +68,13 @@ def explain_query(
     """Leave out each word of the normalized `text` in turn and compare the score of the product in `row`."""
     rows = np.array([row], dtype=np.int32)
     cosine = scores.cosines(rows)
-    full, dense = scores.hybrid(cosine, scores.lexical[rows])[0], scores.hybrid(cosine, np.zeros(1, np.float32))[0]
+    full, dense = scores.hybrid(cosine, scores.hits.of(rows))[0], scores.hybrid(cosine, np.zeros(1, np.float32))[0]
     words = words_of(text)
     contributions = []
     for place, word in enumerate(words[:MAX_EXPLAINED_WORDS]):
         rest = " ".join(words[:place] + words[place + 1 :])
         cosine = scores.cosines(rows, encoder.encode_query(rest))
-        without = scores.hybrid(cosine, lexical.scores(lexical.understand(rest))[rows])[0]
+        without = scores.hybrid(cosine, lexical.hits(lexical.understand(rest)).of(rows))[0]
         asked = lexical.understand(word)
         fields = dict.fromkeys(name for term in asked.terms for name in lexical.fields_with(term, row))
         read_as = tuple(term for found in asked.corrections.values() for term in found)

@@ -3,7 +3,7 @@
 import importlib
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,8 @@ from edge_runtime.contract.errors import ConfigError, InputShapeError, ModelLoad
 
 INTERPRETER_VARIABLE = "POCKETREC_INTERPRETER"
 _MODULES = {"litert": "ai_edge_litert.interpreter", "tflite-runtime": "tflite_runtime.interpreter"}
+
+_Call = Callable[[Mapping[str, npt.NDArray[Any]]], dict[str, npt.NDArray[Any]]]
 
 
 class Model:
@@ -43,6 +45,11 @@ class Model:
             self._runners = {name: self._interpreter.get_signature_runner(name) for name in names}
             self._inputs = {name: runner.get_input_details() for name, runner in self._runners.items()}
             self._outputs = {name: runner.get_output_details() for name, runner in self._runners.items()}
+            self._expected = {
+                name: {key: (_shape(one), np.dtype(one["dtype"])) for key, one in details.items()}
+                for name, details in self._inputs.items()
+            }
+            self._calls = {name: _allocated_call(runner, self._inputs[name]) for name, runner in self._runners.items()}
         except (ValueError, RuntimeError) as error:
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             raise ModelLoadError(
@@ -75,22 +82,21 @@ class Model:
         Raises:
             InputShapeError: an input is missing, or its shape or dtype is not the signature's.
         """
-        expected = self._inputs.get(signature, {})
-        if not expected or set(inputs) != set(expected):
+        expected = self._expected.get(signature)
+        if not expected or inputs.keys() != expected.keys():
             raise InputShapeError(
-                f"{self._path}: signature {signature!r} takes {sorted(expected) or 'nothing: it is missing'}, "
+                f"{self._path}: signature {signature!r} takes {sorted(expected or ()) or 'nothing: it is missing'}, "
                 f"found {sorted(inputs)}"
             )
         for name, value in inputs.items():
-            shape = _shape(expected[name])
-            if value.shape != shape or value.dtype != expected[name]["dtype"]:
+            shape, dtype = expected[name]
+            if value.shape != shape or value.dtype != dtype:
                 raise InputShapeError(
-                    f"{self._path}: {signature}({name}) takes {np.dtype(expected[name]['dtype'])} {list(shape)}, "
+                    f"{self._path}: {signature}({name}) takes {dtype} {list(shape)}, "
                     f"found {value.dtype} {list(value.shape)}"
                 )
         with self._lock:
-            outputs: dict[str, npt.NDArray[Any]] = self._runners[signature](**inputs)
-        return outputs
+            return self._calls[signature](inputs)
 
     def _detail(self, details: dict[str, dict[str, Any]], signature: str, name: str) -> dict[str, Any]:
         try:
@@ -101,6 +107,35 @@ class Model:
                 f"{self._path} has no {signature}({name}), it has {known}; get the bundle again"
             ) from None
         return detail
+
+
+def _allocated_call(runner: Any, inputs: Mapping[str, Any]) -> _Call:
+    """Return a call of `runner` that allocates its tensors now and never again: resizing costs more than a small model.
+
+    The public call resizes and allocates each time. Where an interpreter does not have the parts that it is made of,
+    the public call stays.
+    """
+
+    def public(values: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
+        outputs: dict[str, npt.NDArray[Any]] = runner(**values)
+        return outputs
+
+    try:
+        wrapper, subgraph = runner._interpreter_wrapper, runner._subgraph_index
+        outputs = tuple((name, int(index)) for name, index in runner._outputs)
+        places = {name: int(detail["index"]) for name, detail in inputs.items()}
+        put, invoke, take = wrapper.SetTensor, wrapper.Invoke, wrapper.GetTensor
+        wrapper.AllocateTensors(subgraph)
+    except (AttributeError, KeyError, TypeError):
+        return public
+
+    def direct(values: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
+        for name, value in values.items():
+            put(places[name], value, subgraph)
+        invoke(subgraph)
+        return {name: take(index, subgraph) for name, index in outputs}
+
+    return direct
 
 
 def _shape(detail: dict[str, Any]) -> tuple[int, ...]:

@@ -2,19 +2,21 @@
 
 import functools
 import math
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from edge_runtime.contract.bundle import FusionSpec
 from edge_runtime.contract.errors import BundleFormatError
-from edge_runtime.contract.text import normalize_text
+from edge_runtime.contract.rows import FIELDS
+from edge_runtime.postings import Postings, match_any
 from edge_runtime.rows_database import RowsDatabase
 from edge_runtime.spelling import edit_distance, fold_word, trigrams_of, words_of
 
-FIELDS = ("title", "brand", "category", "attributes", "description")
 ANY_FIELD = "any"
 MAX_WORDS = 64
 """Of a longer query, the first distinct words count for the lexical side."""
@@ -22,10 +24,10 @@ MAX_WORDS = 64
 _MAX_WORD_CHARS = 64
 _CANDIDATES = 200
 _CORRECTIONS = 2
-_REMEMBERED_TERMS = 256
 _REMEMBERED_CORRECTIONS = 1_024
 
 Float32 = npt.NDArray[np.float32]
+Rows = npt.NDArray[np.int32]
 
 
 @dataclass(frozen=True)
@@ -48,11 +50,11 @@ class LexicalQuery:
 
 @dataclass(frozen=True, eq=False)
 class LexicalParts:
-    """What the index says of a query before the parts are weighed.
+    """What the index says of rows before the parts are weighed.
 
     Attributes:
-        bm25: float32 [products], summed over the terms, 0 where none matches.
-        coverage: text column, or "any" -> float32 [products], 0 … 1: the share of the query's words that it holds, each
+        bm25: float32 [rows], summed over the terms, 0 where none matches.
+        coverage: text column, or "any" -> float32 [rows], 0 … 1: the share of the query's words that it holds, each
             weighted by its inverse document frequency.
     """
 
@@ -60,8 +62,8 @@ class LexicalParts:
     coverage: Mapping[str, Float32]
 
     def weighed(self, coverage_weights: Mapping[str, float]) -> Float32:
-        """Return the lexical scores float32 [products] (contract/bundle.py: `FusionSpec`), 0 where no term matches."""
-        best = float(self.bm25.max())
+        """Return the lexical scores float32 [rows] (contract/bundle.py: `FusionSpec`), 0 where no term matches."""
+        best = float(self.bm25.max()) if len(self.bm25) else 0.0
         scores = self.bm25 / best if best > 0 else self.bm25.copy()
         for name, weight in coverage_weights.items():
             scores += np.float32(weight) * self.coverage[name]
@@ -69,12 +71,26 @@ class LexicalParts:
 
 
 @dataclass(frozen=True, eq=False)
-class _TermHits:
-    """The rows with one term: int32 [n], their BM25 float32 [n], and by text column the rows that hold it there."""
+class LexicalHits:
+    """The rows that any term matches: `rows` int32 [n], rising, and their lexical scores, float32 [n]."""
 
-    rows: npt.NDArray[np.int32]
-    bm25: Float32
-    by_field: Mapping[str, npt.NDArray[np.int32]]
+    rows: Rows
+    scores: Float32
+
+    @property
+    def best(self) -> float:
+        """The best score, 0 when nothing matches."""
+        return float(self.scores.max()) if len(self.scores) else 0.0
+
+    def of(self, rows: Rows) -> Float32:
+        """Return the scores float32 [rows] of any rows, 0 for those without a term."""
+        if not len(self.rows):
+            return np.zeros(len(rows), dtype=np.float32)
+        places = np.minimum(np.searchsorted(self.rows, rows), len(self.rows) - 1)
+        return np.where(self.rows[places] == rows, self.scores[places], np.float32(0))
+
+
+NO_HITS = LexicalHits(np.zeros(0, dtype=np.int32), np.zeros(0, dtype=np.float32))
 
 
 class LexicalIndex:
@@ -99,24 +115,28 @@ class LexicalIndex:
         self._database = database
         self._products = products
         self._coverage_weights = fusion.coverage_weights
-        weights = ", ".join(repr(float(fusion.field_weights.get(name, 1.0))) for name in FIELDS)
-        self._hits_sql = f"SELECT rowid, -bm25(search, {weights}) FROM search WHERE search MATCH ?"  # noqa: S608 - floats
+        self._postings = Postings(
+            database,
+            products=products,
+            field_weights=fusion.field_weights,
+            columns=[name for name in fusion.coverage_weights if name != ANY_FIELD],
+        )
+        self._scratch = threading.local()
         self._common = frozenset(term for (term,) in database.fetch("SELECT term FROM common_terms"))
-        self._hits = functools.lru_cache(maxsize=_REMEMBERED_TERMS)(self._ask_hits)
         self._corrected = functools.lru_cache(maxsize=_REMEMBERED_CORRECTIONS)(self._ask_corrections)
 
     def understand(self, text: str) -> LexicalQuery:
-        """Return the words of `text` as the index knows them.
+        """Return the words of `text`, which `normalize_text` gave, as the index knows them.
 
         Words of more than half of all products are left out, for they decide nothing, unless there are no others.
         """
-        folded = [fold_word(word)[:_MAX_WORD_CHARS] for word in words_of(normalize_text(text))]
+        folded = [fold_word(word)[:_MAX_WORD_CHARS] for word in words_of(text)]
         words = list(dict.fromkeys(word for word in folded if word))
         deciding = [word for word in words if word not in self._common] or words
         alternatives: dict[tuple[str, ...], None] = {}
         corrections: dict[str, tuple[str, ...]] = {}
         for word in deciding[:MAX_WORDS]:
-            found = () if len(self._hits(word).rows) else self._corrected(word)
+            found = () if len(self._postings.of(word).rows) else self._corrected(word)
             if found:
                 corrections[word] = found
             alternatives[found or (word,)] = None
@@ -124,29 +144,50 @@ class LexicalIndex:
 
     def scores(self, query: LexicalQuery) -> Float32:
         """Return the lexical scores float32 [products] (contract/bundle.py: `FusionSpec`), 0 where no term matches."""
-        return self.parts(query).weighed(self._coverage_weights)
+        return self.hits(query).of(np.arange(self._products, dtype=np.int32))
+
+    def hits(self, query: LexicalQuery) -> LexicalHits:
+        """Return the rows with any term of the query and their lexical scores."""
+        found = [self._postings.of(term) for term in query.terms]
+        rows = self._union([hits.rows for hits in found])
+        return LexicalHits(rows, self._parts(query, rows).weighed(self._coverage_weights)) if len(rows) else NO_HITS
 
     def parts(self, query: LexicalQuery) -> LexicalParts:
-        """Return what `scores` weighs."""
-        bm25 = np.zeros(self._products, dtype=np.float32)
-        for term in query.terms:
-            hits = self._hits(term)
-            bm25[hits.rows] += hits.bm25
-        coverage = {name: np.zeros(self._products, dtype=np.float32) for name in self._coverage_weights}
-        total = 0.0
-        for word in query.words if coverage else ():
-            rows = self._rows_with(word, ANY_FIELD)
-            rarity = math.log1p((self._products - len(rows) + 0.5) / (len(rows) + 0.5))
-            total += rarity
-            for name, covered in coverage.items():
-                covered[rows if name == ANY_FIELD else self._rows_with(word, name)] += np.float32(rarity)
-        for covered in coverage.values():
-            covered /= np.float32(max(total, 1e-6))
-        return LexicalParts(bm25, coverage)
+        """Return what `scores` weighs, of every product."""
+        return self._parts(query, np.arange(self._products, dtype=np.int32))
 
-    def _rows_with(self, word: tuple[str, ...], name: str) -> npt.NDArray[np.int32]:
-        """Return the rows that hold any of a word's terms in a text column, each once."""
-        found = [hits.rows if name == ANY_FIELD else hits.by_field[name] for hits in map(self._hits, word)]
+    def _parts(self, query: LexicalQuery, rows: Rows) -> LexicalParts:
+        """Return the parts of `rows`, among which are all that any term matches."""
+        found = [self._postings.of(term) for term in query.terms]
+        bm25 = self._summed([(hits.rows, hits.bm25) for hits in found], rows)
+        if not self._coverage_weights:
+            return LexicalParts(bm25, {})
+        rarities = []
+        held: dict[str, list[tuple[Rows, np.float32]]] = {name: [] for name in self._coverage_weights}
+        for word in query.words:
+            anywhere = self._rows_with(word, ANY_FIELD)
+            count = len(anywhere)
+            rarities.append(math.log1p((self._products - count + 0.5) / (count + 0.5)))
+            for name, addends in held.items():
+                with_word = anywhere if name == ANY_FIELD else self._rows_with(word, name)
+                addends.append((with_word, np.float32(rarities[-1])))
+        total = np.float32(max(sum(rarities), 1e-6))
+        return LexicalParts(bm25, {name: self._summed(addends, rows) / total for name, addends in held.items()})
+
+    def _summed(self, addends: Sequence[tuple[Rows, Any]], rows: Rows) -> Float32:
+        """Return float32 [rows]: the sum of what is added to each; an addend's rows are distinct and among `rows`."""
+        sums: Float32 | None = getattr(self._scratch, "sums", None)
+        if sums is None:
+            sums = self._scratch.sums = np.zeros(self._products, dtype=np.float32)
+        for places, values in addends:
+            sums[places] += values
+        result = sums[rows]
+        for places, _ in addends:
+            sums[places] = 0
+        return result
+
+    def _union(self, found: Sequence[Rows]) -> Rows:
+        """Return the rows of any of `found`, rising, each once."""
         if len(found) == 1:
             return found[0]
         marked = np.zeros(self._products, dtype=np.bool_)
@@ -154,26 +195,15 @@ class LexicalIndex:
             marked[rows] = True
         return np.flatnonzero(marked).astype(np.int32)
 
+    def _rows_with(self, word: tuple[str, ...], name: str) -> Rows:
+        """Return the rows that hold any of a word's terms in a text column, each once."""
+        hits = [self._postings.of(term) for term in word]
+        return self._union([one.rows if name == ANY_FIELD else one.by_field[name] for one in hits])
+
     def fields_with(self, term: str, row: int) -> tuple[str, ...]:
         """Return the text columns of the product in `row` that hold `term` or a form of it."""
         sql = "SELECT 1 FROM search WHERE search MATCH ? AND rowid = ?"
-        return tuple(name for name in FIELDS if self._database.fetch(sql, (f"{name} : {_match((term,))}", row)))
-
-    def _ask_hits(self, term: str) -> _TermHits:
-        """Return the rows with one term and its BM25, in no order: BM25 of several terms is the sum of theirs."""
-        found = self._database.fetch(self._hits_sql, (_match((term,)),))
-        rows, scores = zip(*found, strict=True) if found else ((), ())
-        if found and not 0 <= min(rows) <= max(rows) < self._products:
-            raise BundleFormatError(
-                "the full-text index names a row that the catalogue does not have; get the bundle again"
-            )
-        by_field = {name: self._ask_rows(term, name) for name in self._coverage_weights if name != ANY_FIELD}
-        bm25 = np.maximum(np.array(scores, dtype=np.float32), 0)
-        return _TermHits(np.array(rows, dtype=np.int32), bm25, by_field)
-
-    def _ask_rows(self, term: str, name: str) -> npt.NDArray[np.int32]:
-        sql = "SELECT rowid FROM search WHERE search MATCH ?"
-        return np.array([row for (row,) in self._database.fetch(sql, (f"{name} : {_match((term,))}",))], dtype=np.int32)
+        return tuple(name for name in FIELDS if self._database.fetch(sql, (f"{name} : {match_any((term,))}", row)))
 
     def _ask_corrections(self, word: str) -> tuple[str, ...]:
         limit = _edits_allowed(word)
@@ -187,7 +217,7 @@ class LexicalIndex:
             "ORDER BY shared DESC, abs(length(term) - ?), id LIMIT ?"
         )
         near = self._database.fetch(
-            sql, (*(_match((piece,)) for piece in pieces), len(word), limit, len(word), _CANDIDATES)
+            sql, (*(match_any((piece,)) for piece in pieces), len(word), limit, len(word), _CANDIDATES)
         )
         ranked = sorted((edit_distance(word, term, limit=limit), -products, term) for term, products in near)
         return tuple(term for distance, _, term in ranked if distance == ranked[0][0] <= limit)[:_CORRECTIONS]
@@ -199,7 +229,3 @@ def _edits_allowed(word: str) -> int:
         return 0
     return 0 if len(word) < 4 else 1 if len(word) < 7 else 2
 
-
-def _match(terms: Sequence[str]) -> str:
-    """Quote `terms` for FTS5, so that no word is ever read as its syntax."""
-    return " OR ".join('"{}"'.format(term.replace('"', '""')) for term in terms)

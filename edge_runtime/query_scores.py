@@ -7,8 +7,8 @@ import numpy.typing as npt
 
 from edge_runtime.catalogue import Catalogue
 from edge_runtime.encoder import Encoder
-from edge_runtime.lexical import LexicalIndex, LexicalQuery
-from edge_runtime.ranking import best_rows, fuse
+from edge_runtime.lexical import NO_HITS, LexicalIndex, LexicalQuery
+from edge_runtime.ranking import Ranked, best_rows, fuse, merged_rows
 
 MIN_CANDIDATES = 100
 """Each side of a hybrid search proposes at least so many rows."""
@@ -34,7 +34,7 @@ class QueryScores:
         """Read the query in `mode`: "dense" leaves the words out, "lexical" the vector.
 
         Args:
-            text: not empty.
+            text: normalized, not empty.
             mode: "hybrid", "dense" or "lexical".
             encoder: gives the vector.
             catalogue: gives cosines.
@@ -43,43 +43,54 @@ class QueryScores:
         """
         self._catalogue = catalogue
         self.dense_weight = dense_weight
+        self.vector = np.zeros(0, dtype=np.float32) if mode == "lexical" else encoder.encode_normalized(text)
         self.query = LexicalQuery(()) if mode == "dense" else lexical.understand(text)
-        self.lexical = lexical.scores(self.query)
-        self.vector = np.zeros_like(self.lexical[:0]) if mode == "lexical" else encoder.encode_query(text)
+        self.hits = NO_HITS if mode == "dense" else lexical.hits(self.query)
 
     @cached_property
+    def nearest(self) -> Ranked:
+        """The nearest rows of the whole catalogue: what its layer proposes, in exact order; at least one."""
+        return self._catalogue.nearest(self.vector)
+
+    @property
     def best_lexical(self) -> float:
         """The best lexical score of the whole catalogue, 0 when no word matches."""
-        return float(self.lexical.max())
+        return self.hits.best
 
-    @cached_property
+    @property
     def best_cosine(self) -> float:
         """The best cosine of the whole catalogue."""
-        return float(self._catalogue.top(self.vector, 1).scores[0])
+        return float(self.nearest.scores[0])
 
     @property
     def knows_anything(self) -> bool:
         """Whether the model or the index knows anything of the query."""
         return bool(self.vector.any()) or self.best_lexical > 0
 
-    def candidates(self, k: int, eligible: Mask | None, mode: str) -> Rows:
-        """Return the rows among which the `k` best are, each once."""
+    def ranking(self, k: int, eligible: Mask | None, mode: str) -> Ranked:
+        """Return the `k` best eligible rows in `mode`; fewer when fewer are eligible or, by words alone, match.
+
+        Args:
+            k: how many rows.
+            eligible: bool [products], which rows may be returned; None for all.
+            mode: the mode in which the query was read.
+        """
         count = max(k, MIN_CANDIDATES)
-        chosen = np.zeros(len(self._catalogue), dtype=np.bool_)
-        if mode != "lexical":
-            chosen[self._catalogue.top(self.vector, count, eligible=eligible).rows] = True
-        if mode != "dense":
-            matching = self.lexical > 0 if eligible is None else (self.lexical > 0) & eligible
-            rows = np.flatnonzero(matching).astype(np.int32)
-            chosen[best_rows(rows, self.lexical[rows], count).rows] = True
-        return np.flatnonzero(chosen).astype(np.int32)
+        if mode == "dense":
+            return self._dense(k, eligible)
+        words = self._lexical(k if mode == "lexical" else count, eligible)
+        if mode == "lexical":
+            return words
+        dense = self._dense(count, eligible)
+        rows = merged_rows(dense.rows, words.rows)
+        return best_rows(rows, self.of(rows, mode), k)
 
     def of(self, rows: Rows, mode: str) -> Float32:
         """Return float32 [rows], their scores in `mode`."""
         if mode == "lexical":
-            return self.lexical[rows]
+            return self.hits.of(rows)
         cosines = self.cosines(rows)
-        return cosines if mode == "dense" else self.hybrid(cosines, self.lexical[rows])
+        return cosines if mode == "dense" else self.hybrid(cosines, self.hits.of(rows))
 
     def cosines(self, rows: Rows, vector: Float32 | None = None) -> Float32:
         """Return float32 [rows], the cosines with this query, or with another unit `vector` (float32 [dim])."""
@@ -94,3 +105,11 @@ class QueryScores:
             best_cosine=self.best_cosine,
             best_lexical=self.best_lexical,
         )
+
+    def _dense(self, count: int, eligible: Mask | None) -> Ranked:
+        return self._catalogue.top(self.vector, count, eligible=eligible, nearest=self.nearest)
+
+    def _lexical(self, count: int, eligible: Mask | None) -> Ranked:
+        rows, scores = self.hits.rows, self.hits.scores
+        kept = scores > 0 if eligible is None else (scores > 0) & eligible[rows]
+        return best_rows(rows[kept], scores[kept], count)

@@ -27,6 +27,12 @@ def best_rows(rows: Rows, scores: Float32, count: int) -> Ranked:
     return Ranked(rows[order], scores[order])
 
 
+def merged_rows(left: Rows, right: Rows) -> Rows:
+    """Return the rows of either, rising, each once; np.union1d would import a slow part of NumPy first."""
+    rows = np.sort(np.concatenate([left, right]))
+    return rows[np.concatenate([[True], rows[1:] != rows[:-1]])] if len(rows) else rows
+
+
 def fuse(
     cosines: Float32, lexical: Float32, *, dense_weight: float, best_cosine: float, best_lexical: float
 ) -> npt.NDArray[np.float32]:

@@ -23,7 +23,7 @@ from edge_runtime.history_ranking import rank_history
 from edge_runtime.lexical import LexicalIndex
 from edge_runtime.product_rows import ProductRow, ProductRows
 from edge_runtime.query_scores import QueryScores
-from edge_runtime.ranking import Ranked, best_rows
+from edge_runtime.ranking import Ranked
 from edge_runtime.rows_database import RowsDatabase
 
 _LOG = logging.getLogger(__name__)
@@ -138,8 +138,7 @@ class Recommender:
         eligible = self._eligible(where, exclude)
         if mode != "lexical" and not scores.knows_anything:
             return self._cold_start(k, eligible, unknown_history=())
-        ranked = best_rows(*self._ranking(scores, k, eligible, mode), k)
-        return self._answer(ranked, corrections=scores.query.corrections)
+        return self._answer(scores.ranking(k, eligible, mode), corrections=scores.query.corrections)
 
     def recommend(
         self, history: Sequence[str], *, k: int = 10, where: Where | None = None, exclude: Collection[str] = ()
@@ -206,7 +205,7 @@ class Recommender:
         """
         rows = self._known_rows(product_ids)
         scores = self._query_scores(query, "hybrid")
-        return scores.cosines(rows), scores.lexical[rows]
+        return scores.cosines(rows), scores.hits.of(rows)
 
     def explain(self, query: str, product_id: str) -> Explanation:
         """Return what each word of the query contributes to the product's hybrid score.
@@ -250,7 +249,7 @@ class Recommender:
         Raises:
             ConfigError: an empty text.
         """
-        return self._encoder.encode_query(_checked_text(text))
+        return self._encoder.encode_normalized(_checked_text(text))
 
     def encode_item(self, text: str) -> Float32:
         """Return the unit vector float32 [dim] of an item's text (contract/text.py: `item_text`).
@@ -291,10 +290,6 @@ class Recommender:
         return QueryScores(
             text, mode, encoder=self._encoder, catalogue=self._catalogue, lexical=self._lexical, dense_weight=weight
         )
-
-    def _ranking(self, scores: QueryScores, k: int, eligible: Mask | None, mode: Mode) -> tuple[Rows, Float32]:
-        rows = scores.candidates(k, eligible, mode)
-        return rows, scores.of(rows, mode)
 
     def _eligible(self, where: Where | None, exclude: Collection[str]) -> Mask | None:
         if isinstance(exclude, str):
@@ -337,9 +332,10 @@ class Recommender:
 def _checked_text(text: str) -> str:
     if not isinstance(text, str):
         raise ConfigError(f"expected a text, found {type(text).__name__}")
-    if not normalize_text(text):
+    normalized = normalize_text(text)
+    if not normalized:
         raise ConfigError("the text is empty; give at least one word, or use `recommend` for an answer without a query")
-    return text
+    return normalized
 
 
 def _check_count(k: int) -> None:
