@@ -5,6 +5,7 @@ frequencies and lengths of the real catalogue. Its vector is the mean of its par
 they lie in clusters, and no two are equal.
 """
 
+import math
 import shutil
 from pathlib import Path
 
@@ -31,7 +32,9 @@ NOISE = 0.35
 _PRICES = (3.0, 200.0)
 
 
-def made_products(real: tuple[Product, ...], count: int, *, seed: int = 0) -> tuple[tuple[Product, ...], npt.NDArray[np.int64]]:
+def made_products(
+    real: tuple[Product, ...], count: int, *, seed: int = 0
+) -> tuple[tuple[Product, ...], npt.NDArray[np.int64]]:
     """Return `count` products, the real ones first, and their two parents, int64 [count, 2] (a real one is its own).
 
     Args:
@@ -46,7 +49,7 @@ def made_products(real: tuple[Product, ...], count: int, *, seed: int = 0) -> tu
     if extra > 0:
         parents[len(made) :] = rng.integers(0, len(real), (extra, 2))
         brands = rng.integers(0, len(real), extra)
-        prices = np.exp(rng.uniform(*np.log(_PRICES), extra)).round(2)
+        prices = np.exp(rng.uniform(math.log(_PRICES[0]), math.log(_PRICES[1]), extra)).round(2)
         made += [
             _recombined(len(real) + number, real[left], real[right], real[brand], float(price))
             for number, ((left, right), brand, price) in enumerate(

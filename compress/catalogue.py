@@ -1,6 +1,6 @@
 """The writing side of the catalogue: item vectors and product rows -> three files of the bundle."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,7 @@ def write_catalogue(
     *,
     candidates: int = 100,
     popularity: npt.NDArray[np.floating] | None = None,
+    queries: Mapping[str, float] | None = None,
 ) -> CatalogueSpec:
     """Write `catalogue.tflite`, `item_vectors.npy` and `catalogue.sqlite` into `folder`.
 
@@ -33,6 +34,7 @@ def write_catalogue(
         item_vectors: float32 [products, dim], rows of unit length.
         candidates: how many rows the layer returns for a query; fewer when there are fewer products.
         popularity: float [products], the order in which a device without history shows them.
+        queries: query -> weight, suggested to people while they type.
 
     Raises:
         CompressionError: the inputs do not fit together, or the converter refuses the layer.
@@ -51,7 +53,7 @@ def write_catalogue(
     if candidates < 1:
         raise CompressionError(f"candidates must be at least 1, found {candidates}")
     spec = CatalogueSpec(products=len(products), candidates=min(candidates, len(products)))
-    write_catalogue_rows(folder, products, popularity=popularity)
+    write_catalogue_rows(folder, products, popularity=popularity, queries=queries)
     write_item_vectors(folder, item_vectors)
     layer = convert_catalogue(np.ascontiguousarray(item_vectors, np.float32), candidates=spec.candidates)
     write_bytes_atomically(folder / CATALOGUE_LAYER_FILE, layer)

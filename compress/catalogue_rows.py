@@ -6,7 +6,7 @@ import os
 import sqlite3
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from compress.errors import CompressionError
 from compress.postings import write_postings
+from compress.suggestions import write_suggestions
 from edge_runtime.contract.atomic_files import disk_errors_named, sync_folder
 from edge_runtime.contract.bundle import CATALOGUE_ROWS_FILE, ITEM_VECTORS_FILE
 from edge_runtime.contract.text import normalize_text
@@ -70,6 +71,7 @@ def write_catalogue_rows(
     products: Sequence[Product],
     *,
     popularity: npt.NDArray[np.floating] | None = None,
+    queries: Mapping[str, float] | None = None,
 ) -> None:
     """Write `catalogue.sqlite`: rows for display and filters, the full-text index, the words for typos.
 
@@ -79,6 +81,7 @@ def write_catalogue_rows(
         folder: where the bundle is put together.
         products: row r of the table is `products[r]`.
         popularity: float [products], the higher the earlier when there is no history; None when nothing is known.
+        queries: query -> weight, suggested to people while they type.
 
     Raises:
         CompressionError: no products, an id twice, or `popularity` of another length or not finite.
@@ -96,6 +99,7 @@ def write_catalogue_rows(
                 database.execute("INSERT INTO search(search) VALUES('optimize')")
                 database.execute("INSERT INTO trigrams(trigrams) VALUES('optimize')")
                 write_postings(database, words, products=len(products))
+                write_suggestions(database, products, queries or {})
                 database.execute("VACUUM INTO ?", (str(temporary),))
         except sqlite3.IntegrityError as error:
             raise CompressionError(f"product ids must be distinct ({error}); clean the shop first") from error
@@ -150,7 +154,7 @@ def _fill_products(database: sqlite3.Connection, products: Sequence[Product], po
 
 def _fill_search(database: sqlite3.Connection, products: Sequence[Product]) -> set[str]:
     """Fill the full-text index and the words for typos; return all words of the texts, folded."""
-    every: set[str] = set()
+    everywhere: Counter[str] = Counter()
     counts: Counter[str] = Counter()
     for row, product in enumerate(products):
         fields = [product.title, product.brand, product.category, " ".join(product.attributes.values())]
@@ -158,9 +162,10 @@ def _fill_search(database: sqlite3.Connection, products: Sequence[Product]) -> s
         description = normalize_text(_short(product.description) or "")
         database.execute("INSERT INTO search(rowid, title, brand, category, attributes, description) "
                          "VALUES (?, ?, ?, ?, ?, ?)", (row, *texts, description))  # fmt: skip
-        every.update(fold_word(word) for word in words_of(description))
-        counts.update({fold_word(word) for text in texts for word in words_of(text)})
-    common = sorted(word for word, count in counts.items() if count > len(products) / 2)
+        named = {fold_word(word) for text in texts for word in words_of(text)}
+        counts.update(named)
+        everywhere.update(named | {fold_word(word) for word in words_of(description)})
+    common = sorted(word for word, count in everywhere.items() if count > len(products) / 2)
     if len(products) > 1:
         database.executemany("INSERT INTO common_terms VALUES (?)", ((word,) for word in common))
     words = [word for word in counts if word.isalpha() and _MIN_TERM_CHARS <= len(word) <= _MAX_TERM_CHARS]
@@ -169,7 +174,7 @@ def _fill_search(database: sqlite3.Connection, products: Sequence[Product]) -> s
         database.execute("INSERT INTO terms VALUES (?, ?, ?)", (term_id, word, counts[word]))
         pieces = " ".join(trigrams_of(word))
         database.execute("INSERT INTO trigrams(rowid, pieces) VALUES (?, ?)", (term_id, pieces))
-    return every | set(counts)
+    return set(everywhere)
 
 
 def _short(text: str | None) -> str | None:

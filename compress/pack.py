@@ -25,6 +25,7 @@ from compress.holdout import ranked_queries
 from compress.quality import Float32, StageQuality, rank_quality
 from compress.report import ReportInputs, report_content, write_report
 from compress.settings import BuildSettings
+from compress.suggestions import popular_queries
 from edge_runtime.contract.atomic_files import disk_errors_named, sync_folder, write_bytes_atomically
 from edge_runtime.contract.bundle import (
     CATALOGUE_ROWS_FILE,
@@ -86,6 +87,7 @@ def pack_bundle(folder: Path, facts: BuildFacts, progress: Progress) -> tuple[st
         facts.item_vectors,
         candidates=facts.settings.candidates,
         popularity=popularity(facts.shop),
+        queries=popular_queries(facts.shop.judgements),
     )
     # Every sealed bundle has golden answers; the first ones stand for nothing but let the recommender open.
     unproven = Golden(min_cosine=MIN_COSINE, min_overlap=MIN_OVERLAP, queries=[], histories=[])

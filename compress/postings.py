@@ -31,7 +31,7 @@ def write_postings(database: sqlite3.Connection, words: Iterable[str], *, produc
     database.execute("INSERT INTO posting_lengths VALUES (?)", (_row_lengths(database, products).tobytes(),))
     numbers: dict[str, int] = {}
     database.execute("CREATE VIRTUAL TABLE temp.places USING fts5vocab(main, search, instance)")
-    for word, stem in _stems(database, words, most=products // 2):
+    for word, stem in _stems(database, words):
         if stem not in numbers:
             numbers[stem] = len(numbers)
             found = database.execute("SELECT doc, col FROM temp.places WHERE term = ?", (stem,)).fetchall()
@@ -40,17 +40,14 @@ def write_postings(database: sqlite3.Connection, words: Iterable[str], *, produc
     database.execute("DROP TABLE temp.places")
 
 
-def _stems(database: sqlite3.Connection, words: Iterable[str], *, most: int) -> list[tuple[str, str]]:
-    """Return the words of one token whose stem has enough hits, each with that stem, in the order of the words.
-
-    Words of more than `most` products are asked for only when a query has no others.
-    """
+def _stems(database: sqlite3.Connection, words: Iterable[str]) -> list[tuple[str, str]]:
+    """Return the words of one token whose stem has enough hits, each with that stem, in the order of the words."""
     database.execute(f"CREATE VIRTUAL TABLE temp.forms USING fts5(word, tokenize='{_TOKENIZER}')")
     database.execute("CREATE VIRTUAL TABLE temp.form_stems USING fts5vocab(temp, forms, instance)")
     database.execute("CREATE VIRTUAL TABLE temp.stems USING fts5vocab(main, search, row)")
     database.executemany("INSERT INTO temp.forms(word) VALUES (?)", ((word,) for word in sorted(words)))
-    sql = "SELECT term FROM temp.stems WHERE doc BETWEEN ? AND ?"
-    frequent = {term for (term,) in database.execute(sql, (MIN_HITS, most))}
+    sql = "SELECT term FROM temp.stems WHERE doc >= ?"
+    frequent = {term for (term,) in database.execute(sql, (MIN_HITS,))}
     tokens: dict[int, list[str]] = {}
     for row, stem in database.execute("SELECT doc, term FROM temp.form_stems"):
         tokens.setdefault(row, []).append(stem)
@@ -65,7 +62,7 @@ def _packed(found: list[tuple[int, str]]) -> tuple[int, bytes, bytes, bytes]:
     column = {name: place for place, name in enumerate(FIELDS)}
     rows, places = np.unique([row for row, _ in found], return_inverse=True)
     counts = np.zeros((len(rows), len(FIELDS)), dtype=np.int64)
-    np.add.at(counts, (places, [column[name] for _, name in found]), 1)
+    np.add.at(counts, (places, np.array([column[name] for _, name in found])), 1)
     kinds, codes = np.unique(counts.clip(max=255).astype(np.uint8), axis=0, return_inverse=True)
     gaps = np.diff(rows, prepend=0)
     coded_rows = gaps.astype("<u2") if gaps.max() <= _MAX_GAP else rows.astype("<i4")

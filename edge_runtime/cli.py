@@ -1,4 +1,4 @@
-"""The device's commands on one bundle: search, recommend, similar, score, explain, prove."""
+"""The device's commands on one bundle: search, browse, facets, suggest, recommend, similar, score, explain, prove; and on a taste."""
 
 import argparse
 import json
@@ -11,7 +11,9 @@ from typing import Any
 
 from edge_runtime.contract.errors import ConfigError
 from edge_runtime.explanation import Explanation, HistoryExplanation
+from edge_runtime.personal import KINDS, PersonalTaste
 from edge_runtime.recommender import MODES, Recommendations, Recommender
+from edge_runtime.searching import POPULARITY, RELEVANCE, SORTS
 
 
 def _add_bundle(parser: argparse.ArgumentParser) -> None:
@@ -33,6 +35,49 @@ def _add_search(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("query", metavar="QUERY", help="what a person typed")
     parser.add_argument("--mode", choices=MODES, default="hybrid", help="meaning and words, or one alone")
     _add_selection(parser)
+    _add_page(parser, default=RELEVANCE)
+    parser.add_argument("--deadline-ms", type=float, metavar="MS", help="answer by then with what is finished")
+    parser.add_argument("--taste", type=Path, metavar="FILE", help="rank by this user's own events (pocketrec taste)")
+
+
+def _add_page(parser: argparse.ArgumentParser, *, default: str) -> None:
+    parser.add_argument("--offset", type=int, default=0, metavar="N", help="leave out the first N (default: 0)")
+    parser.add_argument("--sort", choices=SORTS, default=default, help=f"order of the products (default: {default})")
+
+
+def _add_browse(parser: argparse.ArgumentParser) -> None:
+    _add_bundle(parser)
+    _add_selection(parser)
+    _add_page(parser, default=POPULARITY)
+
+
+def _add_facets(parser: argparse.ArgumentParser) -> None:
+    _add_bundle(parser)
+    parser.add_argument("query", nargs="?", metavar="QUERY", help="what a person typed; none for the whole catalogue")
+    parser.add_argument(
+        "--by",
+        nargs="+",
+        default=["brand", "category", "price"],
+        metavar="FIELD",
+        help="brand, category, group, price, attributes.NAME",
+    )
+    parser.add_argument("--where", metavar="JSON", help="filter, as for search")
+    parser.add_argument("--limit", type=int, default=10, metavar="N", help="values of each field (default: 10)")
+
+
+def _add_suggest(parser: argparse.ArgumentParser) -> None:
+    _add_bundle(parser)
+    parser.add_argument("prefix", metavar="PREFIX", help="what has been typed so far")
+    parser.add_argument("-k", type=int, default=8, help="how many suggestions (default: 8)")
+
+
+def _add_taste(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", type=Path, metavar="FILE", help="where this device keeps the user's events")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    change = parser.add_mutually_exclusive_group()
+    for kind in KINDS:
+        change.add_argument(f"--{kind}", nargs="+", metavar="ID", help=f"keep that the user did this ({kind})")
+    change.add_argument("--forget", nargs="*", metavar="ID", help="forget these products, or everything")
 
 
 def _add_recommend(parser: argparse.ArgumentParser) -> None:
@@ -69,8 +114,65 @@ def _search(args: argparse.Namespace) -> int:
     with _open(args) as recommender:
         started = time.perf_counter()
         where = _where(args.where)
-        answer = recommender.search(args.query, k=args.k, where=where, exclude=args.exclude, mode=args.mode)
+        answer = recommender.search(
+            args.query,
+            k=args.k,
+            offset=args.offset,
+            where=where,
+            exclude=args.exclude,
+            mode=args.mode,
+            sort=args.sort,
+            taste=PersonalTaste(args.taste) if args.taste else None,
+            deadline_ms=args.deadline_ms,
+        )
         return _show(recommender, answer, args, seconds=time.perf_counter() - started)
+
+
+def _browse(args: argparse.Namespace) -> int:
+    with _open(args) as recommender:
+        started = time.perf_counter()
+        where = _where(args.where)
+        answer = recommender.browse(k=args.k, offset=args.offset, where=where, exclude=args.exclude, sort=args.sort)
+        return _show(recommender, answer, args, seconds=time.perf_counter() - started)
+
+
+def _facets(args: argparse.Namespace) -> int:
+    with _open(args) as recommender:
+        counted = recommender.facets(args.query, by=args.by, where=_where(args.where), limit=args.limit)
+    if args.json:
+        _print_json({field: [asdict(one) for one in values] for field, values in counted.items()})
+        return 0
+    for field, values in counted.items():
+        print(field)
+        for one in values:
+            print(f"{one.products:8d}  {one.value}")
+    return 0
+
+
+def _suggest(args: argparse.Namespace) -> int:
+    with _open(args) as recommender:
+        found = recommender.suggest(args.prefix, k=args.k)
+    if args.json:
+        _print_json({"suggestions": [asdict(one) for one in found]})
+        return 0
+    for one in found:
+        print(f"{one.kind:<9} {one.text}")
+    return 0
+
+
+def _taste(args: argparse.Namespace) -> int:
+    taste = PersonalTaste(args.file)
+    if args.forget is not None:
+        taste.forget(args.forget or None)
+    for kind in KINDS:
+        if getattr(args, kind):
+            taste.add(getattr(args, kind), kind)
+    if args.json:
+        _print_json({"events": [asdict(event) for event in taste.events]})
+        return 0
+    for event in taste.events:
+        print(f"{event.kind:<9} {event.product_id}")
+    return 0
 
 
 def _recommend(args: argparse.Namespace) -> int:
@@ -168,6 +270,7 @@ def _show(recommender: Recommender, answer: Recommendations, args: argparse.Name
                 "corrections": answer.corrections,
                 "unknown_history": answer.unknown_history,
                 "cold_start": answer.cold_start,
+                "rung": answer.rung,
                 "latency_ms": round(seconds * 1000, 3),
             }
         )
@@ -196,6 +299,10 @@ def _print_json(value: dict[str, Any]) -> None:
 
 COMMANDS = {
     "search": (_add_search, _search),
+    "browse": (_add_browse, _browse),
+    "facets": (_add_facets, _facets),
+    "suggest": (_add_suggest, _suggest),
+    "taste": (_add_taste, _taste),
     "recommend": (_add_recommend, _recommend),
     "similar": (_add_similar, _similar),
     "score": (_add_score, _score),

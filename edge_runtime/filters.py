@@ -13,7 +13,7 @@ Where = Mapping[str, object]
 
 TEXT_FIELDS = {"product_id": "product_id", "brand": "brand", "category": "category", "group": "product_group"}
 _COMPARISONS = {"lt": "<", "lte": "<=", "gt": ">", "gte": ">="}
-_ATTRIBUTE = "attributes."
+ATTRIBUTE_PREFIX = "attributes."
 _ATTRIBUTE_VALUE = (
     "EXISTS (SELECT 1 FROM json_each(products.attributes) AS one WHERE one.key = ? "
     "AND one.value COLLATE NOCASE IN (SELECT value FROM json_each(?)))"
@@ -64,11 +64,11 @@ def _compile_field(field: str, value: object, attribute_names: Callable[[], Coll
             return SqlFilter(_CATEGORY, (values,))
         collation = "" if field == "product_id" else " COLLATE NOCASE"
         return SqlFilter(f"{TEXT_FIELDS[field]}{collation} IN (SELECT value FROM json_each(?))", (values,))  # noqa: S608 - our own columns
-    if isinstance(field, str) and field.startswith(_ATTRIBUTE):
-        name = field.removeprefix(_ATTRIBUTE)
+    if isinstance(field, str) and field.startswith(ATTRIBUTE_PREFIX):
+        name = field.removeprefix(ATTRIBUTE_PREFIX)
         if name in attribute_names():
             return SqlFilter(_ATTRIBUTE_VALUE, (name, _texts(field, value)))
-    known = sorted([*TEXT_FIELDS, "price", *(f"{_ATTRIBUTE}{name}" for name in attribute_names())])
+    known = sorted([*TEXT_FIELDS, "price", *(f"{ATTRIBUTE_PREFIX}{name}" for name in attribute_names())])
     shown = ", ".join(known[:20]) + (", …" if len(known) > 20 else "")
     raise ConfigError(f"cannot filter by {field!r}; known fields are {shown}")
 

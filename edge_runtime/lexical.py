@@ -228,4 +228,3 @@ def _edits_allowed(word: str) -> int:
     if not word.isalpha() or len(word) > 24:
         return 0
     return 0 if len(word) < 4 else 1 if len(word) < 7 else 2
-

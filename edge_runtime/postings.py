@@ -88,7 +88,9 @@ class Postings:
         try:
             return self._unpacked(*found[0])
         except (ValueError, TypeError, IndexError) as error:
-            raise BundleFormatError(f"the postings of {term!r} are malformed ({error}); get the bundle again") from error
+            raise BundleFormatError(
+                f"the postings of {term!r} are malformed ({error}); get the bundle again"
+            ) from error
 
     def _unpacked(self, hits: int, rows_blob: bytes, codes_blob: bytes, counts_blob: bytes) -> TermHits:
         """The BM25 of FTS5, in its order of operations, so that both give the same numbers."""

@@ -51,10 +51,11 @@ class ProductRows:
                 "from 0; get the bundle again"
             )
         self._masks = functools.lru_cache(maxsize=_CACHED_FILTERS)(self._read_mask)
-        self._attribute_names = functools.cache(
+        self.attribute_names = functools.cache(
             lambda: frozenset(name for (name,) in database.fetch("SELECT name FROM attribute_names"))
         )
-        self._popularity = functools.cache(self._read_popularity)
+        self.popularity = functools.cache(self._read_popularity)
+        self._order = functools.cache(self._read_order)
 
     def rows_of(self, product_ids: Sequence[str]) -> dict[str, int]:
         """Return the row of each product that the catalogue knows; others are left out."""
@@ -87,13 +88,14 @@ class ProductRows:
         Raises:
             ConfigError: an unknown field, or a value of the wrong kind.
         """
-        return self._masks(compile_where(where, attribute_names=self._attribute_names))
+        return self._masks(compile_where(where, attribute_names=self.attribute_names))
 
     def most_popular(self, count: int, *, eligible: Mask | None = None) -> Ranked:
         """Return the most popular rows, ties by row; the scores are the popularity that the builder gave."""
-        popularity = self._popularity()
-        rows = np.arange(self._products) if eligible is None else np.flatnonzero(eligible)
-        return best_rows(rows.astype(np.int32), popularity[rows], count)
+        rows = self._order()
+        if eligible is not None:
+            rows = rows[eligible[rows]]
+        return Ranked(rows[:count], self.popularity()[rows[:count]])
 
     def _read_mask(self, condition: SqlFilter) -> Mask:
         sql = f"SELECT row FROM products WHERE {condition.condition}"  # noqa: S608 - made of our words and marks only
@@ -105,3 +107,7 @@ class ProductRows:
     def _read_popularity(self) -> npt.NDArray[np.float32]:
         values = self._database.fetch("SELECT popularity FROM products ORDER BY row")
         return np.array([value for (value,) in values], dtype=np.float32)
+
+    def _read_order(self) -> Rows:
+        """Return all rows, the most popular first, ties by row."""
+        return best_rows(np.arange(self._products, dtype=np.int32), self.popularity(), self._products).rows

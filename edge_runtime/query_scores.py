@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from edge_runtime.catalogue import Catalogue
 from edge_runtime.encoder import Encoder
-from edge_runtime.lexical import NO_HITS, LexicalIndex, LexicalQuery
+from edge_runtime.lexical import LexicalHits, LexicalIndex, LexicalQuery
 from edge_runtime.ranking import Ranked, best_rows, fuse, merged_rows
 
 MIN_CANDIDATES = 100
@@ -31,7 +31,7 @@ class QueryScores:
         lexical: LexicalIndex,
         dense_weight: float,
     ) -> None:
-        """Read the query in `mode`: "dense" leaves the words out, "lexical" the vector.
+        """Take the query in `mode`: "dense" leaves the words out, "lexical" the vector; each part is read when needed.
 
         Args:
             text: normalized, not empty.
@@ -41,16 +41,36 @@ class QueryScores:
             lexical: gives the scores of the words.
             dense_weight: share of the dense score in the hybrid one.
         """
-        self._catalogue = catalogue
+        self._text, self._mode = text, mode
+        self._encoder, self._catalogue, self._index = encoder, catalogue, lexical
         self.dense_weight = dense_weight
-        self.vector = np.zeros(0, dtype=np.float32) if mode == "lexical" else encoder.encode_normalized(text)
-        self.query = LexicalQuery(()) if mode == "dense" else lexical.understand(text)
-        self.hits = NO_HITS if mode == "dense" else lexical.hits(self.query)
+
+    @cached_property
+    def vector(self) -> Float32:
+        """The unit vector float32 [dim] of the query; empty in lexical mode."""
+        if self._mode == "lexical":
+            return np.zeros(0, dtype=np.float32)
+        return self._encoder.encode_normalized(self._text)
+
+    @cached_property
+    def query(self) -> LexicalQuery:
+        """The words of the query; none in dense mode."""
+        return LexicalQuery(()) if self._mode == "dense" else self._index.understand(self._text)
+
+    @cached_property
+    def hits(self) -> LexicalHits:
+        """The rows that any word matches."""
+        return self._index.hits(self.query)
+
+    @cached_property
+    def proposed(self) -> Ranked:
+        """What the catalogue's layer proposes, in its own order."""
+        return self._catalogue.propose(self.vector)
 
     @cached_property
     def nearest(self) -> Ranked:
         """The nearest rows of the whole catalogue: what its layer proposes, in exact order; at least one."""
-        return self._catalogue.nearest(self.vector)
+        return self._catalogue.rescore(self.vector, self.proposed)
 
     @property
     def best_lexical(self) -> float:

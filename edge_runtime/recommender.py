@@ -3,33 +3,34 @@
 import logging
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from types import TracebackType
-from typing import Literal, Self
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from edge_runtime.catalogue import Catalogue
-from edge_runtime.contract.bundle import CATALOGUE_ROWS_FILE, GOLDEN_FILE, Bundle, open_bundle
+from edge_runtime.arguments import check_choice, check_count, check_ids, checked_text
+from edge_runtime.contract.bundle import GOLDEN_FILE
 from edge_runtime.contract.errors import ConfigError
 from edge_runtime.contract.golden import read_golden
-from edge_runtime.contract.text import normalize_text
-from edge_runtime.encoder import Encoder
 from edge_runtime.explanation import Explanation, HistoryExplanation, explain_history, explain_query
+from edge_runtime.facets import FacetValue, count_values
 from edge_runtime.filters import Where
 from edge_runtime.golden_proof import Proof, check_golden
 from edge_runtime.history_ranking import rank_history
-from edge_runtime.lexical import LexicalIndex
-from edge_runtime.product_rows import ProductRow, ProductRows
+from edge_runtime.ladder import Deadline
+from edge_runtime.opened_bundle import OpenedBundle
+from edge_runtime.personal import PersonalTaste
 from edge_runtime.query_scores import QueryScores
 from edge_runtime.ranking import Ranked
-from edge_runtime.rows_database import RowsDatabase
+from edge_runtime.searching import POPULARITY, RELEVANCE, SORTS, pool_size
+from edge_runtime.suggestions import Suggestion
 
 _LOG = logging.getLogger(__name__)
 
 Mode = Literal["hybrid", "dense", "lexical"]
 MODES = ("hybrid", "dense", "lexical")
+PERSONAL_WEIGHT = 0.1
+"""How much of a cosine with the user's vector is added to a score (docs/device.md has the measurement)."""
 
 Float32 = npt.NDArray[np.float32]
 Rows = npt.NDArray[np.int32]
@@ -46,6 +47,7 @@ class Recommendations:
         corrections: words of the query that no product has -> the catalogue's words that were looked for instead.
         unknown_history: products of the history that the catalogue does not know; they were left out.
         cold_start: nothing was known of the query or history, so these are the most popular products.
+        rung: what ranked them (edge_runtime/ladder.py), where there was a query.
     """
 
     product_ids: tuple[str, ...]
@@ -53,71 +55,25 @@ class Recommendations:
     corrections: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     unknown_history: tuple[str, ...] = ()
     cold_start: bool = False
+    rung: str = ""
 
 
-class Recommender:
+class Recommender(OpenedBundle):
     """Answers from one bundle; may be used from any thread. `close` it, or use it as a context manager."""
-
-    def __init__(self, bundle: Bundle, *, num_threads: int = 1, interpreter: str | None = None) -> None:
-        """Load the models and open the catalogue of `bundle`; `Recommender.open` does it from a path.
-
-        Raises:
-            BundleError: a file is malformed or does not fit the manifest.
-            InferenceError: the encoder cannot be run here.
-        """
-        products = bundle.manifest.catalogue.products
-        self.bundle = bundle
-        self._encoder = Encoder(bundle, num_threads=num_threads, interpreter=interpreter)
-        self._catalogue = Catalogue(bundle, num_threads=num_threads, interpreter=interpreter)
-        self._database = RowsDatabase(bundle.path(CATALOGUE_ROWS_FILE))
-        try:
-            self._products = ProductRows(self._database, products=products)
-            self._lexical = LexicalIndex(self._database, products=products, fusion=bundle.manifest.fusion)
-        except BaseException:
-            self._database.close()
-            raise
-
-    @classmethod
-    def open(
-        cls, path: Path | str, *, num_threads: int = 1, verify: bool = True, interpreter: str | None = None
-    ) -> Self:
-        """Open the bundle in the folder `path`.
-
-        Args:
-            path: where `manifest.json` lies.
-            num_threads: threads of one model call.
-            verify: compare every file with its SHA-256 first (some 1.5 ms per MB).
-            interpreter: "litert" or "tflite-runtime"; by default the first that is installed.
-
-        Raises:
-            BundleError: the bundle is damaged, malformed or too new.
-            InferenceError: the encoder cannot be run here.
-        """
-        return cls(open_bundle(path, verify=verify), num_threads=num_threads, interpreter=interpreter)
-
-    def close(self) -> None:
-        """Close the bundle's files; the recommender answers no more."""
-        self._database.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def __len__(self) -> int:
-        return len(self._catalogue)
 
     def search(
         self,
         query: str,
         *,
         k: int = 10,
+        offset: int = 0,
         where: Where | None = None,
         exclude: Collection[str] = (),
         mode: Mode = "hybrid",
+        sort: str = RELEVANCE,
+        taste: PersonalTaste | None = None,
+        personal_weight: float = PERSONAL_WEIGHT,
+        deadline_ms: float | None = None,
     ) -> Recommendations:
         """Return the `k` best products for a query; fewer when fewer are eligible or, in lexical mode, match a word.
 
@@ -126,19 +82,110 @@ class Recommender:
         Args:
             query: what a person typed.
             k: how many products, at least 1.
+            offset: how many to leave out before: the next page has `offset=k`.
             where: filter (edge_runtime/filters.py).
             exclude: product ids that must not be returned.
             mode: "hybrid" mixes meaning and words by the bundle's weights, "dense" and "lexical" take one alone.
+            sort: "relevance", or another order of the most relevant products: "popularity", "price" (lowest first),
+                "-price", "title". At least 100 products are put in order, more when the page lies beyond.
+            taste: the user's own events, by which the most relevant products are ranked anew; None for the same answer
+                to everyone.
+            personal_weight: how much of the cosine with the user's vector is added to a score.
+            deadline_ms: answer by then, from the best rung that is finished (`Recommendations.rung`); filters are
+                evaluated first, whatever they take.
 
         Raises:
-            ConfigError: an empty query, `k` below 1, an unknown field in `where`, or an unknown mode.
+            ConfigError: an empty query, `k` below 1, an unknown field in `where`, an unknown mode or sort.
         """
-        _check_count(k)
+        deadline = Deadline(deadline_ms, self._searcher.costs.clock)
+        check_count(k)
+        check_count(offset, name="offset", least=0)
+        check_choice(sort, SORTS, "sort")
         scores = self._query_scores(query, mode)
         eligible = self._eligible(where, exclude)
-        if mode != "lexical" and not scores.knows_anything:
-            return self._cold_start(k, eligible, unknown_history=())
-        return self._answer(scores.ranking(k, eligible, mode), corrections=scores.query.corrections)
+        reordered = sort != RELEVANCE or taste is not None
+        found = self._searcher.climb(scores, mode, pool_size(offset + k, reordered=reordered), eligible, deadline)
+        ranked = found.ranked
+        if taste is not None and not found.cold_start:
+            ranked = self._searcher.personal(ranked, self.taste_vector(taste), personal_weight)
+        page = _page(self._searcher.sorted(ranked, sort), offset, k)
+        return self._answer(page, corrections=found.corrections, cold_start=found.cold_start, rung=found.rung)
+
+    def search_batch(
+        self, queries: Sequence[str], *, k: int = 10, where: Where | None = None, mode: Mode = "hybrid"
+    ) -> list[Recommendations]:
+        """Return what `search` gives for each query, one after another: a device's models take one query at a time.
+
+        Raises:
+            ConfigError: as for `search`.
+        """
+        check_ids(queries, "queries")
+        return [self.search(query, k=k, where=where, mode=mode) for query in queries]
+
+    def browse(
+        self,
+        *,
+        k: int = 10,
+        offset: int = 0,
+        where: Where | None = None,
+        exclude: Collection[str] = (),
+        sort: str = POPULARITY,
+    ) -> Recommendations:
+        """Return a page of all eligible products in an order, without a query; the scores are their popularity.
+
+        Raises:
+            ConfigError: `k` below 1, an unknown field in `where`, or an unknown sort.
+        """
+        check_count(k)
+        check_count(offset, name="offset", least=0)
+        check_choice(sort, SORTS, "sort")
+        return self._answer(_page(self._searcher.browse(sort, self._eligible(where, exclude)), offset, k))
+
+    def facets(
+        self,
+        query: str | None = None,
+        *,
+        by: Sequence[str] = ("brand", "category", "price"),
+        where: Where | None = None,
+        limit: int = 10,
+    ) -> dict[str, tuple[FacetValue, ...]]:
+        """Return how many matching products each value of some fields has, exactly, by field.
+
+        The matching products are those in which a word of the query occurs (or, when none has any, the nearest ones)
+        and which fulfil `where`. The filter on a field itself does not count for that field, so that a person can
+        choose another value.
+
+        Args:
+            query: what a person typed; None for the whole catalogue.
+            by: "brand", "category", "group", "price" or "attributes.NAME".
+            where: filter (edge_runtime/filters.py).
+            limit: at most so many values of a field.
+
+        Raises:
+            ConfigError: an empty query, or an unknown field in `by` or `where`.
+        """
+        check_count(limit, name="limit")
+        check_ids(by, "by")
+        for one in by:
+            self._columns.check_field(one)
+        matching = None if query is None else self._searcher.matching(self._query_scores(query, "hybrid"))
+        counted = {}
+        for one in by:
+            others = {field: value for field, value in (where or {}).items() if field != one}
+            mask = self._products.matching(others)
+            counted[one] = count_values(self._columns, one, mask if matching is None else mask & matching, limit)
+        return counted
+
+    def suggest(self, prefix: str, *, k: int = 8) -> tuple[Suggestion, ...]:
+        """Return at most `k` completions of what is being typed: queries, brands, categories, words, titles.
+
+        Raises:
+            ConfigError: not a text, or `k` below 1.
+        """
+        check_count(k)
+        if not isinstance(prefix, str):
+            raise ConfigError(f"expected a text, found {type(prefix).__name__}")
+        return self._suggestions.complete(prefix, k)
 
     def recommend(
         self, history: Sequence[str], *, k: int = 10, where: Where | None = None, exclude: Collection[str] = ()
@@ -157,8 +204,8 @@ class Recommender:
         Raises:
             ConfigError: `history` is not a list of ids, `k` below 1, or an unknown field in `where`.
         """
-        _check_count(k)
-        _check_ids(history, "history")
+        check_count(k)
+        check_ids(history, "history")
         known = self._products.rows_of(history)
         unknown = tuple(dict.fromkeys(one for one in history if one not in known))
         if unknown:
@@ -181,7 +228,7 @@ class Recommender:
         Raises:
             ConfigError: an unknown product, `k` below 1, or an unknown field in `where`.
         """
-        _check_count(k)
+        check_count(k)
         row = self._known_row(product_id)
         eligible = self._eligible(where, [*exclude, product_id])
         vector = self._catalogue.vectors_of(np.array([row], dtype=np.int32))[0]
@@ -215,9 +262,7 @@ class Recommender:
         """
         row = self._known_row(product_id)
         scores = self._query_scores(query, "hybrid")
-        return explain_query(
-            scores, normalize_text(query), product_id, row, lexical=self._lexical, encoder=self._encoder
-        )
+        return explain_query(scores, checked_text(query), product_id, row, lexical=self._lexical, encoder=self._encoder)
 
     def explain_history(self, history: Sequence[str], product_id: str) -> HistoryExplanation:
         """Return what each product of a history contributes to the score of `product_id`.
@@ -225,7 +270,7 @@ class Recommender:
         Raises:
             ConfigError: an unknown product, or a history without a known one.
         """
-        _check_ids(history, "history")
+        check_ids(history, "history")
         row = self._known_row(product_id)
         known = self._products.rows_of(history)
         items = [one for one in history if one in known][-self._encoder.history_items :]
@@ -235,40 +280,6 @@ class Recommender:
         target = self._catalogue.vectors_of(np.array([row], dtype=np.int32))[0]
         return explain_history(self._encoder, self._catalogue.vectors_of(rows), items, product_id, target)
 
-    def product(self, product_id: str) -> ProductRow:
-        """Return the row of a product for display.
-
-        Raises:
-            ConfigError: an unknown product.
-        """
-        return self._products.product(self._known_row(product_id))
-
-    def encode_query(self, text: str) -> Float32:
-        """Return the unit vector float32 [dim] of a query; zero when the model knows no token of it.
-
-        Raises:
-            ConfigError: an empty text.
-        """
-        return self._encoder.encode_normalized(_checked_text(text))
-
-    def encode_item(self, text: str) -> Float32:
-        """Return the unit vector float32 [dim] of an item's text (contract/text.py: `item_text`).
-
-        Raises:
-            ConfigError: an empty text.
-        """
-        return self._encoder.encode_item(_checked_text(text))
-
-    def encode_history(self, history: Sequence[str]) -> Float32:
-        """Return the unit vector float32 [dim] of a history of product ids, newest last; zero when none is known.
-
-        Raises:
-            ConfigError: `history` is not a list of ids.
-        """
-        _check_ids(history, "history")
-        known = self._products.rows_of(history)
-        return self._history_vector(np.array([known[one] for one in history if one in known], dtype=np.int32))
-
     def prove(self) -> Proof:
         """Check that this device gives the golden answers of the bundle.
 
@@ -277,29 +288,9 @@ class Recommender:
         """
         return check_golden(self, read_golden(self.bundle.path(GOLDEN_FILE)))
 
-    def _history_vector(self, rows: Rows) -> Float32:
-        if not len(rows):
-            return np.zeros(self.bundle.manifest.space.dim, dtype=np.float32)
-        return self._encoder.encode_history(self._catalogue.vectors_of(rows[-self._encoder.history_items :]))
-
     def _query_scores(self, query: str, mode: str) -> QueryScores:
-        if mode not in MODES:
-            raise ConfigError(f"unknown mode {mode!r}, expected one of {', '.join(MODES)}")
-        text = _checked_text(query)
-        weight = self.bundle.manifest.fusion.dense_weight
-        return QueryScores(
-            text, mode, encoder=self._encoder, catalogue=self._catalogue, lexical=self._lexical, dense_weight=weight
-        )
-
-    def _eligible(self, where: Where | None, exclude: Collection[str]) -> Mask | None:
-        if isinstance(exclude, str):
-            raise ConfigError(f"exclude takes a list of product ids, found the text {exclude!r}")
-        mask = self._products.matching(where) if where else None
-        excluded = list(self._products.rows_of(list(exclude)).values()) if exclude else []
-        if excluded:
-            mask = np.ones(len(self), dtype=np.bool_) if mask is None else mask.copy()
-            mask[excluded] = False
-        return mask
+        check_choice(mode, MODES, "mode")
+        return self._searcher.scores(checked_text(query), mode)
 
     def _cold_start(self, k: int, eligible: Mask | None, *, unknown_history: tuple[str, ...]) -> Recommendations:
         ranked = self._products.most_popular(k, eligible=eligible)
@@ -313,36 +304,18 @@ class Recommender:
         *,
         corrections: Mapping[str, tuple[str, ...]] | None = None,
         unknown_history: tuple[str, ...] = (),
+        cold_start: bool = False,
+        rung: str = "",
     ) -> Recommendations:
-        ids = self._products.ids_of(ranked.rows)
-        return Recommendations(ids, ranked.scores, corrections=corrections or {}, unknown_history=unknown_history)
-
-    def _known_row(self, product_id: str) -> int:
-        return int(self._known_rows([product_id])[0])
-
-    def _known_rows(self, product_ids: Sequence[str]) -> Rows:
-        _check_ids(product_ids, "product_ids")
-        known = self._products.rows_of(product_ids)
-        for one in product_ids:
-            if one not in known:
-                raise ConfigError(f"the catalogue has no product {one!r}; `search` shows which there are")
-        return np.array([known[one] for one in product_ids], dtype=np.int32)
+        return Recommendations(
+            self._products.ids_of(ranked.rows),
+            ranked.scores,
+            corrections=corrections or {},
+            unknown_history=unknown_history,
+            cold_start=cold_start,
+            rung=rung,
+        )
 
 
-def _checked_text(text: str) -> str:
-    if not isinstance(text, str):
-        raise ConfigError(f"expected a text, found {type(text).__name__}")
-    normalized = normalize_text(text)
-    if not normalized:
-        raise ConfigError("the text is empty; give at least one word, or use `recommend` for an answer without a query")
-    return normalized
-
-
-def _check_count(k: int) -> None:
-    if isinstance(k, bool) or not isinstance(k, int) or k < 1:
-        raise ConfigError(f"k must be a whole number of at least 1, found {k!r}")
-
-
-def _check_ids(product_ids: Sequence[str], name: str) -> None:
-    if isinstance(product_ids, str) or not all(isinstance(one, str) for one in product_ids):
-        raise ConfigError(f"{name} takes a list of product ids (texts), found {product_ids!r}")
+def _page(ranked: Ranked, offset: int, k: int) -> Ranked:
+    return Ranked(ranked.rows[offset : offset + k], ranked.scores[offset : offset + k])

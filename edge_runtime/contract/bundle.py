@@ -15,7 +15,7 @@ from edge_runtime.contract.errors import BundleFormatError, BundleVersionError, 
 
 FORMAT_NAME = "pocketrec-bundle"
 FORMAT_MAJOR = 1
-FORMAT_VERSION = "1.0"
+FORMAT_VERSION = "1.1"
 
 MANIFEST_FILE = "manifest.json"
 ENCODER_FILE = "encoder.tflite"

@@ -19,6 +19,13 @@ CREATE TABLE postings (
 );
 """
 
+SUGGESTIONS_SCHEMA = """
+CREATE TABLE suggestions (suggestion INTEGER PRIMARY KEY, text TEXT NOT NULL, kind TEXT NOT NULL, weight REAL NOT NULL);
+CREATE VIRTUAL TABLE suggestion_words USING fts5(
+    words, content='', columnsize=0, prefix='1 2 3', tokenize='unicode61 remove_diacritics 2'
+);
+"""
+
 
 def bm25_sql(field_weights: Mapping[str, float]) -> str:
     """Return the query for the rows that match one parameter, with their BM25, more is better, under these weights."""

@@ -449,7 +449,7 @@ def test_newer_bundle_format_leaves_the_old_bundle(server, home, first, second):
     server.publish(first)
     server.updater(home).update()
     manifest = second.folder / MANIFEST_FILE
-    manifest.write_bytes(manifest.read_bytes().replace(b'"format_version": "1.0"', b'"format_version": "1.9"'))
+    manifest.write_bytes(manifest.read_bytes().replace(b'"format_version": "1.1"', b'"format_version": "1.9"'))
     server.publish(open_bundle(second.folder))
     assert server.updater(home).update().release == 2, "a newer minor version is read"
     changed = json.loads(manifest.read_bytes()) | {"format_version": "2.0"}

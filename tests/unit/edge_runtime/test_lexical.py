@@ -1,5 +1,6 @@
 """The full-text side: quoting, weights, common words, corrections."""
 
+import contextlib
 import math
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -154,6 +155,10 @@ def test_closed_file_is_our_error(index: Index) -> None:
 
 def test_row_outside_the_catalogue_is_refused(tmp_path: Path) -> None:
     write_catalogue_rows(tmp_path, [Product("a", "lamp"), Product("b", "lamp"), Product("c", "mug")])
+    with pytest.raises(BundleFormatError, match="the postings know 3 products, the manifest says 1"):
+        LexicalIndex(RowsDatabase(tmp_path / "catalogue.sqlite"), products=1, fusion=FusionSpec(0.5, {}))
+    with contextlib.closing(sqlite3.connect(tmp_path / "catalogue.sqlite")) as older:
+        older.executescript("DROP TABLE posting_lengths; DROP TABLE posting_words; DROP TABLE postings")
     database = RowsDatabase(tmp_path / "catalogue.sqlite")
     made = LexicalIndex(database, products=1, fusion=FusionSpec(0.5, {}))
     with pytest.raises(BundleFormatError, match="names a row"):

@@ -1,0 +1,67 @@
+"""Answers under a deadline: what a search does first, what it leaves out when time is short.
+
+Each rung improves on the one below: the most popular products, the layer's candidates for the query's vector, their
+exact order, and that order mixed with the words. A rung is begun only when its recent cost still fits.
+"""
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+from edge_runtime.contract.errors import ConfigError
+
+STATIC, ENCODER, RESCORED, HYBRID, LEXICAL = "static", "encoder", "rescored", "hybrid", "lexical"
+RUNGS = (STATIC, ENCODER, RESCORED, HYBRID)
+"""From below. A lexical search has the rungs `static` and `lexical`, a dense one all but `hybrid`."""
+
+_FORGETTING = 0.9
+"""A rung's expected cost falls by this factor each time that a smaller one is seen, or that it was left out for it."""
+
+
+class Deadline:
+    """The moment by which one answer has to be there."""
+
+    def __init__(self, milliseconds: float | None, clock: Callable[[], float]) -> None:
+        """Start the clock; None leaves all the time in the world.
+
+        Raises:
+            ConfigError: not a number of at least 0.
+        """
+        if milliseconds is not None and (
+            isinstance(milliseconds, bool) or not isinstance(milliseconds, int | float) or not milliseconds >= 0
+        ):
+            raise ConfigError(f"deadline_ms must be a number of at least 0, found {milliseconds!r}")
+        self._clock = clock
+        self._end = None if milliseconds is None else clock() + milliseconds / 1e3
+
+    def leaves(self, seconds: float) -> bool:
+        """Return whether so much time is left."""
+        return self._end is None or self._clock() + seconds <= self._end
+
+
+class RungCosts:
+    """What each rung cost lately on this device; may be used from any thread."""
+
+    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
+        """`clock`: seconds that only grow."""
+        self.clock = clock
+        self._lock = threading.Lock()
+        self._expected_s: dict[str, float] = {}
+
+    def fits(self, rung: str, deadline: Deadline) -> bool:
+        """Return whether the rung can be expected to end in time; a rung that was never run is tried."""
+        if deadline.leaves(self._expected_s.get(rung, 0.0)):
+            return True
+        with self._lock:
+            self._expected_s[rung] = self._expected_s.get(rung, 0.0) * _FORGETTING
+        return False
+
+    @contextlib.contextmanager
+    def measured(self, rung: str) -> Iterator[None]:
+        """Remember what the block costs as the cost of `rung`."""
+        started = self.clock()
+        yield
+        elapsed = self.clock() - started
+        with self._lock:
+            self._expected_s[rung] = max(elapsed, self._expected_s.get(rung, 0.0) * _FORGETTING)

@@ -1,0 +1,243 @@
+"""A bundle opened for answering: its models, its catalogue, its product rows, and what is asked of them directly."""
+
+import threading
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+
+from edge_runtime.arguments import check_ids, checked_text
+from edge_runtime.catalogue import Catalogue
+from edge_runtime.columns import ProductColumns
+from edge_runtime.contract.bundle import (
+    CATALOGUE_LAYER_FILE,
+    CATALOGUE_ROWS_FILE,
+    ENCODER_FILE,
+    TOKENIZER_FILE,
+    Bundle,
+    check_artifact,
+    open_bundle,
+)
+from edge_runtime.contract.errors import BundleError, ConfigError
+from edge_runtime.encoder import Encoder
+from edge_runtime.filters import Where
+from edge_runtime.ladder import RungCosts
+from edge_runtime.lexical import LexicalIndex
+from edge_runtime.personal import PersonalTaste, taste_vector
+from edge_runtime.product_rows import ProductRow, ProductRows
+from edge_runtime.rows_database import RowsDatabase
+from edge_runtime.searching import Searcher
+from edge_runtime.suggestions import Suggestions
+
+_RUN_FILES = (ENCODER_FILE, TOKENIZER_FILE, CATALOGUE_LAYER_FILE)
+
+Float32 = npt.NDArray[np.float32]
+Rows = npt.NDArray[np.int32]
+Mask = npt.NDArray[np.bool_]
+
+
+class OpenedBundle:
+    """An opened bundle; may be used from any thread. `close` it, or use it as a context manager.
+
+    Files are mapped, and stay whole for this process when a newer bundle takes their place on disk.
+    """
+
+    def __init__(self, bundle: Bundle, *, num_threads: int = 1, interpreter: str | None = None) -> None:
+        """Load the models and open the catalogue of `bundle`; `Recommender.open` does it from a path.
+
+        Raises:
+            BundleError: a file is malformed or does not fit the manifest.
+            InferenceError: the encoder cannot be run here.
+        """
+        products = bundle.manifest.catalogue.products
+        self.bundle = bundle
+        self._encoder = Encoder(bundle, num_threads=num_threads, interpreter=interpreter)
+        self._catalogue = Catalogue(bundle, num_threads=num_threads, interpreter=interpreter)
+        self._database = RowsDatabase(bundle.path(CATALOGUE_ROWS_FILE))
+        try:
+            self._products = ProductRows(self._database, products=products)
+            self._lexical = LexicalIndex(self._database, products=products, fusion=bundle.manifest.fusion)
+            self._suggestions = Suggestions(self._database, self._lexical)
+        except BaseException:
+            self._database.close()
+            raise
+        self._columns = ProductColumns(
+            self._database, products=products, attribute_names=self._products.attribute_names
+        )
+        self._searcher = Searcher(
+            encoder=self._encoder,
+            catalogue=self._catalogue,
+            lexical=self._lexical,
+            products=self._products,
+            columns=self._columns,
+            costs=RungCosts(),
+            dense_weight=bundle.manifest.fusion.dense_weight,
+        )
+
+    @classmethod
+    def open(
+        cls, path: Path | str, *, num_threads: int = 1, verify: bool = True, interpreter: str | None = None
+    ) -> Self:
+        """Open the bundle in the folder `path`.
+
+        Args:
+            path: where `manifest.json` lies.
+            num_threads: threads of one model call.
+            verify: compare every file with its SHA-256 (some 1.5 ms per MB): those that are run before they are loaded,
+                the others in a second thread while the models are loaded.
+            interpreter: "litert" or "tflite-runtime"; by default the first that is installed.
+
+        Raises:
+            BundleError: the bundle is damaged, malformed or too new.
+            InferenceError: the encoder cannot be run here.
+        """
+        bundle = open_bundle(path, verify=False)
+        check = _VerifiedFiles(bundle if verify else None)
+        try:
+            opened = cls(bundle, num_threads=num_threads, interpreter=interpreter)
+        except BaseException:
+            check.finish()  # a file that is not what it should be is the better reason
+            raise
+        try:
+            check.finish()
+        except BaseException:
+            opened.close()
+            raise
+        return opened
+
+    def close(self) -> None:
+        """Close the bundle's files; the recommender answers no more."""
+        self._database.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __len__(self) -> int:
+        return len(self._catalogue)
+
+    def product(self, product_id: str) -> ProductRow:
+        """Return the row of a product for display.
+
+        Raises:
+            ConfigError: an unknown product.
+        """
+        return self._products.product(self._known_row(product_id))
+
+    def encode_query(self, text: str) -> Float32:
+        """Return the unit vector float32 [dim] of a query; zero when the model knows no token of it.
+
+        Raises:
+            ConfigError: an empty text.
+        """
+        return self._encoder.encode_normalized(checked_text(text))
+
+    def encode_item(self, text: str) -> Float32:
+        """Return the unit vector float32 [dim] of an item's text (contract/text.py: `item_text`).
+
+        Raises:
+            ConfigError: an empty text.
+        """
+        return self._encoder.encode_item(checked_text(text))
+
+    def encode_batch(self, texts: Sequence[str]) -> Float32:
+        """Return the unit vectors float32 [texts, dim] of queries; a row is zero when the model knows no token of it.
+
+        Raises:
+            ConfigError: not a list of texts, or an empty one.
+        """
+        check_ids(texts, "texts")
+        vectors = [self.encode_query(text) for text in texts]
+        return np.stack(vectors) if vectors else np.zeros((0, self.bundle.manifest.space.dim), dtype=np.float32)
+
+    def encode_history(self, history: Sequence[str]) -> Float32:
+        """Return the unit vector float32 [dim] of a history of product ids, newest last; zero when none is known.
+
+        Raises:
+            ConfigError: `history` is not a list of ids.
+        """
+        check_ids(history, "history")
+        known = self._products.rows_of(history)
+        return self._history_vector(np.array([known[one] for one in history if one in known], dtype=np.int32))
+
+    def taste_vector(self, taste: PersonalTaste) -> Float32:
+        """Return the user's vector float32 [dim], unit length; zero when the catalogue knows nothing of the taste."""
+        weights = taste.weights()
+        rows = self._products.rows_of(list(weights))
+        if not rows:
+            return np.zeros(self.bundle.manifest.space.dim, dtype=np.float32)
+        vectors = self._catalogue.vectors_of(np.array(list(rows.values()), dtype=np.int32))
+        return taste_vector([weights[one] for one in rows], vectors)
+
+    def _history_vector(self, rows: Rows) -> Float32:
+        if not len(rows):
+            return np.zeros(self.bundle.manifest.space.dim, dtype=np.float32)
+        return self._encoder.encode_history(self._catalogue.vectors_of(rows[-self._encoder.history_items :]))
+
+    def _eligible(self, where: Where | None, exclude: Collection[str]) -> Mask | None:
+        if isinstance(exclude, str):
+            raise ConfigError(f"exclude takes a list of product ids, found the text {exclude!r}")
+        mask = self._products.matching(where) if where else None
+        excluded = list(self._products.rows_of(list(exclude)).values()) if exclude else []
+        if excluded:
+            mask = np.ones(len(self), dtype=np.bool_) if mask is None else mask.copy()
+            mask[excluded] = False
+        return mask
+
+    def _known_row(self, product_id: str) -> int:
+        return int(self._known_rows([product_id])[0])
+
+    def _known_rows(self, product_ids: Sequence[str]) -> Rows:
+        check_ids(product_ids, "product_ids")
+        known = self._products.rows_of(product_ids)
+        for one in product_ids:
+            if one not in known:
+                raise ConfigError(f"the catalogue has no product {one!r}; `search` shows which there are")
+        return np.array([known[one] for one in product_ids], dtype=np.int32)
+
+
+class _VerifiedFiles:
+    """The digests of a bundle's files: of those that interpreters run at once, of the others in a thread."""
+
+    def __init__(self, bundle: Bundle | None) -> None:
+        """Check what is run, and begin with the rest; None checks nothing.
+
+        Raises:
+            BundleError: a file that is run is not what the manifest says.
+        """
+        self._error: BundleError | OSError | None = None
+        self._thread: threading.Thread | None = None
+        if bundle is None:
+            return
+        for artifact in bundle.manifest.artifacts:
+            if artifact.path in _RUN_FILES:
+                check_artifact(bundle.folder, artifact)
+        self._thread = threading.Thread(target=self._check_rest, args=(bundle,), daemon=True)
+        self._thread.start()
+
+    def finish(self) -> None:
+        """Wait for the thread.
+
+        Raises:
+            BundleError: a file is not what the manifest says.
+        """
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+        if self._error is not None:
+            raise self._error
+
+    def _check_rest(self, bundle: Bundle) -> None:
+        try:
+            for artifact in bundle.manifest.artifacts:
+                if artifact.path not in _RUN_FILES:
+                    check_artifact(bundle.folder, artifact)
+        except (BundleError, OSError) as error:
+            self._error = error
