@@ -14,10 +14,12 @@ from sync_server import counts, devices, feedback, publishing, updates
 from sync_server.api_keys import ApiKeys
 from sync_server.audit import AuditLog
 from sync_server.config import ServerConfig
+from sync_server.console.setup import add_console
 from sync_server.database import open_database
 from sync_server.device_register import DeviceRegister
 from sync_server.errors import PublicationConflictError, PublicationError, RequestError
 from sync_server.fleet import Fleet
+from sync_server.fleet_history import FleetHistory
 from sync_server.freshness import FreshAnswers
 from sync_server.home import open_repository
 from sync_server.metrics import CONTENT_TYPE, Metrics
@@ -53,6 +55,7 @@ def create_app(config: ServerConfig, *, clock: Callable[[], datetime] = lambda: 
     app.config["MAX_CONTENT_LENGTH"] = 4_096
     for room in (updates, publishing, devices, feedback, counts):
         app.register_blueprint(room.blueprint)
+    add_console(app, config)
     app.add_url_rule("/healthz", view_func=_healthz)
     app.add_url_rule("/metrics", view_func=_metrics)
     app.add_url_rule("/readyz", view_func=_readyz)
@@ -86,6 +89,7 @@ def _open_services(config: ServerConfig, clock: Callable[[], datetime]) -> Servi
         audit=AuditLog(engine, clock_s),
         metrics=Metrics(engine, repository, clock_s),
         retention=Retention(engine, config.retention_days),
+        history=FleetHistory(engine, clock_s),
     )
 
 

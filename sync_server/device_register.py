@@ -22,6 +22,7 @@ class DeviceView:
     enrolled_at_s: float
     last_feedback_at_s: float | None
     revoked_at_s: float | None
+    bundle_id: str | None
 
 
 @dataclass(frozen=True)
@@ -115,4 +116,4 @@ def _plain(text: str) -> str:
 
 
 def _view(row: Device) -> DeviceView:
-    return DeviceView(row.device_id, row.enrolled_at_s, row.last_feedback_at_s, row.revoked_at_s)
+    return DeviceView(row.device_id, row.enrolled_at_s, row.last_feedback_at_s, row.revoked_at_s, row.bundle_id)

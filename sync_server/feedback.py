@@ -25,4 +25,5 @@ def receive() -> tuple[bytes, int, dict[str, str]]:
     receipt = services().fleet.store(batch)
     services().metrics.count_events(stored=receipt.stored, duplicates=receipt.duplicates, refused=len(receipt.refused))
     services().retention.sweep_if_due(services().fleet.clock_s())
+    services().history.record_if_due()
     return json_answer(receipt)

@@ -122,7 +122,7 @@ class Fleet:
         refused: list[str] = []
         now_s = self.clock_s()
         rows = list(_rows(batch, refused, now_s))
-        heard: dict[str, object] = {"last_feedback_at_s": now_s}
+        heard: dict[str, object] = {"last_feedback_at_s": now_s, "bundle_id": batch.events[-1].event.bundle_id[:64]}
         if batch.consent is not None:
             heard |= {"privacy_level": batch.consent.level, "consented_at_s": batch.consent.given_at_s}
         stored = self._writer.store(DeviceEvents(batch.device_id, rows, heard))

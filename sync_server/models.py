@@ -34,6 +34,8 @@ class Device(Base):
     # Events up to this number were erased or ran out: sent again, they are duplicates and stay away.
     forgotten_sequence: Mapped[int] = mapped_column(Big, default=0, server_default="0")
     revoked_at_s: Mapped[float | None] = mapped_column(Double)
+    # The bundle of its newest feedback or report.
+    bundle_id: Mapped[str | None]
 
 
 class Event(Base):

@@ -3,7 +3,7 @@
 from sqlalchemy import Double, ForeignKey, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from sync_server.table_base import Base
+from sync_server.table_base import Base, Big
 
 
 class Operator(Base):
@@ -70,3 +70,13 @@ class AuditHead(Base):
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     number: Mapped[int]
     sha256: Mapped[str]
+
+
+class FleetHour(Base):
+    """How many devices had a bundle in one hour (seconds since 1970, full hours): what the console's chart shows."""
+
+    __tablename__ = "fleet_hours"
+
+    hour_s: Mapped[int] = mapped_column(Big, primary_key=True, autoincrement=False)
+    bundle_id: Mapped[str] = mapped_column(primary_key=True)
+    devices: Mapped[int]

@@ -12,6 +12,7 @@ import fcntl
 import logging
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TypeVar
@@ -23,16 +24,30 @@ from tuf.api.serialization import DeserializationError
 
 from edge_runtime.contract.atomic_files import disk_errors_named, write_bytes_atomically
 from edge_runtime.contract.errors import SignatureError, StorageError
-from edge_runtime.contract.release import file_target
+from edge_runtime.contract.release import ReleaseNote, file_target
 from sync_server.errors import PublicationConflictError, PublicationError
 from sync_server.keys import check_signer, expiry
-from sync_server.releases import all_releases
+from sync_server.releases import all_releases, releases
 from sync_server.storage import FileStore
 
 _Signed = TypeVar("_Signed", Snapshot, Targets, Timestamp)
 
 _LOG = logging.getLogger(__name__)
+_OFFLINE_WARNING = timedelta(days=30)
 _METADATA_NAME = re.compile(r"timestamp\.json|[1-9][0-9]{0,8}\.(?:root|snapshot|targets)\.json")
+
+
+@dataclass(frozen=True)
+class TrustStatus:
+    """One role's metadata: its version, and when devices refuse it (seconds since 1970).
+
+    With less than `warn_s` left somebody has to do something.
+    """
+
+    role: str
+    version: int
+    expires_at_s: float
+    warn_s: float
 
 
 class Repository:
@@ -97,6 +112,30 @@ class Repository:
         if snapshot is None:
             return None
         return self._read(f"{snapshot.signed.meta['targets.json'].version}.targets.json", Targets)
+
+    def releases(self) -> dict[str, ReleaseNote]:
+        """Return the newest release of each channel that is served.
+
+        Raises:
+            StorageError: the repository's own files are damaged.
+        """
+        targets = self.targets()
+        return releases(targets.signed) if targets else {}
+
+    def trust_status(self) -> list[TrustStatus]:
+        """Return how long the metadata that is served is good for.
+
+        Raises:
+            StorageError: the repository's own files are damaged.
+        """
+        served = [self._root, self.targets(), self._snapshot(), self._timestamp()]
+        return [
+            TrustStatus(
+                item.signed.type, item.signed.version, item.signed.expires.timestamp(), self._warn_s(item.signed.type)
+            )
+            for item in served
+            if item is not None
+        ]
 
     def accept(self, data: bytes) -> Metadata[Targets]:
         """Publish targets that the builder signed.
@@ -228,6 +267,11 @@ class Repository:
         if timestamp is None:
             return None
         return self._read(f"{timestamp.signed.snapshot_meta.version}.snapshot.json", Snapshot)
+
+    def _warn_s(self, role: str) -> float:
+        # The server renews its own at half of their life; a quarter left means that it could not.
+        online = {Snapshot.type: self._snapshot_lifetime, Timestamp.type: self._timestamp_lifetime}
+        return online[role].total_seconds() / 4 if role in online else _OFFLINE_WARNING.total_seconds()
 
     def _is_old(self, metadata: Metadata[Timestamp] | Metadata[Snapshot] | None, lifetime: timedelta) -> bool:
         return metadata is not None and metadata.signed.expires - self._clock() < lifetime / 2

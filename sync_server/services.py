@@ -14,6 +14,7 @@ from sync_server.config import ServerConfig
 from sync_server.device_register import DeviceRegister
 from sync_server.errors import RequestError
 from sync_server.fleet import Fleet
+from sync_server.fleet_history import FleetHistory
 from sync_server.metrics import Metrics
 from sync_server.operators import Operators, Principal, Role
 from sync_server.personal_data import Retention
@@ -37,6 +38,7 @@ class Services:
     audit: AuditLog
     metrics: Metrics
     retention: Retention
+    history: FleetHistory
 
 
 def services() -> Services:

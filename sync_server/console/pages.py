@@ -1,0 +1,230 @@
+"""The pages of the console."""
+
+import logging
+from typing import cast
+
+import msgspec
+from flask import Blueprint, Response, flash, redirect, render_template, request, send_file, url_for
+from werkzeug.exceptions import HTTPException
+from werkzeug.wrappers import Response as PlainResponse
+
+from edge_runtime.contract.errors import ConfigError, PocketrecError, StorageError
+from sync_server.api_keys import NewKey
+from sync_server.console import access
+from sync_server.console.access import check_forgery, needs, operator, signed_in, to_login
+from sync_server.console.charts import Chart, stacked
+from sync_server.errors import AuditError, RequestError
+from sync_server.feedback_flow import feedback_flow
+from sync_server.operators import ROLES
+from sync_server.services import services
+
+blueprint = Blueprint("console", __name__, url_prefix="/console", template_folder="templates")
+
+_LOG = logging.getLogger(__name__)
+_POLICY = (
+    "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; "
+    "frame-ancestors 'none'"
+)
+_OPEN_VIEWS = {"access.log_in_page", "access.log_in", "access.log_out"}
+_ASSETS = {"console.css": "text/css", "console.js": "text/javascript", "console.svg": "image/svg+xml"}
+_SHOWN_VERSIONS = 6
+_AUDIT_LINES = 50
+_DAY_S = 86_400.0
+
+Page = str | PlainResponse | tuple[str, int]
+
+
+def protect() -> PlainResponse | None:
+    """Before every page: refuse forged forms, and send visitors who are not logged in to the login."""
+    if request.endpoint == "console.asset":
+        return None
+    check_forgery()
+    return None if signed_in() or request.endpoint in _OPEN_VIEWS else to_login()
+
+
+def harden(answer: Response) -> Response:
+    """After every page: what a browser may load, run and remember."""
+    answer.headers["Content-Security-Policy"] = _POLICY
+    # Without a referrer the check of forged forms over https could not tell where a form came from.
+    answer.headers["Referrer-Policy"] = "same-origin"
+    return answer
+
+
+def show_error(error: Exception) -> Page:
+    """Show an error of a page as a sentence."""
+    if isinstance(error, HTTPException):
+        if error.response is not None:
+            return cast("PlainResponse", error.response)
+        return _error_page(error.description or error.name, error.code or 500)
+    if isinstance(error, RequestError):
+        return _error_page(str(error), error.status_code)
+    if isinstance(error, StorageError):
+        _LOG.error("%s", error)
+        return _error_page("the server cannot use its disk or database; try again later", 503)
+    return _error_page(str(error), 400)
+
+
+def _error_page(sentence: str, status: int) -> tuple[str, int]:
+    return render_template("console/error.html", sentence=sentence, status=status), status
+
+
+def furnish(room: Blueprint) -> Blueprint:
+    """Give a blueprint of the console what every page has: protection, headers, errors as sentences."""
+    room.before_request(protect)
+    room.after_request(harden)
+    room.register_error_handler(HTTPException, show_error)
+    room.register_error_handler(PocketrecError, show_error)
+    return room
+
+
+@blueprint.get("/static/<name>")
+def asset(name: str) -> PlainResponse:
+    """Give the style sheet or the script."""
+    if name not in _ASSETS:
+        raise RequestError("there is no such file", status_code=404)
+    answer = send_file(f"console/static/{name}", mimetype=_ASSETS[name], max_age=0, conditional=True)
+    answer.headers["Cache-Control"] = "no-cache"
+    return answer
+
+
+@blueprint.get("/")
+def fleet() -> Page:
+    """Show the fleet: devices by bundle, releases by channel, what the keys are good for."""
+    now = services().fleet.clock_s()
+    services().history.record_if_due()
+    versions = services().history.versions()
+    shown = dict(list(versions.counts.items())[:_SHOWN_VERSIONS])
+    rest = [values for name, values in versions.counts.items() if name not in shown]
+    if rest:
+        shown["others"] = [sum(column) for column in zip(*rest, strict=True)]
+    series = [(name[:12], values) for name, values in sorted(shown.items(), key=_middle)]
+    return render_template(
+        "console/fleet.html",
+        chart=stacked("Devices by bundle", [float(hour) for hour in versions.hours_s], series),
+        enrolled=services().devices.count(),
+        active=services().devices.count_active(since_s=now - _DAY_S),
+        releases=services().repository.releases(),
+        trust=services().repository.trust_status(),
+        now_s=now,
+    )
+
+
+@blueprint.get("/feedback")
+def feedback() -> Page:
+    """Show what devices report: how much, of what kind, how late."""
+    flow = feedback_flow(services().fleet.engine, services().fleet.clock_s)
+    chart: Chart | None = stacked("Events per minute by kind", flow.times_s, list(flow.per_minute.items()))
+    return render_template(
+        "console/feedback.html", flow=flow, chart=chart, total=services().fleet.count_events(), now_s=_now()
+    )
+
+
+@blueprint.get("/devices")
+def devices() -> Page:
+    """List devices by name."""
+    search = request.args.get("search", "")[:100]
+    page = services().devices.page(search=search, after=request.args.get("after", "")[:100])
+    return render_template(
+        "console/devices.html", page=page, search=search, found=services().devices.count(search=search)
+    )
+
+
+@blueprint.post("/devices/<device_id>/revoke")
+@needs("admin")
+def revoke_device(device_id: str) -> Page:
+    """Make a device's credential void."""
+    services().devices.revoke(device_id, actor=operator().name)
+    flash(f"{device_id} is revoked: nothing that it sends is taken any more.")
+    return redirect(url_for("console.devices", search=device_id))
+
+
+@blueprint.post("/devices/code")
+@needs("publisher")
+def new_code() -> Page:
+    """Make a one-time enrollment code and show it this once."""
+    days = services().config.enrolment_code_days
+    code = services().fleet.new_code(valid_days=days)
+    services().audit.record(actor=operator().name, action="enrollment code made", details={"valid_days": days})
+    return render_template("console/secret.html", title="Enrollment code", secret=code, back=url_for("console.devices"))
+
+
+@blueprint.get("/audit")
+def audit() -> Page:
+    """Show who did what, newest first."""
+    before = request.args.get("before", type=int)
+    lines = services().audit.newest(_AUDIT_LINES, before=before)
+    older = lines[-1].number if lines and lines[-1].number > 1 else None
+    return render_template("console/audit.html", lines=lines, head=services().audit.head(), older=older, verified=None)
+
+
+@blueprint.post("/audit/verify")
+def verify_audit() -> Page:
+    """Walk the whole chain and say whether it is whole."""
+    try:
+        head = services().audit.verify()
+        flash(f"All {head.number} lines are whole.")
+    except AuditError as error:
+        flash(f"NOT WHOLE: {error}")
+    return redirect(url_for("console.audit"))
+
+
+@blueprint.get("/audit.jsonl")
+def export_audit() -> Page:
+    """Give the whole log as JSON lines."""
+    lines = (msgspec.json.encode(entry) + b"\n" for entry in services().audit.entries())
+    answer = Response(lines, mimetype="application/x-ndjson")
+    answer.headers["Content-Disposition"] = "attachment; filename=audit.jsonl"
+    return answer
+
+
+@blueprint.get("/keys")
+def keys() -> Page:
+    """Show API keys, and to admins the accounts."""
+    return _keys_page()
+
+
+def _keys_page(new: NewKey | None = None) -> str:
+    accounts = services().operators.everyone() if operator().may("admin") else []
+    roles = [role for role in ROLES if operator().may(role)]
+    return render_template(
+        "console/keys.html", keys=services().api_keys.every_key(), accounts=accounts, roles=roles, new=new
+    )
+
+
+@blueprint.post("/keys")
+def create_key() -> Page:
+    """Make an API key for oneself, with a role that is not above one's own; it is shown this once."""
+    role = request.form.get("role", "")
+    if role not in ROLES or not operator().may(role):
+        raise RequestError("expected a role that is not above your own", status_code=403)
+    days = request.form.get("valid_days", type=int)
+    label = request.form.get("label", "").strip()
+    new = services().api_keys.create(operator().name, role=role, label=label, valid_days=days, actor=operator().name)
+    return _keys_page(new)
+
+
+@blueprint.post("/keys/<key_id>/revoke")
+def revoke_key(key_id: str) -> Page:
+    """Make a key void: one's own, or any as an admin."""
+    owners = {key.key_id: key.operator for key in services().api_keys.every_key()}
+    if key_id not in owners:
+        raise ConfigError("there is no such API key")
+    if owners[key_id] != operator().name and not operator().may("admin"):
+        raise RequestError("this is another operator's key", status_code=403)
+    services().api_keys.revoke(key_id, actor=operator().name)
+    flash(f"Key {key_id} is void.")
+    return redirect(url_for("console.keys"))
+
+
+def _middle(pair: tuple[str, list[int]]) -> float:
+    # The bundle that came first lies lowest.
+    values = pair[1]
+    return sum(place * value for place, value in enumerate(values)) / (sum(values) or 1)
+
+
+def _now() -> float:
+    return services().fleet.clock_s()
+
+
+furnish(blueprint)
+furnish(access.blueprint)

@@ -1,0 +1,80 @@
+"""A fleet with a past, for looking at the console: devices, hours, events, an operator of each role."""
+
+import hashlib
+import math
+import random
+from pathlib import Path
+
+from sqlalchemy import insert
+
+from sync_server.models import Device, Event
+from sync_server.operator_tables import FleetHour
+from tests.support.fleet_bundles import write_bundle
+from tests.support.server_simulator import ServerSimulator
+
+PASSWORD = "correct horse battery"
+KINDS = ("impression", "click", "purchase", "dismissal")
+
+
+def fleet_with_a_past(folder: Path, *, devices: int = 240) -> ServerSimulator:
+    """Return a server whose fleet has moved through three bundles within ten days."""
+    simulator = ServerSimulator(folder)
+    for role in ("viewer", "publisher", "admin"):
+        simulator.services.operators.add(role, role=role, password=PASSWORD, actor="command line")
+    bundles = [write_bundle(folder / words, words=words) for words in ("first", "second", "third")]
+    for bundle in bundles:
+        simulator.publish(bundle)
+    simulator.services.api_keys.create("publisher", role="publisher", label="nightly build", actor="publisher")
+    ids = [bundle.bundle_id for bundle in bundles]
+    chance, now = random.Random(7), simulator.now.timestamp()
+    names = [f"device-{hashlib.sha256(str(number).encode()).hexdigest()[:16]}" for number in range(devices)]
+    with simulator.fleet.engine.begin() as connection:
+        connection.execute(insert(Device), [_device(name, ids, chance, now) for name in names])
+        connection.execute(insert(FleetHour), _hours(ids, devices, now))
+        connection.execute(insert(Event), _events(names, ids, chance, now))
+    return simulator
+
+
+def _device(name: str, ids: list[str], chance: random.Random, now: float) -> dict[str, object]:
+    return {
+        "device_id": name,
+        "credential_sha256": hashlib.sha256(name.encode()).hexdigest(),
+        "enrolled_at_s": now - chance.uniform(10, 40) * 86_400,
+        "last_feedback_at_s": now - chance.expovariate(1 / 20_000),
+        "bundle_id": chance.choices(ids, weights=(1, 5, 94))[0],
+    }
+
+
+def _hours(ids: list[str], devices: int, now: float) -> list[dict[str, object]]:
+    rows = []
+    for hour in range(240, 0, -1):
+        days = 10 - hour / 24
+        third = 1 / (1 + math.exp(-(days - 7.5) * 2.2))
+        second = (1 - third) / (1 + math.exp(-(days - 3) * 2.5))
+        shares = (1 - second - third, second, third)
+        at = int(now - hour * 3_600) // 3_600 * 3_600
+        rows += [
+            {"hour_s": at, "bundle_id": bundle_id, "devices": round(share * devices)}
+            for bundle_id, share in zip(ids, shares, strict=True)
+        ]
+    return rows
+
+
+def _events(names: list[str], ids: list[str], chance: random.Random, now: float) -> list[dict[str, object]]:
+    rows = []
+    for number in range(4_000):
+        received = now - chance.uniform(0, 24) * 3_600
+        rows.append(
+            {
+                "device_id": chance.choice(names),
+                "sequence": number + 1,
+                "kind": chance.choices(KINDS, weights=(70, 20, 6, 4))[0],
+                "product_id": f"p{chance.randrange(500)}",
+                "bundle_id": chance.choice(ids),
+                "timestamp_s": received - chance.expovariate(1 / 90),
+                "position": chance.randrange(1, 11),
+                "propensity": 0.5,
+                "received_at_s": received,
+            }
+        )
+    return rows
