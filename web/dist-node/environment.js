@@ -1,0 +1,61 @@
+/** Where this code runs, and how the two WASM runtimes are loaded there: a browser's page or worker, or Node. */
+import { loadLiteRt } from "@litertjs/core";
+import sqlite3InitModule, {} from "@sqlite.org/sqlite-wasm";
+import { ModelLoadError, reasonOf } from "./errors.js";
+/**
+ * LiteRT without relaxed SIMD, whose rounding differs between processors: the same query gives the same vector everywhere.
+ */
+export const LITERT_SCRIPT = "litert_wasm_compat_internal.js";
+export const SQLITE_WASM = "sqlite3.wasm";
+let wasmFolder;
+let liteRt;
+let sqlite;
+/** Whether this is Node. */
+export function isNode() {
+    return typeof process === "object" && typeof process.versions === "object" && Boolean(process.versions.node);
+}
+/**
+ * Say where the two `.wasm` files and LiteRT's script lie; a page calls it once, before the first bundle is opened.
+ *
+ * By default they are looked for in `wasm/` beside this module; in Node, in the installed packages.
+ */
+export function setWasmFolder(url) {
+    wasmFolder = url.endsWith("/") ? url : `${url}/`;
+}
+function browserFolder() {
+    return wasmFolder ?? new URL(/* @vite-ignore */ "wasm/", import.meta.url).href;
+}
+/**
+ * Load LiteRT once.
+ *
+ * @throws ModelLoadError it cannot be loaded here.
+ */
+export async function readyLiteRt() {
+    liteRt ??= isNode()
+        ? import("./litert_in_node.js").then((module) => module.loadLiteRtInNode(LITERT_SCRIPT))
+        : loadLiteRt(browserFolder() + LITERT_SCRIPT).then(() => undefined);
+    try {
+        await liteRt;
+    }
+    catch (error) {
+        liteRt = undefined;
+        throw new ModelLoadError(`LiteRT cannot be loaded (${reasonOf(error)}); use a browser with WebAssembly SIMD`);
+    }
+}
+/**
+ * Load SQLite once.
+ *
+ * @throws ModelLoadError it cannot be loaded here.
+ */
+export async function readySqlite() {
+    const options = { print: () => undefined, printErr: () => undefined };
+    const located = isNode() ? options : { ...options, locateFile: (name) => browserFolder() + name };
+    sqlite ??= sqlite3InitModule(located);
+    try {
+        return await sqlite;
+    }
+    catch (error) {
+        sqlite = undefined;
+        throw new ModelLoadError(`SQLite cannot be loaded (${reasonOf(error)}); use a browser with WebAssembly`);
+    }
+}

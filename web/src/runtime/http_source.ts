@@ -1,0 +1,71 @@
+/** A bundle on a web server: a folder of files, or the channel of a sync server (edge_runtime/http_fetcher.py). */
+
+import { type BundleSource } from "./bundle.js";
+import { DownloadError, HttpStatusError, reasonOf } from "./errors.js";
+import { type Artifact, MANIFEST_FILE, MAX_MANIFEST_BYTES } from "./manifest.js";
+
+const TIMEOUT_MS = 60_000;
+
+/** Files below `url`; nothing longer than was announced is read. */
+export class HttpSource implements BundleSource {
+  readonly name: string;
+
+  /** Take the bundle whose `manifest.json` lies below `url`. */
+  constructor(url: string) {
+    this.name = url.replace(/\/+$/, "");
+  }
+
+  async manifest(): Promise<Uint8Array> {
+    return download(`${this.name}/${MANIFEST_FILE}`, MAX_MANIFEST_BYTES, "no-cache");
+  }
+
+  async file(artifact: Artifact): Promise<Uint8Array> {
+    // A plain folder ignores the digest; a sync server gives the file of just this release, even while another comes out.
+    return download(`${this.name}/${artifact.path}?sha256=${artifact.sha256}`, artifact.lengthBytes, "default");
+  }
+}
+
+/**
+ * Return the body of an answer of at most `maxBytes`.
+ *
+ * @throws DownloadError no connection, too slow, or too long.
+ * @throws HttpStatusError the server refuses.
+ */
+export async function download(url: string, maxBytes: number, cache: RequestCache): Promise<Uint8Array> {
+  let answer: Response;
+  try {
+    answer = await fetch(url, { cache, signal: AbortSignal.timeout(TIMEOUT_MS) });
+  } catch (error) {
+    throw new DownloadError(`cannot reach ${url} (${reasonOf(error)}); try again later`);
+  }
+  if (!answer.ok) {
+    throw new HttpStatusError(`${url} answered with status ${String(answer.status)}; try again later`, answer.status);
+  }
+  try {
+    return await readLimited(answer, url, maxBytes);
+  } catch (error) {
+    if (error instanceof DownloadError) throw error;
+    throw new DownloadError(`${url} broke off (${reasonOf(error)}); try again later`);
+  }
+}
+
+async function readLimited(answer: Response, url: string, maxBytes: number): Promise<Uint8Array> {
+  const parts: Uint8Array[] = [];
+  let length = 0;
+  const reader = answer.body?.getReader();
+  for (let part = await reader?.read(); part?.value !== undefined; part = await reader?.read()) {
+    length += part.value.length;
+    if (length > maxBytes) {
+      await reader?.cancel();
+      throw new DownloadError(`${url} is longer than the ${String(maxBytes)} bytes that were announced`);
+    }
+    parts.push(part.value);
+  }
+  const whole = new Uint8Array(length);
+  let start = 0;
+  for (const part of parts) {
+    whole.set(part, start);
+    start += part.length;
+  }
+  return whole;
+}
