@@ -143,7 +143,8 @@ interface TokenizerFile {
   model?: { type?: string; vocab?: Record<string, number>; unk_token?: string };
 }
 
-function loadTokenizer(data: Uint8Array): Tokenizer {
+/** Read a tokenizer in the format of Hugging Face; it neither cuts nor pads, whatever the file says. */
+export function loadTokenizer(data: Uint8Array): Tokenizer {
   try {
     const file = JSON.parse(new TextDecoder().decode(data)) as TokenizerFile;
     // Cutting and padding are the runtime's, whatever the file says of them.
