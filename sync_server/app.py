@@ -10,7 +10,7 @@ from flask import Flask, Response, g, request
 from werkzeug.exceptions import HTTPException
 
 from edge_runtime.contract.errors import PocketrecError, SignatureError, StorageError
-from sync_server import counts, devices, feedback, publishing, updates
+from sync_server import counts, devices, feedback, publishing, storefront, updates
 from sync_server.api_keys import ApiKeys
 from sync_server.audit import AuditLog
 from sync_server.config import ServerConfig
@@ -53,7 +53,7 @@ def create_app(config: ServerConfig, *, clock: Callable[[], datetime] = lambda: 
     app.extensions[EXTENSION] = _open_services(config, clock)
     # A limit for every route; those that take bodies set their own.
     app.config["MAX_CONTENT_LENGTH"] = 4_096
-    for room in (updates, publishing, devices, feedback, counts):
+    for room in (updates, publishing, devices, feedback, counts, storefront):
         app.register_blueprint(room.blueprint)
     add_console(app, config)
     app.add_url_rule("/healthz", view_func=_healthz)

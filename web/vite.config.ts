@@ -58,6 +58,7 @@ export default defineConfig({
         index: here("index.html"),
         pocketrec: here("src/runtime/index.ts"),
         conformance: here("src/conformance/runner.ts"),
+        sw: here("src/storefront/sw.ts"),
       },
       external: [/litert_in_node/, /^node:/],
       preserveEntrySignatures: "exports-only",

@@ -51,7 +51,13 @@ FILTERS: tuple[dict[str, object], ...] = (
 HISTORIES: tuple[tuple[str, ...], ...] = (
     ("p0", "p6"), ("p12",), (), ("nothing",), ("p1", "nothing", "p2"), ("p3", "p3", "p4"), ("p0", "p1", "p2", "p3", "p4", "p5"),
 )  # fmt: skip
-PAIRS = (("red lamp", "p0"), ("gren lmap", "p2"), ("small wooden chair", "p11"), ("zzzz lamp", "p4"), ("the red lamp red", "p0"))
+PAIRS = (
+    ("red lamp", "p0"),
+    ("gren lmap", "p2"),
+    ("small wooden chair", "p11"),
+    ("zzzz lamp", "p4"),
+    ("the red lamp red", "p0"),
+)
 
 COVERAGE_FUSION = FusionSpec(
     dense_weight=0.6,
@@ -101,7 +107,25 @@ def _text() -> dict[str, object]:
 
 def _tokenizer() -> dict[str, object]:
     letters = string.ascii_lowercase + string.digits
-    words = ("lamp", "red", "cafe", "zurich", "fine", "cont", "ful", "##rol", "##l", "##ing", "##s", "日", "本", "&", "-", ".", "/")
+    words = (
+        "lamp",
+        "red",
+        "cafe",
+        "zurich",
+        "fine",
+        "cont",
+        "ful",
+        "##rol",
+        "##l",
+        "##ing",
+        "##s",
+        "日",
+        "本",
+        "&",
+        "-",
+        ".",
+        "/",
+    )
     pieces = dict.fromkeys(["[PAD]", "[UNK]", *words, *letters, *(f"##{letter}" for letter in letters)])
     tokenizer = Tokenizer(models.WordPiece({piece: place for place, piece in enumerate(pieces)}, unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer()
@@ -109,7 +133,8 @@ def _tokenizer() -> dict[str, object]:
     return {
         "tokenizer": json.loads(tokenizer.to_str()),
         "texts": [
-            {"text": text, "ids": tokenizer.encode(normalize_text(text), add_special_tokens=False).ids} for text in TEXTS
+            {"text": text, "ids": tokenizer.encode(normalize_text(text), add_special_tokens=False).ids}
+            for text in TEXTS
         ],
     }
 
@@ -196,7 +221,9 @@ def _search(shop: Recommender) -> dict[str, object]:
 
 def _explain(shop: Recommender) -> dict[str, object]:
     return {
-        "queries": [{"query": query, "product_id": one, "answer": _explained(shop, query, one)} for query, one in PAIRS],
+        "queries": [
+            {"query": query, "product_id": one, "answer": _explained(shop, query, one)} for query, one in PAIRS
+        ],
         "histories": [
             {"history": history, "product_id": "p6", "answer": _explained_history(shop, history, "p6")}
             for history in HISTORIES
@@ -208,7 +235,12 @@ def _explain(shop: Recommender) -> dict[str, object]:
 def _explained(shop: Recommender, query: str, product_id: str) -> dict[str, object]:
     found = shop.explain(query, product_id)
     words = [
-        {"word": one.word, "contribution": _rounded(one.contribution), "read_as": one.read_as, "fields": one.matched_fields}
+        {
+            "word": one.word,
+            "contribution": _rounded(one.contribution),
+            "read_as": one.read_as,
+            "fields": one.matched_fields,
+        }
         for one in found.words
     ]
     return {

@@ -41,7 +41,7 @@ function browserFolder(): string {
 export async function readyLiteRt(): Promise<void> {
   liteRt ??= isNode()
     ? import("./litert_in_node.js").then((module) => module.loadLiteRtInNode(LITERT_SCRIPT))
-    : loadLiteRt(browserFolder() + LITERT_SCRIPT).then(() => undefined);
+    : quietly(() => loadLiteRt(browserFolder() + LITERT_SCRIPT));
   try {
     await liteRt;
   } catch (error) {
@@ -50,12 +50,29 @@ export async function readyLiteRt(): Promise<void> {
   }
 }
 
+/** LiteRT writes its notes to console.error, which it takes hold of while it loads; it gets one that drops them. */
+async function quietly(load: () => Promise<unknown>): Promise<void> {
+  /* eslint-disable no-console -- it is lent for a moment */
+  const { error } = console;
+  console.error = (...words: unknown[]) => {
+    if (!/^(?:INFO|WARNING|VERBOSE):/.test(String(words[0]))) error.apply(console, words);
+  };
+  try {
+    await load();
+  } finally {
+    console.error = error;
+  }
+  /* eslint-enable no-console */
+}
+
 /**
  * Load SQLite once.
  *
  * @throws ModelLoadError it cannot be loaded here.
  */
 export async function readySqlite(): Promise<Sqlite3Static> {
+  // It would warn that a page has no synchronous file system, which nothing here asks for.
+  (globalThis as { sqlite3ApiConfig?: object }).sqlite3ApiConfig = { warn: () => undefined };
   const options = { print: () => undefined, printErr: () => undefined };
   const located = isNode() ? options : { ...options, locateFile: (name: string) => browserFolder() + name };
   sqlite ??= (sqlite3InitModule as (settings: object) => Promise<Sqlite3Static>)(located);

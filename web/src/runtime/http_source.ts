@@ -5,10 +5,20 @@ import { DownloadError, HttpStatusError, reasonOf } from "./errors.js";
 import { type Artifact, MANIFEST_FILE, MAX_MANIFEST_BYTES } from "./manifest.js";
 
 const TIMEOUT_MS = 60_000;
+const RELEASE_HEADER = "Pocketrec-Release";
+
+/** A whole answer. */
+export interface Downloaded {
+  readonly data: Uint8Array;
+  readonly headers: Headers;
+}
 
 /** Files below `url`; nothing longer than was announced is read. */
 export class HttpSource implements BundleSource {
   readonly name: string;
+
+  /** Which release the server called its bundle when the manifest was read last; null from a plain folder. */
+  release: number | null = null;
 
   /** Take the bundle whose `manifest.json` lies below `url`. */
   constructor(url: string) {
@@ -16,12 +26,15 @@ export class HttpSource implements BundleSource {
   }
 
   async manifest(): Promise<Uint8Array> {
-    return download(`${this.name}/${MANIFEST_FILE}`, MAX_MANIFEST_BYTES, "no-cache");
+    const { data, headers } = await download(`${this.name}/${MANIFEST_FILE}`, MAX_MANIFEST_BYTES, "no-cache");
+    this.release = Number(headers.get(RELEASE_HEADER)) || null;
+    return data;
   }
 
   async file(artifact: Artifact): Promise<Uint8Array> {
     // A plain folder ignores the digest; a sync server gives the file of just this release, even while another comes out.
-    return download(`${this.name}/${artifact.path}?sha256=${artifact.sha256}`, artifact.lengthBytes, "default");
+    const url = `${this.name}/${artifact.path}?sha256=${artifact.sha256}`;
+    return (await download(url, artifact.lengthBytes, "default")).data;
   }
 }
 
@@ -31,7 +44,7 @@ export class HttpSource implements BundleSource {
  * @throws DownloadError no connection, too slow, or too long.
  * @throws HttpStatusError the server refuses.
  */
-export async function download(url: string, maxBytes: number, cache: RequestCache): Promise<Uint8Array> {
+export async function download(url: string, maxBytes: number, cache: RequestCache): Promise<Downloaded> {
   let answer: Response;
   try {
     answer = await fetch(url, { cache, signal: AbortSignal.timeout(TIMEOUT_MS) });
@@ -42,7 +55,7 @@ export async function download(url: string, maxBytes: number, cache: RequestCach
     throw new HttpStatusError(`${url} answered with status ${String(answer.status)}; try again later`, answer.status);
   }
   try {
-    return await readLimited(answer, url, maxBytes);
+    return { data: await readLimited(answer, url, maxBytes), headers: answer.headers };
   } catch (error) {
     if (error instanceof DownloadError) throw error;
     throw new DownloadError(`${url} broke off (${reasonOf(error)}); try again later`);

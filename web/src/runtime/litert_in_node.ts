@@ -27,6 +27,7 @@ export async function loadLiteRtInNode(name: string): Promise<void> {
     (runInThisContext(wrapped, { filename: script }) as Script)(module, require, script, dirname(script));
     names.ModuleFactory = module.exports;
   };
+  /* eslint-disable no-console -- it is silenced, not written to */
   const { warn, log, error } = console;
   // It reports its accelerators, and that Node has no GPU, on the console; standard output belongs to the program.
   console.warn = console.log = console.error = () => undefined;
@@ -34,6 +35,7 @@ export async function loadLiteRtInNode(name: string): Promise<void> {
     await loadLiteRt(path);
   } finally {
     Object.assign(console, { warn, log, error });
+    /* eslint-enable no-console */
     delete names.importScripts;
   }
 }

@@ -62,13 +62,13 @@ class Fields {
   text(name: string): string {
     const value = this.values[name];
     if (typeof value !== "string") this.refuse(name, "a text", value);
-    return value as string;
+    return value;
   }
 
   number(name: string): number {
     const value = this.values[name];
     if (typeof value !== "number") this.refuse(name, "a number", value);
-    return value as number;
+    return value;
   }
 
   integer(name: string): number {
@@ -80,13 +80,13 @@ class Fields {
   object(name: string): Fields {
     const value = this.values[name];
     if (!isObject(value)) this.refuse(name, "an object", value);
-    return new Fields(this.source, value as Record<string, unknown>, `${this.prefix}${name}.`);
+    return new Fields(this.source, value, `${this.prefix}${name}.`);
   }
 
   numbers(name: string, missing?: Record<string, number>): Record<string, number> {
     const value = this.values[name] ?? missing;
     if (!isObject(value)) this.refuse(name, "an object of numbers", value);
-    const entries = value as Record<string, unknown>;
+    const entries = value;
     for (const [key, one] of Object.entries(entries)) {
       if (typeof one !== "number") this.refuse(`${name}.${key}`, "a number", one);
     }
@@ -99,7 +99,7 @@ class Fields {
     return (value as unknown[]).map((one, place) => {
       const where = `${this.prefix}${name}[${String(place)}]`;
       if (!isObject(one)) this.refuse(`${name}[${String(place)}]`, "an object", one);
-      return new Fields(this.source, one as Record<string, unknown>, `${where}.`);
+      return new Fields(this.source, one, `${where}.`);
     });
   }
 

@@ -238,7 +238,7 @@ export class Recommender {
 
   private async queryScores(query: string, mode: Mode): Promise<QueryScores> {
     if (!MODES.includes(mode)) {
-      throw new ConfigError(`unknown mode '${String(mode)}', expected one of ${MODES.join(", ")}`);
+      throw new ConfigError(`unknown mode '${mode as string}', expected one of ${MODES.join(", ")}`);
     }
     return QueryScores.of(checkedText(query), mode, this.tools);
   }

@@ -3,6 +3,7 @@
 import { type BundleSource, openBundle } from "./bundle.js";
 import { BundleStore } from "./bundle_store.js";
 import { DownloadError } from "./errors.js";
+import { type Proof } from "./golden_proof.js";
 import { HttpSource } from "./http_source.js";
 import { type Artifact, sha256Of } from "./manifest.js";
 import { Recommender } from "./recommender.js";
@@ -10,6 +11,7 @@ import { Recommender } from "./recommender.js";
 /** What an installation did. */
 export interface Installed {
   readonly recommender: Recommender;
+  readonly proof: Proof;
   readonly bytesDownloaded: number;
   readonly filesDownloaded: number;
   readonly filesReused: number;
@@ -26,6 +28,11 @@ export class Updater {
   static async of(url: string): Promise<Updater> {
     const address = new URL(url, globalThis.location?.href).href;
     return new Updater(new HttpSource(address), await BundleStore.open(address));
+  }
+
+  /** Which release of the channel the server had when it was asked last; null when it was not, or is a plain folder. */
+  get release(): number | null {
+    return this.source.release;
   }
 
   /** Open the kept bundle, or return null when none is kept, or what is kept is damaged. */
@@ -50,14 +57,14 @@ export class Updater {
     const arriving = new ArrivingBundle(manifest, this.source, this.store);
     const recommender = await Recommender.load(await openBundle(arriving));
     try {
-      await recommender.prove();
+      const proof = await recommender.prove();
       await this.store?.install(manifest);
+      const { bytesDownloaded, filesDownloaded, filesReused } = arriving;
+      return { recommender, proof, bytesDownloaded, filesDownloaded, filesReused };
     } catch (error) {
       recommender.close();
       throw error;
     }
-    const { bytesDownloaded, filesDownloaded, filesReused } = arriving;
-    return { recommender, bytesDownloaded, filesDownloaded, filesReused };
   }
 }
 

@@ -1,0 +1,126 @@
+/** Search as you type: the newest query wins, the page is redrawn in one go, and the time of both is noted. */
+
+import { ConfigError, normalizeText, type Recommendations, type Recommender, type Where } from "../runtime/index.js";
+import { find, make } from "./dom.js";
+import { explanationView } from "./explanation_view.js";
+import { counted, count, milliseconds } from "./formats.js";
+import { wantedWords } from "./highlights.js";
+import { productCard } from "./product_card.js";
+
+const SHOWN = 12;
+const FACET_DEPTH = 60;
+const MOST_FACETS = 7;
+
+/** One finished search. */
+export interface Found {
+  readonly query: string;
+  readonly recommendations: Recommendations;
+  /** From the typed letter to the finished page. */
+  readonly elapsedMs: number;
+}
+
+/** What the view tells the page. */
+export interface SearchActions {
+  readonly open: (productId: string, position: number) => void;
+  readonly found: (found: Found) => void;
+}
+
+/** The results and the filters above them. */
+export class SearchView {
+  private readonly results = find("#results");
+  private readonly filters = find(".filters");
+  private readonly status = find(".status");
+  private asked = 0;
+  private category: string | null = null;
+  private facetsOf = "";
+
+  constructor(private readonly actions: SearchActions) {}
+
+  /** Show nothing. */
+  clear(): void {
+    this.asked += 1;
+    this.category = null;
+    this.facetsOf = "";
+    this.results.replaceChildren();
+    this.filters.replaceChildren();
+    this.status.textContent = "";
+  }
+
+  /** Search and show the products; an older search that is still under way shows nothing. */
+  async show(recommender: Recommender, query: string): Promise<void> {
+    const started = performance.now();
+    this.asked += 1;
+    const asked = this.asked;
+    const where: Where = this.category === null ? {} : { category: this.category };
+    try {
+      const recommendations = await recommender.search(query, { k: SHOWN, where });
+      if (asked !== this.asked) return;
+      this.draw(recommender, query, recommendations);
+      const elapsedMs = performance.now() - started;
+      this.say(recommender, recommendations, elapsedMs);
+      this.actions.found({ query, recommendations, elapsedMs });
+      setTimeout(() => void this.showFacets(recommender, query, asked), 0);
+    } catch (error) {
+      if (!(error instanceof ConfigError)) throw error;
+      this.status.textContent = error.message;
+    }
+  }
+
+  private draw(recommender: Recommender, query: string, found: Recommendations): void {
+    const wanted = wantedWords(normalizeText(query), found.corrections);
+    const explain = async (id: string): Promise<HTMLElement> => explanationView(await recommender.explain(query, id));
+    const cards = found.productIds.map((id, place) =>
+      productCard({
+        product: recommender.product(id),
+        wanted,
+        open: () => this.actions.open(id, place + 1),
+        explain,
+      }),
+    );
+    this.results.replaceChildren(...cards);
+  }
+
+  private say(recommender: Recommender, found: Recommendations, elapsedMs: number): void {
+    const shown = make("strong", {}, milliseconds(elapsedMs));
+    const corrected = Object.entries(found.corrections).map(([word, read]) => make("span.fix", {}, `${word} → ${read.join(" / ")}`));
+    const parts = found.coldStart
+      ? ["Nothing here is known by those words, so these are the most popular products."]
+      : [`The best ${count(found.productIds.length)} of ${counted(recommender.length, "product")} in `, shown, " on this device"];
+    this.status.replaceChildren(...parts, ...corrected);
+  }
+
+  /** Offer the departments of the first products as filters; after the results, for nobody waits for it. */
+  private async showFacets(recommender: Recommender, query: string, asked: number): Promise<void> {
+    if (this.facetsOf === query && this.filters.childElementCount > 0) {
+      this.markFacet();
+      return;
+    }
+    const found = await recommender.search(query, { k: FACET_DEPTH });
+    if (asked !== this.asked) return;
+    const counts = new Map<string, number>();
+    for (const id of found.productIds) {
+      const department = recommender.product(id).category?.split(" > ", 1)[0];
+      if (department !== undefined) counts.set(department, (counts.get(department) ?? 0) + 1);
+    }
+    this.facetsOf = query;
+    const most = [...counts].sort((a, b) => b[1] - a[1]).slice(0, MOST_FACETS);
+    if (this.category !== null && !most.some(([name]) => name === this.category)) most.push([this.category, 0]);
+    this.filters.replaceChildren(...(most.length > 1 ? most.map(([name]) => this.facet(recommender, query, name)) : []));
+    this.markFacet();
+  }
+
+  private facet(recommender: Recommender, query: string, name: string): HTMLElement {
+    const choose = (): void => {
+      this.category = this.category === name ? null : name;
+      this.markFacet();
+      void this.show(recommender, query);
+    };
+    return make("button.chip", { type: "button", "data-facet": name, onclick: choose }, name);
+  }
+
+  private markFacet(): void {
+    for (const chip of this.filters.querySelectorAll<HTMLElement>("[data-facet]")) {
+      chip.setAttribute("aria-pressed", String(chip.dataset["facet"] === this.category));
+    }
+  }
+}
