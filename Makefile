@@ -2,7 +2,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-test demo test test-fast test-builder test-device test-tflite-runtime lint types lock docs \
-        data bench-esci bench-online-retail clean
+        data bench-esci bench-online-retail clean web test-web conformance
 
 # A bundle with a real int8 student, which the end-to-end tests leave for the environments that cannot build.
 TESTED_BUNDLE := build/tested-bundle
@@ -10,6 +10,10 @@ TESTED_BUNDLE := build/tested-bundle
 # The newest Python with wheels of TensorFlow 2.21, and of tflite-runtime 2.14.
 TENSORFLOW_PYTHON := 3.13
 TFLITE_RUNTIME_PYTHON := 3.11
+
+# The storefront as the server hands it out; built anew when a file of web/ is newer.
+STOREFRONT := sync_server/storefront_files/index.html.gz
+WEB_SOURCES := $(shell find web -type f -not -path '*/node_modules/*' -not -path 'web/dist*')
 
 ENVIRONMENT := scripts/environment.sh
 # The exit code of scripts/environment.sh when no suitable Python is found.
@@ -32,16 +36,21 @@ setup-test: setup  ## what the tests need besides: .venv-device without TensorFl
 	@$(ENVIRONMENT) .venv $(TENSORFLOW_PYTHON) dev bench
 	@$(ENVIRONMENT) .venv-device $(TENSORFLOW_PYTHON) server dev
 
-demo: setup  ## the whole way on the sample shop, some five minutes
+web: $(STOREFRONT)  ## the web runtime and the storefront, from web/ into the server's package
+
+$(STOREFRONT): $(WEB_SOURCES) scripts/web.sh
+	@scripts/web.sh run build
+
+demo: setup web  ## the whole way on the sample shop, some five minutes
 	@$(RUN) -m pocketrec demo
 
-test: test-builder test-device test-tflite-runtime  ## every test, in all three environments
+test: test-builder test-device test-tflite-runtime test-web  ## every test, in all environments
 
 test-fast: setup-test  ## unit tests without TensorFlow, under a minute
 	@.venv-device/bin/python -m pytest -q tests/unit/edge_runtime tests/unit/sync_server
 
 test-builder: setup-test  ## unit, integration and end-to-end tests in .venv
-	@POCKETREC_KEEP_BUNDLE=$(TESTED_BUNDLE) $(RUN) -m pytest -q tests
+	@POCKETREC_KEEP_BUNDLE=$(TESTED_BUNDLE) $(RUN) -m pytest -q tests --ignore=tests/browser
 
 test-device: setup-test  ## device, server and house tests again in .venv-device, without TensorFlow
 	@.venv-device/bin/python -m pytest -q $(DEVICE_TESTS)
@@ -58,6 +67,10 @@ test-tflite-runtime:  ## device tests again on the older interpreter, where Pyth
 	    if [[ -d $(TESTED_BUNDLE) ]]; then .venv-tflite-runtime/bin/python -m pocketrec prove $(TESTED_BUNDLE); fi; \
 	fi
 
+test-web: setup-test web  ## the web runtime: its own tests, then the storefront in headless Chromium, offline included
+	@scripts/web.sh run types lint test
+	@.venv-device/bin/python -m pytest -q tests/browser
+
 lint: setup-test  ## ruff: rules and format
 	@$(RUN) -m ruff check .
 	@$(RUN) -m ruff format --check .
@@ -71,6 +84,9 @@ lock:  ## write requirements/*.lock anew (needs uv)
 docs: setup-test  ## write docs/cli.md from the commands' --help
 	@$(RUN) -m tests.support.command_reference > docs/cli.md
 
+conformance: setup-test  ## write tests/data/conformance anew: what every runtime must answer
+	@.venv-device/bin/python -m tests.support.conformance
+
 data:
 	@[[ -d "$${POCKETREC_DATA:-}" ]] || { echo "POCKETREC_DATA must name the folder of the data sets" >&2; exit 1; }
 
@@ -81,5 +97,5 @@ bench-online-retail: data setup-test  ## next-basket recommendation on UCI Onlin
 	@$(RUN) -m benchmarks.online_retail $(BENCH_OPTIONS)
 
 clean:  ## remove the environments and everything that was made
-	rm -rf .venv .venv-device .venv-tflite-runtime build dist demo ./*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-device .venv-tflite-runtime .venv-node build dist demo web/node_modules web/dist web/dist-node sync_server/storefront_files ./*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

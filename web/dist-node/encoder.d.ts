@@ -1,4 +1,5 @@
 /** Text and histories -> unit vectors, by the bundle's tokenizer and `encoder.tflite` (edge_runtime/encoder.py). */
+import { Tokenizer } from "@huggingface/tokenizers";
 import { type Bundle } from "./bundle.js";
 /** What a history asks for. */
 export interface HistoryQuery {
@@ -46,3 +47,5 @@ export declare class Encoder {
     close(): void;
     private encode;
 }
+/** Read a tokenizer in the format of Hugging Face; it neither cuts nor pads, whatever the file says. */
+export declare function loadTokenizer(data: Uint8Array): Tokenizer;

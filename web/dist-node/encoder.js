@@ -120,7 +120,8 @@ export class Encoder {
         return unit(outputs["vector"]);
     }
 }
-function loadTokenizer(data) {
+/** Read a tokenizer in the format of Hugging Face; it neither cuts nor pads, whatever the file says. */
+export function loadTokenizer(data) {
     try {
         const file = JSON.parse(new TextDecoder().decode(data));
         // Cutting and padding are the runtime's, whatever the file says of them.

@@ -33,7 +33,7 @@ function browserFolder() {
 export async function readyLiteRt() {
     liteRt ??= isNode()
         ? import("./litert_in_node.js").then((module) => module.loadLiteRtInNode(LITERT_SCRIPT))
-        : loadLiteRt(browserFolder() + LITERT_SCRIPT).then(() => undefined);
+        : quietly(() => loadLiteRt(browserFolder() + LITERT_SCRIPT));
     try {
         await liteRt;
     }
@@ -42,12 +42,30 @@ export async function readyLiteRt() {
         throw new ModelLoadError(`LiteRT cannot be loaded (${reasonOf(error)}); use a browser with WebAssembly SIMD`);
     }
 }
+/** LiteRT writes its notes to console.error, which it takes hold of while it loads; it gets one that drops them. */
+async function quietly(load) {
+    /* eslint-disable no-console -- it is lent for a moment */
+    const { error } = console;
+    console.error = (...words) => {
+        if (!/^(?:INFO|WARNING|VERBOSE):/.test(String(words[0])))
+            error.apply(console, words);
+    };
+    try {
+        await load();
+    }
+    finally {
+        console.error = error;
+    }
+    /* eslint-enable no-console */
+}
 /**
  * Load SQLite once.
  *
  * @throws ModelLoadError it cannot be loaded here.
  */
 export async function readySqlite() {
+    // It would warn that a page has no synchronous file system, which nothing here asks for.
+    globalThis.sqlite3ApiConfig = { warn: () => undefined };
     const options = { print: () => undefined, printErr: () => undefined };
     const located = isNode() ? options : { ...options, locateFile: (name) => browserFolder() + name };
     sqlite ??= sqlite3InitModule(located);

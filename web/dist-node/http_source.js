@@ -3,19 +3,25 @@ import {} from "./bundle.js";
 import { DownloadError, HttpStatusError, reasonOf } from "./errors.js";
 import { MANIFEST_FILE, MAX_MANIFEST_BYTES } from "./manifest.js";
 const TIMEOUT_MS = 60_000;
+const RELEASE_HEADER = "Pocketrec-Release";
 /** Files below `url`; nothing longer than was announced is read. */
 export class HttpSource {
     name;
+    /** Which release the server called its bundle when the manifest was read last; null from a plain folder. */
+    release = null;
     /** Take the bundle whose `manifest.json` lies below `url`. */
     constructor(url) {
         this.name = url.replace(/\/+$/, "");
     }
     async manifest() {
-        return download(`${this.name}/${MANIFEST_FILE}`, MAX_MANIFEST_BYTES, "no-cache");
+        const { data, headers } = await download(`${this.name}/${MANIFEST_FILE}`, MAX_MANIFEST_BYTES, "no-cache");
+        this.release = Number(headers.get(RELEASE_HEADER)) || null;
+        return data;
     }
     async file(artifact) {
         // A plain folder ignores the digest; a sync server gives the file of just this release, even while another comes out.
-        return download(`${this.name}/${artifact.path}?sha256=${artifact.sha256}`, artifact.lengthBytes, "default");
+        const url = `${this.name}/${artifact.path}?sha256=${artifact.sha256}`;
+        return (await download(url, artifact.lengthBytes, "default")).data;
     }
 }
 /**
@@ -36,7 +42,7 @@ export async function download(url, maxBytes, cache) {
         throw new HttpStatusError(`${url} answered with status ${String(answer.status)}; try again later`, answer.status);
     }
     try {
-        return await readLimited(answer, url, maxBytes);
+        return { data: await readLimited(answer, url, maxBytes), headers: answer.headers };
     }
     catch (error) {
         if (error instanceof DownloadError)

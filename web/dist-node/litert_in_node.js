@@ -16,6 +16,7 @@ export async function loadLiteRtInNode(name) {
         runInThisContext(wrapped, { filename: script })(module, require, script, dirname(script));
         names.ModuleFactory = module.exports;
     };
+    /* eslint-disable no-console -- it is silenced, not written to */
     const { warn, log, error } = console;
     // It reports its accelerators, and that Node has no GPU, on the console; standard output belongs to the program.
     console.warn = console.log = console.error = () => undefined;
@@ -24,6 +25,7 @@ export async function loadLiteRtInNode(name) {
     }
     finally {
         Object.assign(console, { warn, log, error });
+        /* eslint-enable no-console */
         delete names.importScripts;
     }
 }

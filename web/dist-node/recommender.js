@@ -197,7 +197,7 @@ export class Recommender {
     }
     async queryScores(query, mode) {
         if (!MODES.includes(mode)) {
-            throw new ConfigError(`unknown mode '${String(mode)}', expected one of ${MODES.join(", ")}`);
+            throw new ConfigError(`unknown mode '${mode}', expected one of ${MODES.join(", ")}`);
         }
         return QueryScores.of(checkedText(query), mode, this.tools);
     }

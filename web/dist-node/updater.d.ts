@@ -1,8 +1,10 @@
 /** Getting a bundle from a server, keeping it, and replacing it when a newer one has proved itself (edge_runtime/updater.py). */
+import { type Proof } from "./golden_proof.js";
 import { Recommender } from "./recommender.js";
 /** What an installation did. */
 export interface Installed {
     readonly recommender: Recommender;
+    readonly proof: Proof;
     readonly bytesDownloaded: number;
     readonly filesDownloaded: number;
     readonly filesReused: number;
@@ -14,6 +16,8 @@ export declare class Updater {
     private constructor();
     /** Follow the bundle whose `manifest.json` lies below `url`. */
     static of(url: string): Promise<Updater>;
+    /** Which release of the channel the server had when it was asked last; null when it was not, or is a plain folder. */
+    get release(): number | null;
     /** Open the kept bundle, or return null when none is kept, or what is kept is damaged. */
     openKept(): Promise<Recommender | null>;
     /**

@@ -2,6 +2,7 @@
 import { openBundle } from "./bundle.js";
 import { BundleStore } from "./bundle_store.js";
 import { DownloadError } from "./errors.js";
+import {} from "./golden_proof.js";
 import { HttpSource } from "./http_source.js";
 import { sha256Of } from "./manifest.js";
 import { Recommender } from "./recommender.js";
@@ -17,6 +18,10 @@ export class Updater {
     static async of(url) {
         const address = new URL(url, globalThis.location?.href).href;
         return new Updater(new HttpSource(address), await BundleStore.open(address));
+    }
+    /** Which release of the channel the server had when it was asked last; null when it was not, or is a plain folder. */
+    get release() {
+        return this.source.release;
     }
     /** Open the kept bundle, or return null when none is kept, or what is kept is damaged. */
     async openKept() {
@@ -42,15 +47,15 @@ export class Updater {
         const arriving = new ArrivingBundle(manifest, this.source, this.store);
         const recommender = await Recommender.load(await openBundle(arriving));
         try {
-            await recommender.prove();
+            const proof = await recommender.prove();
             await this.store?.install(manifest);
+            const { bytesDownloaded, filesDownloaded, filesReused } = arriving;
+            return { recommender, proof, bytesDownloaded, filesDownloaded, filesReused };
         }
         catch (error) {
             recommender.close();
             throw error;
         }
-        const { bytesDownloaded, filesDownloaded, filesReused } = arriving;
-        return { recommender, bytesDownloaded, filesDownloaded, filesReused };
     }
 }
 /** Open the newest bundle of `url`; without a network, the one that was kept. */

@@ -12,10 +12,31 @@ from tests.support.source_tree import REPOSITORY, SourceFile, is_within, parse, 
 MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 60
 BANNED_NAMES = {"utils", "util", "common", "helpers", "helper", "manager", "misc"}
-TEXT_SUFFIXES = {".py", ".md", ".toml", ".sh", ".lock", ".json", ".html", ".css", ".js", ".yml", ".txt", ""}
+TEXT_SUFFIXES = {
+    ".py",
+    ".md",
+    ".toml",
+    ".sh",
+    ".lock",
+    ".json",
+    ".html",
+    ".css",
+    ".js",
+    ".mjs",
+    ".ts",
+    ".svg",
+    ".yml",
+    ".txt",
+    "",
+}
 # Written in pieces, so that this file does not hold what it looks for.
 BANNED_TEXT = re.compile(
-    r"/" + r"(?:root|opt)/[\w.]|/home/\w+/|/" + r"work/(?:main|shared|venv)|pypi" + r"\.org|python" + r"hosted\.org|"
+    r"/"
+    + r"(?:root|opt)/[\w.]|/home/\w+/|/"
+    + r"work/(?:main|shared|venv)|pypi"
+    + r"\.org|registry\.np"
+    + r"mjs\.org|python"
+    + r"hosted\.org|"
     r"TO" + r"DO\b|FIX" + r"ME\b",
 )
 
