@@ -12,9 +12,8 @@ from pathlib import Path
 from flask import Blueprint, Response, request, send_file, url_for
 
 from edge_runtime.contract.bundle import MANIFEST_FILE, Manifest, decode_manifest
-from edge_runtime.contract.release import manifest_target
+from edge_runtime.contract.release import ReleaseNote, manifest_target
 from sync_server.errors import RequestError
-from sync_server.releases import releases
 from sync_server.services import services
 
 blueprint = Blueprint("storefront", __name__)
@@ -125,10 +124,11 @@ def _manifest(channel: str) -> Manifest:
 
 def _released(channel: str) -> tuple[Path, int]:
     targets = services().repository.targets()
-    note = releases(targets.signed).get(channel) if targets else None
-    if targets is None or note is None:
+    target = targets.signed.targets.get(manifest_target(channel)) if targets else None
+    if target is None:
         raise RequestError(f"nothing was published in the channel {channel!r} yet", status_code=404)
-    path = services().repository.files.path(targets.signed.targets[manifest_target(channel)].hashes["sha256"])
+    note = ReleaseNote.from_target(target.unrecognized_fields.get("custom"), channel=channel)
+    path = services().repository.files.path(target.hashes["sha256"])
     if path is None:
         raise RequestError("the release is not complete; publish it again", status_code=404)
     return path, note.release

@@ -23,6 +23,7 @@ from edge_runtime.contract.text import normalize_text
 from edge_runtime.encoder import Encoder
 from edge_runtime.ranking import fuse
 from edge_runtime.recommender import MODES, Recommendations
+from edge_runtime.searching import SORTS
 from edge_runtime.spelling import edit_distance, fold_word, trigrams_of, words_of
 
 DATA = Path(__file__).parents[1] / "data"
@@ -81,6 +82,7 @@ def vectors() -> dict[str, object]:
             "search.json": {"fusion": msgspec.to_builtins(bundle.manifest.fusion), **_search(shop)},
             "search_coverage.json": _search_with_coverage(),
             "explain.json": _explain(shop),
+            "orders.json": _orders(shop),
         }
 
 
@@ -217,6 +219,43 @@ def _search(shop: Recommender) -> dict[str, object]:
         for mode in MODES
     ]
     return {"search": searches, "recommend": recommended, "similar": similar, "score": scored}
+
+
+def _orders(shop: Recommender) -> dict[str, object]:
+    sorted_pages = [
+        {"query": query, "sort": sort, "k": 4, "offset": offset, "where": where,
+         "answer": _answer(shop.search(query, sort=sort, k=4, offset=offset, where=where))}
+        for query in QUERIES[:6]
+        for sort in SORTS
+        for offset, where in ((0, FILTERS[0]), (4, FILTERS[3]))
+    ]  # fmt: skip
+    browsed = [
+        {"sort": sort, "k": 5, "offset": offset, "answer": _answer(shop.browse(sort=sort, k=5, offset=offset))}
+        for sort in SORTS
+        for offset in (0, 27)
+    ]
+    fields = ("brand", "category", "group", "price", "attributes.color")
+    counted = [
+        {"query": query, "where": where, "by": fields, "limit": 4, "answer": _facets(shop, query, where, fields)}
+        for query in (None, "red lamp", "zzzz qqqq")
+        for where in FILTERS[:4]
+    ]
+    prefixes = ("l", "re", "red la", "small ch", "chiar", "gren lmap", "the ho", "zzz", "", "large red lam")
+    suggested = [
+        {"prefix": prefix, "answer": [{"text": one.text, "kind": one.kind} for one in shop.suggest(prefix, k=6)]}
+        for prefix in prefixes
+    ]
+    return {"sorted": sorted_pages, "browse": browsed, "facets": counted, "suggest": suggested}
+
+
+def _facets(
+    shop: Recommender, query: str | None, where: dict[str, object], fields: Sequence[str]
+) -> dict[str, list[dict[str, object]]]:
+    found = shop.facets(query, by=fields, where=where, limit=4)
+    return {
+        field: [{"value": one.value, "products": one.products, "where": one.where} for one in values]
+        for field, values in found.items()
+    }
 
 
 def _explain(shop: Recommender) -> dict[str, object]:

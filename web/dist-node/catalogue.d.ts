@@ -20,21 +20,26 @@ export declare class Catalogue {
     get length(): number;
     /** Whether the int8 layer runs here; without it every search is an exact scan. */
     get hasLayer(): boolean;
+    /** Return the layer's candidates in its own order, with its approximate scores; exact ones where it cannot help. */
+    propose(query: Float32Array): Promise<Ranked>;
+    /** Return proposed rows by exact cosine with `query`, best first, ties by row. */
+    rescore(query: Float32Array, proposed: Ranked): Ranked;
     /**
      * Return the rows nearest to `query` by exact cosine, best first, ties by row.
      *
      * @param query [dim], unit length.
      * @param count how many rows; fewer when fewer are eligible.
      * @param eligible which rows may be returned; null for all.
+     * @param nearest what `rescore` gave for this query, when it was asked already.
      */
-    top(query: Float32Array, count: number, eligible?: Mask | null): Promise<Ranked>;
+    top(query: Float32Array, count: number, eligible?: Mask | null, nearest?: Ranked): Promise<Ranked>;
     /** Return the exact cosines of `query` ([dim], unit length) with some rows. */
     cosines(query: Float32Array, rows: Int32Array): Float32Array;
     /** Return the stored vector of one row, [dim]. */
     vectorOf(row: number): Float32Array;
     /** Free the layer's memory. */
     close(): void;
-    private candidateRows;
+    private scan;
 }
 /** Return the rows of a mask, or all of `length`, rising. */
 export declare function rowsOf(mask: Mask | null, length: number): Int32Array;

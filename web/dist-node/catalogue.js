@@ -46,22 +46,41 @@ export class Catalogue {
     get hasLayer() {
         return this.layer !== null;
     }
+    /** Return the layer's candidates in its own order, with its approximate scores; exact ones where it cannot help. */
+    async propose(query) {
+        if (this.layer === null || isZero(query))
+            return this.scan(query, this.candidates, null);
+        const found = await this.layer.run(SIGNATURE, { query });
+        const rows = found["rows"];
+        if (rows.some((row) => row < 0 || row >= this.length)) {
+            throw new BundleFormatError("the catalogue's layer names a row that does not exist; get the bundle again");
+        }
+        return { rows, scores: found["scores"] };
+    }
+    /** Return proposed rows by exact cosine with `query`, best first, ties by row. */
+    rescore(query, proposed) {
+        return bestRows(proposed.rows, this.cosines(query, proposed.rows), proposed.rows.length);
+    }
     /**
      * Return the rows nearest to `query` by exact cosine, best first, ties by row.
      *
      * @param query [dim], unit length.
      * @param count how many rows; fewer when fewer are eligible.
      * @param eligible which rows may be returned; null for all.
+     * @param nearest what `rescore` gave for this query, when it was asked already.
      */
-    async top(query, count, eligible = null) {
-        if (this.layer !== null && count <= this.candidates && !isZero(query)) {
-            const found = await this.candidateRows(this.layer, query);
-            const rows = eligible === null ? found : found.filter((row) => eligible[row] === 1);
-            if (rows.length >= count)
-                return bestRows(rows, this.cosines(query, rows), count);
+    async top(query, count, eligible = null, nearest) {
+        const layered = this.layer !== null && !isZero(query);
+        if (count <= this.candidates && (nearest !== undefined || layered)) {
+            const found = nearest ?? this.rescore(query, await this.propose(query));
+            const places = [...found.rows.keys()].filter((at) => eligible === null || eligible[found.rows[at]] === 1);
+            if (places.length >= count) {
+                const best = places.slice(0, count);
+                const rows = Int32Array.from(best, (at) => found.rows[at]);
+                return { rows, scores: Float32Array.from(best, (at) => found.scores[at]) };
+            }
         }
-        const rows = rowsOf(eligible, this.length);
-        return bestRows(rows, this.cosines(query, rows), count);
+        return this.scan(query, count, eligible);
     }
     /** Return the exact cosines of `query` ([dim], unit length) with some rows. */
     cosines(query, rows) {
@@ -87,12 +106,9 @@ export class Catalogue {
     close() {
         this.layer?.close();
     }
-    async candidateRows(layer, query) {
-        const rows = (await layer.run(SIGNATURE, { query }))["rows"];
-        if (rows.some((row) => row < 0 || row >= this.length)) {
-            throw new BundleFormatError("the catalogue's layer names a row that does not exist; get the bundle again");
-        }
-        return rows;
+    scan(query, count, eligible) {
+        const rows = rowsOf(eligible, this.length);
+        return bestRows(rows, this.cosines(query, rows), count);
     }
 }
 /** Return the rows of a mask, or all of `length`, rising. */

@@ -8,15 +8,14 @@ export const MAX_EXPLAINED_WORDS = 32;
 /** Leave out each word of the normalized `text` in turn and compare the score of the product. */
 export async function explainQuery(scores, text, subject, lexicalIndex, encoder) {
     const rows = Int32Array.of(subject.row);
-    const lexicalOf = (all) => Float32Array.of(all[subject.row]);
     const cosines = scores.cosines(rows);
-    const full = scores.hybrid(cosines, scores.lexicalOf(rows))[0];
+    const full = scores.hybrid(cosines, scores.hits.of(rows))[0];
     const dense = scores.hybrid(cosines, new Float32Array(1))[0];
     const words = wordsOf(text);
     const contributions = [];
     for (const [place, word] of words.slice(0, MAX_EXPLAINED_WORDS).entries()) {
         const rest = words.filter((_, other) => other !== place).join(" ");
-        const without = scores.hybrid(scores.cosines(rows, await encoder.encodeQuery(rest)), lexicalOf(lexicalIndex.scores(lexicalIndex.understand(rest))))[0];
+        const without = scores.hybrid(scores.cosines(rows, await encoder.encodeQuery(rest)), lexicalIndex.hits(lexicalIndex.understand(rest)).of(rows))[0];
         const asked = lexicalIndex.understand(word);
         contributions.push({
             word,

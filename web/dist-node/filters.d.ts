@@ -14,6 +14,7 @@ export interface SqlFilter {
     readonly condition: string;
     readonly parameters: readonly Value[];
 }
+export declare const ATTRIBUTE_PREFIX = "attributes.";
 /**
  * Turn a filter into SQL; values only ever become parameters.
  *

@@ -8,7 +8,7 @@ const TEXT_FIELDS = {
     group: "product_group",
 };
 const COMPARISONS = { lt: "<", lte: "<=", gt: ">", gte: ">=" };
-const ATTRIBUTE = "attributes.";
+export const ATTRIBUTE_PREFIX = "attributes.";
 const ATTRIBUTE_VALUE = "EXISTS (SELECT 1 FROM json_each(products.attributes) AS one WHERE one.key = ? " +
     "AND one.value COLLATE NOCASE IN (SELECT value FROM json_each(?)))";
 const CATEGORY = "EXISTS (SELECT 1 FROM json_each(?) AS one WHERE category = one.value COLLATE NOCASE " +
@@ -42,12 +42,12 @@ function compileField(field, value, attributeNames) {
         const collation = field === "product_id" ? "" : " COLLATE NOCASE";
         return { condition: `${column}${collation} IN (SELECT value FROM json_each(?))`, parameters: [values] };
     }
-    if (field.startsWith(ATTRIBUTE)) {
-        const name = field.slice(ATTRIBUTE.length);
+    if (field.startsWith(ATTRIBUTE_PREFIX)) {
+        const name = field.slice(ATTRIBUTE_PREFIX.length);
         if (attributeNames().has(name))
             return { condition: ATTRIBUTE_VALUE, parameters: [name, texts(field, value)] };
     }
-    const known = [...Object.keys(TEXT_FIELDS), "price", ...Array.from(attributeNames(), (name) => ATTRIBUTE + name)];
+    const known = [...Object.keys(TEXT_FIELDS), "price", ...Array.from(attributeNames(), (name) => ATTRIBUTE_PREFIX + name)];
     const shown = known.sort().slice(0, 20).join(", ") + (known.length > 20 ? ", …" : "");
     throw new ConfigError(`cannot filter by '${field}'; known fields are ${shown}`);
 }

@@ -1,7 +1,6 @@
 /** Words -> rows by BM25 and coverage over the full-text index, with a correction of unknown words (edge_runtime/lexical.py). */
 import { type Manifest } from "./manifest.js";
 import { type RowsDatabase } from "./rows_database.js";
-export declare const FIELDS: readonly ["title", "brand", "category", "attributes", "description"];
 export declare const ANY_FIELD = "any";
 /** Of a longer query, the first distinct words count for the lexical side. */
 export declare const MAX_WORDS = 64;
@@ -12,12 +11,15 @@ export interface LexicalQuery {
     /** Unknown word -> the catalogue's words nearest to it. */
     readonly corrections: Readonly<Record<string, readonly string[]>>;
 }
-/** What the index says of a query before the parts are weighed. */
-export interface LexicalParts {
-    /** BM25 of each row, summed over the terms, 0 where none matches. */
-    readonly bm25: Float32Array;
-    /** Text column, or "any" -> for each row the share of the query's words that it holds, by rarity. */
-    readonly coverage: ReadonlyMap<string, Float32Array>;
+/** The rows that any term matches, rising, and their lexical scores. */
+export declare class LexicalHits {
+    readonly rows: Int32Array;
+    readonly scores: Float32Array;
+    /** The best score, 0 when nothing matches. */
+    readonly best: number;
+    constructor(rows: Int32Array, scores: Float32Array);
+    /** Return the scores of any rows, 0 for those without a term. */
+    of(rows: Int32Array): Float32Array;
 }
 /** Return all terms of a query, in order, each once. */
 export declare function termsOf(query: LexicalQuery): string[];
@@ -25,10 +27,10 @@ export declare function termsOf(query: LexicalQuery): string[];
 export declare class LexicalIndex {
     private readonly database;
     private readonly products;
-    private readonly hitsSql;
+    private readonly postings;
+    private readonly sums;
     private readonly common;
     private readonly coverageWeights;
-    private readonly hits;
     private readonly corrected;
     /**
      * Prepare the queries.
@@ -37,22 +39,24 @@ export declare class LexicalIndex {
      */
     constructor(database: RowsDatabase, products: number, fusion: Manifest["fusion"]);
     /**
-     * Return the words of `text` as the index knows them.
+     * Return the words of `text`, which `normalizeText` gave, as the index knows them.
      *
      * Words of more than half of all products are left out, for they decide nothing, unless there are no others.
      */
     understand(text: string): LexicalQuery;
-    /** Return the lexical score of each row (docs/bundle-format.md), 0 where no term matches. */
-    scores(query: LexicalQuery): Float32Array;
-    /** Return what `scores` weighs. */
-    parts(query: LexicalQuery): LexicalParts;
+    /** Return the rows with any term of the query and their lexical scores (docs/bundle-format.md). */
+    hits(query: LexicalQuery): LexicalHits;
+    /** Return for each text column, or "any", the share of the query's words that each of `rows` holds, by rarity. */
+    private coverage;
+    /** Return for each of `rows` the sum of what is added to it; an addend's rows are distinct and among `rows`. */
+    private summed;
+    /** Return the rows of any of `found`, rising, each once. */
+    private union;
     /** Return the text columns of the product in `row` that hold `term` or a form of it. */
     fieldsWith(term: string, row: number): string[];
+    /** Return the rows that hold any of a word's terms in a text column, each once. */
     private rowsWith;
-    private hitsOf;
     private correctionsOf;
-    private askHits;
-    private askRows;
     private askCorrections;
 }
 /** Return the greatest value. */

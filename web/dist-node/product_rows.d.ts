@@ -19,7 +19,8 @@ export declare class ProductRows {
     private readonly database;
     private readonly products;
     private readonly masks;
-    private popularity;
+    private popularities;
+    private order;
     private names;
     /**
      * Check the table's length.
@@ -41,5 +42,8 @@ export declare class ProductRows {
     matching(where: Where): Mask;
     /** Return the most popular rows, ties by row; the scores are the popularity that the builder gave. */
     mostPopular(count: number, eligible: Mask | null): Ranked;
-    private attributeNames;
+    /** Return the popularity of each row. */
+    popularity(): Float32Array;
+    /** Return the attributes that the catalogue knows. */
+    attributeNames(): ReadonlySet<string>;
 }

@@ -11,7 +11,8 @@ export class ProductRows {
     database;
     products;
     masks = new Remembered(CACHED_FILTERS);
-    popularity;
+    popularities;
+    order;
     names;
     /**
      * Check the table's length.
@@ -80,11 +81,17 @@ export class ProductRows {
     }
     /** Return the most popular rows, ties by row; the scores are the popularity that the builder gave. */
     mostPopular(count, eligible) {
-        this.popularity ??= Float32Array.from(this.database.fetch("SELECT popularity FROM products ORDER BY row"), (row) => row[0]);
-        const { popularity } = this;
-        const rows = rowsOf(eligible, this.products);
-        return bestRows(rows, Float32Array.from(rows, (row) => popularity[row]), count);
+        const popularity = this.popularity();
+        this.order ??= bestRows(rowsOf(null, this.products), popularity, this.products).rows;
+        const rows = (eligible === null ? this.order : this.order.filter((row) => eligible[row] === 1)).slice(0, count);
+        return { rows, scores: Float32Array.from(rows, (row) => popularity[row]) };
     }
+    /** Return the popularity of each row. */
+    popularity() {
+        this.popularities ??= Float32Array.from(this.database.fetch("SELECT popularity FROM products ORDER BY row"), (row) => row[0]);
+        return this.popularities;
+    }
+    /** Return the attributes that the catalogue knows. */
     attributeNames() {
         this.names ??= new Set(this.database.fetch("SELECT name FROM attribute_names").map((row) => String(row[0])));
         return this.names;

@@ -1,10 +1,13 @@
 /** Recommender: an opened bundle that answers searches, recommends, scores and explains (edge_runtime/recommender.py). */
 import { type Bundle, type BundleSource } from "./bundle.js";
 import { type Explanation, type HistoryExplanation } from "./explanation.js";
+import { type FacetValue } from "./facets.js";
 import { type Where } from "./filters.js";
 import { type Proof } from "./golden_proof.js";
 import { type ProductRow } from "./product_rows.js";
 import { type Mode } from "./query_scores.js";
+import { type Sort } from "./searching.js";
+import { type Suggestion } from "./suggestions.js";
 /** Which products may be returned, and how many. */
 export interface Options {
     /** How many products, at least 1; 10 when left out. */
@@ -13,6 +16,22 @@ export interface Options {
     readonly where?: Where;
     /** Product ids that must not be returned. */
     readonly exclude?: readonly string[];
+}
+/** How a query is answered. */
+export interface SearchOptions extends Options {
+    /** How many to leave out before: the next page has `offset: k`. */
+    readonly offset?: number;
+    readonly mode?: Mode;
+    /** Another order of the most relevant products; at least 100 are put in order. */
+    readonly sort?: Sort;
+}
+/** What facets count. */
+export interface FacetOptions {
+    /** "brand", "category", "group", "price" or "attributes.NAME". */
+    readonly by?: readonly string[];
+    readonly where?: Where;
+    /** At most so many values of a field. */
+    readonly limit?: number;
 }
 /** Products, best first. */
 export interface Recommendations {
@@ -31,6 +50,8 @@ export declare class Recommender {
     readonly bundle: Bundle;
     private readonly database;
     private readonly products;
+    private readonly columns;
+    private readonly suggestions;
     private readonly tools;
     private constructor();
     /**
@@ -56,9 +77,32 @@ export declare class Recommender {
      *
      * @throws ConfigError an empty query, `k` below 1, an unknown field in `where`, or an unknown mode.
      */
-    search(query: string, options?: Options & {
-        readonly mode?: Mode;
-    }): Promise<Recommendations>;
+    search(query: string, options?: SearchOptions): Promise<Recommendations>;
+    /**
+     * Return a page of all eligible products in an order, without a query; the scores are their popularity.
+     *
+     * @throws ConfigError `k` below 1, an unknown field in `where`, or an unknown sort.
+     */
+    browse(options?: Options & {
+        readonly offset?: number;
+        readonly sort?: Sort;
+    }): Recommendations;
+    /**
+     * Return how many matching products each value of some fields has, exactly, by field.
+     *
+     * The matching products are those in which a word of the query occurs (or, when none has any, the nearest ones) and
+     * which fulfil `where`. The filter on a field itself does not count for that field, so that another can be chosen.
+     *
+     * @param query what a person typed; null for the whole catalogue.
+     * @throws ConfigError an empty query, or an unknown field in `by` or `where`.
+     */
+    facets(query: string | null, options?: FacetOptions): Promise<Record<string, readonly FacetValue[]>>;
+    /**
+     * Return at most `k` completions of what is being typed: queries, brands, categories, words, titles.
+     *
+     * @throws ConfigError not a text, or `k` below 1.
+     */
+    suggest(prefix: string, k?: number): readonly Suggestion[];
     /**
      * Return the `k` products that fit a purchase history best, products of the history included.
      *

@@ -1,9 +1,12 @@
 /** Recommender: an opened bundle that answers searches, recommends, scores and explains (edge_runtime/recommender.py). */
+import { checkChoice, checkCount, checkedText, checkIds } from "./arguments.js";
 import { openBundle } from "./bundle.js";
 import { Catalogue } from "./catalogue.js";
+import { ProductColumns } from "./columns.js";
 import { Encoder, isZero, lengthOf } from "./encoder.js";
 import { ConfigError } from "./errors.js";
 import { explainHistory, explainQuery, } from "./explanation.js";
+import { countValues } from "./facets.js";
 import {} from "./filters.js";
 import { checkGolden, readGolden } from "./golden_proof.js";
 import { rankHistory } from "./history_ranking.js";
@@ -11,19 +14,24 @@ import { LexicalIndex } from "./lexical.js";
 import { CATALOGUE_ROWS_FILE, GOLDEN_FILE } from "./manifest.js";
 import { ProductRows } from "./product_rows.js";
 import { MODES, QueryScores } from "./query_scores.js";
-import { bestRows } from "./ranking.js";
+import {} from "./ranking.js";
 import { RowsDatabase } from "./rows_database.js";
-import { normalizeText } from "./text.js";
+import { matchingRows, poolSize, sortedRows, SORTS } from "./searching.js";
+import { Suggestions } from "./suggestions.js";
 /** Answers from one bundle; `close` it to free its memory. */
 export class Recommender {
     bundle;
     database;
     products;
+    columns;
+    suggestions;
     tools;
-    constructor(bundle, database, products, tools) {
+    constructor(bundle, database, products, columns, suggestions, tools) {
         this.bundle = bundle;
         this.database = database;
         this.products = products;
+        this.columns = columns;
+        this.suggestions = suggestions;
         this.tools = tools;
     }
     /**
@@ -51,8 +59,10 @@ export class Recommender {
             const lexicalIndex = new LexicalIndex(database, spec.products, fusion);
             const encoder = await Encoder.load(bundle);
             const catalogue = await Catalogue.load(bundle);
-            const { denseWeight } = fusion;
-            return new Recommender(bundle, database, products, { encoder, catalogue, lexicalIndex, denseWeight });
+            const columns = new ProductColumns(database, spec.products, () => products.attributeNames());
+            const suggestions = new Suggestions(database, lexicalIndex);
+            const tools = { encoder, catalogue, lexicalIndex, denseWeight: fusion.denseWeight };
+            return new Recommender(bundle, database, products, columns, suggestions, tools);
         }
         catch (error) {
             database.close();
@@ -77,14 +87,66 @@ export class Recommender {
      * @throws ConfigError an empty query, `k` below 1, an unknown field in `where`, or an unknown mode.
      */
     async search(query, options = {}) {
-        const { k = 10, mode = "hybrid" } = options;
+        const { k = 10, offset = 0, mode = "hybrid", sort = "relevance" } = options;
         checkCount(k);
+        checkCount(offset, "offset", 0);
+        checkChoice(sort, SORTS, "sort");
         const scores = await this.queryScores(query, mode);
         const eligible = this.eligible(options);
-        if (mode !== "lexical" && !scores.knowsAnything)
-            return this.coldStart(k, eligible, []);
-        const rows = await scores.candidates(k, eligible, mode);
-        return this.answer(bestRows(rows, scores.of(rows, mode), k), { corrections: scores.query.corrections });
+        const size = poolSize(offset + k, sort);
+        const coldStart = mode !== "lexical" && !scores.knowsAnything;
+        const ranked = coldStart ? this.products.mostPopular(size, eligible) : await scores.ranking(size, eligible, mode);
+        const page = pageOf(sortedRows(ranked, sort, this.products, this.columns), offset, k);
+        return this.answer(page, { corrections: coldStart ? {} : scores.query.corrections, coldStart });
+    }
+    /**
+     * Return a page of all eligible products in an order, without a query; the scores are their popularity.
+     *
+     * @throws ConfigError `k` below 1, an unknown field in `where`, or an unknown sort.
+     */
+    browse(options = {}) {
+        const { k = 10, offset = 0, sort = "popularity" } = options;
+        checkCount(k);
+        checkCount(offset, "offset", 0);
+        checkChoice(sort, SORTS, "sort");
+        const popular = this.products.mostPopular(this.length, this.eligible(options));
+        const ranked = sort === "popularity" ? popular : sortedRows(popular, sort, this.products, this.columns);
+        return this.answer(pageOf(ranked, offset, k), {});
+    }
+    /**
+     * Return how many matching products each value of some fields has, exactly, by field.
+     *
+     * The matching products are those in which a word of the query occurs (or, when none has any, the nearest ones) and
+     * which fulfil `where`. The filter on a field itself does not count for that field, so that another can be chosen.
+     *
+     * @param query what a person typed; null for the whole catalogue.
+     * @throws ConfigError an empty query, or an unknown field in `by` or `where`.
+     */
+    async facets(query, options = {}) {
+        const { by = ["brand", "category", "price"], where = {}, limit = 10 } = options;
+        checkCount(limit, "limit");
+        checkIds(by, "by");
+        for (const field of by)
+            this.columns.checkField(field);
+        const matching = query === null ? null : matchingRows(await this.queryScores(query, "hybrid"), this.length);
+        const values = by.map((field) => {
+            const others = Object.fromEntries(Object.entries(where).filter(([name]) => name !== field));
+            const mask = this.products.matching(others);
+            const both = matching === null ? mask : mask.map((one, row) => one & matching[row]);
+            return [field, countValues(this.columns, field, both, limit)];
+        });
+        return Object.fromEntries(values);
+    }
+    /**
+     * Return at most `k` completions of what is being typed: queries, brands, categories, words, titles.
+     *
+     * @throws ConfigError not a text, or `k` below 1.
+     */
+    suggest(prefix, k = 8) {
+        checkCount(k);
+        if (typeof prefix !== "string")
+            throw new ConfigError(`expected a text, found ${typeof prefix}`);
+        return this.suggestions.complete(prefix, k);
     }
     /**
      * Return the `k` products that fit a purchase history best, products of the history included.
@@ -139,7 +201,7 @@ export class Recommender {
         const row = this.knownRow(productId);
         const scores = await this.queryScores(query, "hybrid");
         const { lexicalIndex, encoder } = this.tools;
-        return explainQuery(scores, normalizeText(query), { productId, row }, lexicalIndex, encoder);
+        return explainQuery(scores, checkedText(query), { productId, row }, lexicalIndex, encoder);
     }
     /**
      * Return what each product of a history contributes to the score of `productId`.
@@ -196,9 +258,7 @@ export class Recommender {
         return checkGolden(this, readGolden(this.bundle.file(GOLDEN_FILE)));
     }
     async queryScores(query, mode) {
-        if (!MODES.includes(mode)) {
-            throw new ConfigError(`unknown mode '${mode}', expected one of ${MODES.join(", ")}`);
-        }
+        checkChoice(mode, MODES, "mode");
         return QueryScores.of(checkedText(query), mode, this.tools);
     }
     eligible({ where, exclude = [] }) {
@@ -243,21 +303,6 @@ export class Recommender {
         return Int32Array.from(productIds, (one) => known.get(one));
     }
 }
-function checkedText(text) {
-    if (typeof text !== "string")
-        throw new ConfigError(`expected a text, found ${typeof text}`);
-    if (normalizeText(text) === "") {
-        throw new ConfigError("the text is empty; give at least one word, or use 'recommend' for an answer without a query");
-    }
-    return text;
-}
-function checkCount(k) {
-    if (!Number.isInteger(k) || k < 1) {
-        throw new ConfigError(`k must be a whole number of at least 1, found ${String(k)}`);
-    }
-}
-function checkIds(productIds, name) {
-    if (!Array.isArray(productIds) || productIds.some((one) => typeof one !== "string")) {
-        throw new ConfigError(`${name} takes a list of product ids (texts), found ${JSON.stringify(productIds)}`);
-    }
+function pageOf(ranked, offset, k) {
+    return { rows: ranked.rows.slice(offset, offset + k), scores: ranked.scores.slice(offset, offset + k) };
 }

@@ -1,7 +1,7 @@
 /** `catalogue.sqlite` opened for reading, in memory (edge_runtime/rows_database.py). */
 import { type PreparedStatement } from "@sqlite.org/sqlite-wasm";
 /** What SQLite takes and gives here. */
-export type Value = string | number | null;
+export type Value = string | number | null | Uint8Array;
 export declare const ROWS_VERSION = 1;
 /** Read-only access; statements are prepared once. */
 export declare class RowsDatabase {

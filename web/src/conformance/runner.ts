@@ -9,6 +9,7 @@ import { type Where } from "../runtime/filters.js";
 import { type Mode } from "../runtime/query_scores.js";
 import { fuse } from "../runtime/ranking.js";
 import { type Recommendations, Recommender } from "../runtime/recommender.js";
+import { type Sort } from "../runtime/searching.js";
 import { editDistance, foldWord, trigramsOf, wordsOf } from "../runtime/spelling.js";
 import { normalizeText } from "../runtime/text.js";
 
@@ -71,6 +72,7 @@ export async function runConformance(read: Read, source: BundleSource): Promise<
   const recommender = await Recommender.load(bundle);
   await checkEncoder(checker, await read("encoder.json"), recommender);
   await checkExplain(checker, await read("explain.json"), recommender);
+  await checkOrders(checker, await read("orders.json"), recommender);
   await recommender.prove();
   recommender.close();
   for (const name of ["search.json", "search_coverage.json"]) await checkSearch(checker, await read(name), source);
@@ -193,6 +195,25 @@ async function checkSearch(checker: Checker, file: Json, source: BundleSource): 
     checker.compare(`score ${String(query)} ${String(mode)}`, Array.from(found), scores, TOLERANCE);
   }
   recommender.close();
+}
+
+async function checkOrders(checker: Checker, file: Json, recommender: Recommender): Promise<void> {
+  for (const row of rowsOf(file, "sorted")) {
+    const { query, answer, ...options } = row as { query: string; answer: unknown; sort: Sort };
+    const found = answerOf(await recommender.search(query, options));
+    checker.compare(`sorted ${JSON.stringify(row).slice(0, 120)}`, found, answer, TOLERANCE);
+  }
+  for (const row of rowsOf(file, "browse")) {
+    const { answer, ...options } = row as { answer: unknown; sort: Sort };
+    checker.compare(`browse ${JSON.stringify(row).slice(0, 80)}`, answerOf(recommender.browse(options)), answer, TOLERANCE);
+  }
+  for (const row of rowsOf(file, "facets")) {
+    const { query, answer, ...options } = row as { query: string | null; answer: unknown; by: string[]; where: Where };
+    checker.compare(`facets ${JSON.stringify(row).slice(0, 80)}`, await recommender.facets(query, options), answer, 1e-9);
+  }
+  for (const { prefix, answer } of rowsOf(file, "suggest")) {
+    checker.compare(`suggest ${String(prefix)}`, recommender.suggest(prefix as string, 6), answer);
+  }
 }
 
 async function checkExplain(checker: Checker, file: Json, recommender: Recommender): Promise<void> {

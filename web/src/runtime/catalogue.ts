@@ -49,21 +49,42 @@ export class Catalogue {
     return this.layer !== null;
   }
 
+  /** Return the layer's candidates in its own order, with its approximate scores; exact ones where it cannot help. */
+  async propose(query: Float32Array): Promise<Ranked> {
+    if (this.layer === null || isZero(query)) return this.scan(query, this.candidates, null);
+    const found = await this.layer.run(SIGNATURE, { query });
+    const rows = found["rows"] as Int32Array;
+    if (rows.some((row) => row < 0 || row >= this.length)) {
+      throw new BundleFormatError("the catalogue's layer names a row that does not exist; get the bundle again");
+    }
+    return { rows, scores: found["scores"] as Float32Array };
+  }
+
+  /** Return proposed rows by exact cosine with `query`, best first, ties by row. */
+  rescore(query: Float32Array, proposed: Ranked): Ranked {
+    return bestRows(proposed.rows, this.cosines(query, proposed.rows), proposed.rows.length);
+  }
+
   /**
    * Return the rows nearest to `query` by exact cosine, best first, ties by row.
    *
    * @param query [dim], unit length.
    * @param count how many rows; fewer when fewer are eligible.
    * @param eligible which rows may be returned; null for all.
+   * @param nearest what `rescore` gave for this query, when it was asked already.
    */
-  async top(query: Float32Array, count: number, eligible: Mask | null = null): Promise<Ranked> {
-    if (this.layer !== null && count <= this.candidates && !isZero(query)) {
-      const found = await this.candidateRows(this.layer, query);
-      const rows = eligible === null ? found : found.filter((row) => eligible[row] === 1);
-      if (rows.length >= count) return bestRows(rows, this.cosines(query, rows), count);
+  async top(query: Float32Array, count: number, eligible: Mask | null = null, nearest?: Ranked): Promise<Ranked> {
+    const layered = this.layer !== null && !isZero(query);
+    if (count <= this.candidates && (nearest !== undefined || layered)) {
+      const found = nearest ?? this.rescore(query, await this.propose(query));
+      const places = [...found.rows.keys()].filter((at) => eligible === null || eligible[found.rows[at] as number] === 1);
+      if (places.length >= count) {
+        const best = places.slice(0, count);
+        const rows = Int32Array.from(best, (at) => found.rows[at] as number);
+        return { rows, scores: Float32Array.from(best, (at) => found.scores[at] as number) };
+      }
     }
-    const rows = rowsOf(eligible, this.length);
-    return bestRows(rows, this.cosines(query, rows), count);
+    return this.scan(query, count, eligible);
   }
 
   /** Return the exact cosines of `query` ([dim], unit length) with some rows. */
@@ -92,12 +113,9 @@ export class Catalogue {
     this.layer?.close();
   }
 
-  private async candidateRows(layer: Model, query: Float32Array): Promise<Int32Array> {
-    const rows = (await layer.run(SIGNATURE, { query }))["rows"] as Int32Array;
-    if (rows.some((row) => row < 0 || row >= this.length)) {
-      throw new BundleFormatError("the catalogue's layer names a row that does not exist; get the bundle again");
-    }
-    return rows;
+  private scan(query: Float32Array, count: number, eligible: Mask | null): Ranked {
+    const rows = rowsOf(eligible, this.length);
+    return bestRows(rows, this.cosines(query, rows), count);
   }
 }
 

@@ -51,9 +51,8 @@ export async function explainQuery(
   encoder: Encoder,
 ): Promise<Explanation> {
   const rows = Int32Array.of(subject.row);
-  const lexicalOf = (all: Float32Array): Float32Array => Float32Array.of(all[subject.row] as number);
   const cosines = scores.cosines(rows);
-  const full = scores.hybrid(cosines, scores.lexicalOf(rows))[0] as number;
+  const full = scores.hybrid(cosines, scores.hits.of(rows))[0] as number;
   const dense = scores.hybrid(cosines, new Float32Array(1))[0] as number;
   const words = wordsOf(text);
   const contributions: WordContribution[] = [];
@@ -61,7 +60,7 @@ export async function explainQuery(
     const rest = words.filter((_, other) => other !== place).join(" ");
     const without = scores.hybrid(
       scores.cosines(rows, await encoder.encodeQuery(rest)),
-      lexicalOf(lexicalIndex.scores(lexicalIndex.understand(rest))),
+      lexicalIndex.hits(lexicalIndex.understand(rest)).of(rows),
     )[0] as number;
     const asked = lexicalIndex.understand(word);
     contributions.push({

@@ -2,12 +2,13 @@
 
 import { BundleFormatError } from "./errors.js";
 import { type Manifest } from "./manifest.js";
+import { Postings } from "./postings.js";
 import { Remembered } from "./remembered.js";
+import { FIELDS, quotedTerm } from "./rows.js";
 import { type RowsDatabase } from "./rows_database.js";
 import { compareCodePoints, editDistance, foldWord, trigramsOf, wordsOf } from "./spelling.js";
-import { cut, normalizeText } from "./text.js";
+import { cut } from "./text.js";
 
-export const FIELDS = ["title", "brand", "category", "attributes", "description"] as const;
 export const ANY_FIELD = "any";
 
 /** Of a longer query, the first distinct words count for the lexical side. */
@@ -16,7 +17,6 @@ export const MAX_WORDS = 64;
 const MAX_WORD_CHARS = 64;
 const CANDIDATES = 200;
 const CORRECTIONS = 2;
-const REMEMBERED_TERMS = 256;
 const REMEMBERED_CORRECTIONS = 1_024;
 
 /** What the index is asked for. */
@@ -27,19 +27,29 @@ export interface LexicalQuery {
   readonly corrections: Readonly<Record<string, readonly string[]>>;
 }
 
-/** What the index says of a query before the parts are weighed. */
-export interface LexicalParts {
-  /** BM25 of each row, summed over the terms, 0 where none matches. */
-  readonly bm25: Float32Array;
-  /** Text column, or "any" -> for each row the share of the query's words that it holds, by rarity. */
-  readonly coverage: ReadonlyMap<string, Float32Array>;
+/** The rows that any term matches, rising, and their lexical scores. */
+export class LexicalHits {
+  /** The best score, 0 when nothing matches. */
+  readonly best: number;
+
+  constructor(
+    readonly rows: Int32Array,
+    readonly scores: Float32Array,
+  ) {
+    this.best = scores.length > 0 ? maximum(scores) : 0;
+  }
+
+  /** Return the scores of any rows, 0 for those without a term. */
+  of(rows: Int32Array): Float32Array {
+    return Float32Array.from(rows, (row) => {
+      const place = lowerBound(this.rows, row);
+      return this.rows[place] === row ? (this.scores[place] as number) : 0;
+    });
+  }
 }
 
-interface TermHits {
-  readonly rows: Int32Array;
-  readonly bm25: Float32Array;
-  readonly byField: ReadonlyMap<string, Int32Array>;
-}
+/** Some distinct rows and what is added to the one at a place. */
+type Addend = readonly [Int32Array, (place: number) => number];
 
 /** Return all terms of a query, in order, each once. */
 export function termsOf(query: LexicalQuery): string[] {
@@ -48,10 +58,10 @@ export function termsOf(query: LexicalQuery): string[] {
 
 /** The full-text side of `catalogue.sqlite`. */
 export class LexicalIndex {
-  private readonly hitsSql: string;
+  private readonly postings: Postings;
+  private readonly sums: Float32Array;
   private readonly common: ReadonlySet<string>;
-  private readonly coverageWeights: readonly (readonly [string, number])[];
-  private readonly hits = new Remembered<TermHits>(REMEMBERED_TERMS);
+  private readonly coverageWeights: ReadonlyMap<string, number>;
   private readonly corrected = new Remembered<readonly string[]>(REMEMBERED_CORRECTIONS);
 
   /**
@@ -73,25 +83,25 @@ export class LexicalIndex {
           "build the bundle again",
       );
     }
-    this.coverageWeights = Object.entries(fusion.coverageWeights);
-    const weights = FIELDS.map((name) => asReal(fusion.fieldWeights[name] ?? 1)).join(", ");
-    this.hitsSql = `SELECT rowid, -bm25(search, ${weights}) FROM search WHERE search MATCH ?`;
+    this.coverageWeights = new Map(Object.entries(fusion.coverageWeights));
+    this.postings = new Postings(database, products, fusion.fieldWeights, coverage);
+    this.sums = new Float32Array(products);
     this.common = new Set(database.fetch("SELECT term FROM common_terms").map((row) => String(row[0])));
   }
 
   /**
-   * Return the words of `text` as the index knows them.
+   * Return the words of `text`, which `normalizeText` gave, as the index knows them.
    *
    * Words of more than half of all products are left out, for they decide nothing, unless there are no others.
    */
   understand(text: string): LexicalQuery {
-    const folded = wordsOf(normalizeText(text)).map((word) => cut(foldWord(word), MAX_WORD_CHARS));
+    const folded = wordsOf(text).map((word) => cut(foldWord(word), MAX_WORD_CHARS));
     const words = [...new Set(folded.filter((word) => word !== ""))];
     const rare = words.filter((word) => !this.common.has(word));
     const alternatives = new Map<string, readonly string[]>();
     const corrections: Record<string, readonly string[]> = {};
     for (const word of (rare.length > 0 ? rare : words).slice(0, MAX_WORDS)) {
-      const found = this.hitsOf(word).rows.length > 0 ? [] : this.correctionsOf(word);
+      const found = this.postings.of(word).rows.length > 0 ? [] : this.correctionsOf(word);
       if (found.length > 0) corrections[word] = found;
       const terms = found.length > 0 ? found : [word];
       alternatives.set(terms.join("\n"), terms);
@@ -99,97 +109,80 @@ export class LexicalIndex {
     return { words: [...alternatives.values()], corrections };
   }
 
-  /** Return the lexical score of each row (docs/bundle-format.md), 0 where no term matches. */
-  scores(query: LexicalQuery): Float32Array {
-    const { bm25, coverage } = this.parts(query);
-    const best = maximum(bm25);
-    const scores = best > 0 ? bm25.map((value) => value / best) : bm25.slice();
-    for (const [name, weight] of this.coverageWeights) {
-      const covered = coverage.get(name) as Float32Array;
-      const rounded = Math.fround(weight);
-      for (let row = 0; row < scores.length; row++) {
-        const share = covered[row] as number;
-        if (share !== 0) scores[row] = (scores[row] as number) + Math.fround(rounded * share);
+  /** Return the rows with any term of the query and their lexical scores (docs/bundle-format.md). */
+  hits(query: LexicalQuery): LexicalHits {
+    const found = termsOf(query).map((term) => this.postings.of(term));
+    const rows = this.union(found.map((hits) => hits.rows));
+    const bm25 = this.summed(found.map((hits): Addend => [hits.rows, (place) => hits.bm25[place] as number]), rows);
+    const best = bm25.length > 0 ? maximum(bm25) : 0;
+    const scores = best > 0 ? bm25.map((value) => value / best) : bm25;
+    for (const [name, covered] of this.coverage(query, rows)) {
+      const weight = Math.fround(this.coverageWeights.get(name) as number);
+      for (let place = 0; place < scores.length; place++) {
+        scores[place] = (scores[place] as number) + Math.fround(weight * (covered[place] as number));
       }
     }
-    return scores;
+    return new LexicalHits(rows, scores);
   }
 
-  /** Return what `scores` weighs. */
-  parts(query: LexicalQuery): LexicalParts {
-    const bm25 = new Float32Array(this.products);
-    for (const term of termsOf(query)) {
-      const hits = this.hitsOf(term);
-      hits.rows.forEach((row, place) => {
-        bm25[row] = (bm25[row] as number) + (hits.bm25[place] as number);
-      });
-    }
-    const coverage = new Map(this.coverageWeights.map(([name]) => [name, new Float32Array(this.products)]));
+  /** Return for each text column, or "any", the share of the query's words that each of `rows` holds, by rarity. */
+  private coverage(query: LexicalQuery, rows: Int32Array): Map<string, Float32Array> {
+    const held = new Map([...this.coverageWeights.keys()].map((name): [string, Addend[]] => [name, []]));
     let total = 0;
-    for (const word of coverage.size > 0 ? query.words : []) {
-      const rows = this.rowsWith(word, ANY_FIELD);
-      const rarity = Math.log1p((this.products - rows.length + 0.5) / (rows.length + 0.5));
+    for (const word of held.size > 0 ? query.words : []) {
+      const anywhere = this.rowsWith(word, ANY_FIELD);
+      const rarity = Math.log1p((this.products - anywhere.length + 0.5) / (anywhere.length + 0.5));
       total += rarity;
       const added = Math.fround(rarity);
-      for (const [name, covered] of coverage) {
-        for (const row of name === ANY_FIELD ? rows : this.rowsWith(word, name)) {
-          covered[row] = (covered[row] as number) + added;
-        }
+      for (const [name, addends] of held) {
+        addends.push([name === ANY_FIELD ? anywhere : this.rowsWith(word, name), () => added]);
       }
     }
     const whole = Math.fround(Math.max(total, 1e-6));
-    for (const covered of coverage.values()) {
-      for (let row = 0; row < covered.length; row++) {
-        if (covered[row] !== 0) covered[row] = (covered[row] as number) / whole;
+    return new Map([...held].map(([name, addends]) => [name, this.summed(addends, rows).map((sum) => sum / whole)]));
+  }
+
+  /** Return for each of `rows` the sum of what is added to it; an addend's rows are distinct and among `rows`. */
+  private summed(addends: readonly Addend[], rows: Int32Array): Float32Array {
+    const { sums } = this;
+    for (const [places, value] of addends) {
+      for (let place = 0; place < places.length; place++) {
+        const row = places[place] as number;
+        sums[row] = (sums[row] as number) + value(place);
       }
     }
-    return { bm25, coverage };
+    const result = Float32Array.from(rows, (row) => sums[row] as number);
+    for (const [places] of addends) for (const row of places) sums[row] = 0;
+    return result;
+  }
+
+  /** Return the rows of any of `found`, rising, each once. */
+  private union(found: readonly Int32Array[]): Int32Array {
+    if (found.length === 1) return found[0] as Int32Array;
+    const rows = new Int32Array(found.reduce((sum, one) => sum + one.length, 0));
+    let length = 0;
+    for (const one of found) {
+      rows.set(one, length);
+      length += one.length;
+    }
+    rows.sort();
+    return rows.filter((row, place) => place === 0 || row !== rows[place - 1]);
   }
 
   /** Return the text columns of the product in `row` that hold `term` or a form of it. */
   fieldsWith(term: string, row: number): string[] {
     const sql = "SELECT 1 FROM search WHERE search MATCH ? AND rowid = ?";
-    return FIELDS.filter((name) => this.database.fetch(sql, [`${name} : ${quoted(term)}`, row]).length > 0);
+    return FIELDS.filter((name) => this.database.fetch(sql, [`${name} : ${quotedTerm(term)}`, row]).length > 0);
   }
 
+  /** Return the rows that hold any of a word's terms in a text column, each once. */
   private rowsWith(word: readonly string[], name: string): Int32Array {
-    const found = word.map((term) => {
-      const hits = this.hitsOf(term);
-      return name === ANY_FIELD ? hits.rows : (hits.byField.get(name) as Int32Array);
-    });
-    if (found.length === 1) return found[0] as Int32Array;
-    return Int32Array.from(new Set(found.flatMap((rows) => Array.from(rows)))).sort();
-  }
-
-  private hitsOf(term: string): TermHits {
-    return this.hits.get(term, () => this.askHits(term));
+    const hits = word.map((term) => this.postings.of(term));
+    return this.union(hits.map((one) => (name === ANY_FIELD ? one.rows : (one.byField.get(name) as Int32Array))));
   }
 
   private correctionsOf(word: string): readonly string[] {
     return this.corrected.get(word, () => this.askCorrections(word));
-  }
-
-  private askHits(term: string): TermHits {
-    const rows: number[] = [];
-    const scores: number[] = [];
-    this.database.each(this.hitsSql, [quoted(term)], (hit) => {
-      rows.push(hit.getInt(0) as number);
-      scores.push(Math.max(hit.getFloat(1) as number, 0));
-    });
-    if (rows.some((row) => row < 0 || row >= this.products)) {
-      throw new BundleFormatError("the full-text index names a row that does not exist; get the bundle again");
-    }
-    const columns = this.coverageWeights.map(([name]) => name).filter((name) => name !== ANY_FIELD);
-    const byField = new Map(columns.map((name) => [name, this.askRows(term, name)]));
-    return { rows: Int32Array.from(rows), bm25: Float32Array.from(scores), byField };
-  }
-
-  private askRows(term: string, name: string): Int32Array {
-    const rows: number[] = [];
-    this.database.each("SELECT rowid FROM search WHERE search MATCH ?", [`${name} : ${quoted(term)}`], (hit) =>
-      rows.push(hit.getInt(0) as number),
-    );
-    return Int32Array.from(rows);
   }
 
   private askCorrections(word: string): readonly string[] {
@@ -202,7 +195,7 @@ export class LexicalIndex {
       `SELECT term, products FROM (SELECT id, count(*) AS shared FROM (${union}) GROUP BY id) ` +
       "JOIN terms ON term_id = id WHERE abs(length(term) - ?) <= ? " +
       "ORDER BY shared DESC, abs(length(term) - ?), id LIMIT ?";
-    const near = this.database.fetch(sql, [...pieces.map(quoted), length, limit, length, CANDIDATES]);
+    const near = this.database.fetch(sql, [...pieces.map(quotedTerm), length, limit, length, CANDIDATES]);
     const ranked = near.map(([term, products]) => ({
       term: String(term),
       products: Number(products),
@@ -224,19 +217,21 @@ function editsAllowed(word: string): number {
   return length < 7 ? 1 : 2;
 }
 
-/** Quote a term for FTS5, so that no word is ever read as its syntax. */
-function quoted(term: string): string {
-  return `"${term.replaceAll('"', '""')}"`;
-}
-
-/** Write a number so that SQL reads a real one. */
-function asReal(value: number): string {
-  return Number.isInteger(value) ? value.toFixed(1) : String(value);
-}
-
 /** Return the greatest value. */
 export function maximum(values: Float32Array): number {
   let best = -Infinity;
   for (const value of values) if (value > best) best = value;
   return best;
+}
+
+/** Return the first place in rising `rows` whose row is not below `row`. */
+function lowerBound(rows: Int32Array, row: number): number {
+  let low = 0;
+  let high = rows.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if ((rows[middle] as number) < row) low = middle + 1;
+    else high = middle;
+  }
+  return low;
 }

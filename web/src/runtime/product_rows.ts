@@ -24,7 +24,8 @@ export interface ProductRow {
 /** The product table of a bundle. */
 export class ProductRows {
   private readonly masks = new Remembered<Mask>(CACHED_FILTERS);
-  private popularity: Float32Array | undefined;
+  private popularities: Float32Array | undefined;
+  private order: Int32Array | undefined;
   private names: ReadonlySet<string> | undefined;
 
   /**
@@ -104,16 +105,23 @@ export class ProductRows {
 
   /** Return the most popular rows, ties by row; the scores are the popularity that the builder gave. */
   mostPopular(count: number, eligible: Mask | null): Ranked {
-    this.popularity ??= Float32Array.from(
+    const popularity = this.popularity();
+    this.order ??= bestRows(rowsOf(null, this.products), popularity, this.products).rows;
+    const rows = (eligible === null ? this.order : this.order.filter((row) => eligible[row] === 1)).slice(0, count);
+    return { rows, scores: Float32Array.from(rows, (row) => popularity[row] as number) };
+  }
+
+  /** Return the popularity of each row. */
+  popularity(): Float32Array {
+    this.popularities ??= Float32Array.from(
       this.database.fetch("SELECT popularity FROM products ORDER BY row"),
       (row) => row[0] as number,
     );
-    const { popularity } = this;
-    const rows = rowsOf(eligible, this.products);
-    return bestRows(rows, Float32Array.from(rows, (row) => popularity[row] as number), count);
+    return this.popularities;
   }
 
-  private attributeNames(): ReadonlySet<string> {
+  /** Return the attributes that the catalogue knows. */
+  attributeNames(): ReadonlySet<string> {
     this.names ??= new Set(this.database.fetch("SELECT name FROM attribute_names").map((row) => String(row[0])));
     return this.names;
   }

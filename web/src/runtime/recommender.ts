@@ -1,7 +1,9 @@
 /** Recommender: an opened bundle that answers searches, recommends, scores and explains (edge_runtime/recommender.py). */
 
+import { checkChoice, checkCount, checkedText, checkIds } from "./arguments.js";
 import { type Bundle, type BundleSource, openBundle } from "./bundle.js";
 import { Catalogue, type Mask } from "./catalogue.js";
+import { ProductColumns } from "./columns.js";
 import { Encoder, isZero, lengthOf } from "./encoder.js";
 import { ConfigError } from "./errors.js";
 import {
@@ -11,6 +13,7 @@ import {
   type HistoryExplanation,
   type HistoryItem,
 } from "./explanation.js";
+import { countValues, type FacetValue } from "./facets.js";
 import { type Where } from "./filters.js";
 import { checkGolden, type Proof, readGolden } from "./golden_proof.js";
 import { rankHistory } from "./history_ranking.js";
@@ -18,9 +21,10 @@ import { LexicalIndex } from "./lexical.js";
 import { CATALOGUE_ROWS_FILE, GOLDEN_FILE } from "./manifest.js";
 import { type ProductRow, ProductRows } from "./product_rows.js";
 import { type Mode, MODES, QueryScores, type QueryTools } from "./query_scores.js";
-import { bestRows, type Ranked } from "./ranking.js";
+import { type Ranked } from "./ranking.js";
 import { RowsDatabase } from "./rows_database.js";
-import { normalizeText } from "./text.js";
+import { matchingRows, poolSize, type Sort, sortedRows, SORTS } from "./searching.js";
+import { type Suggestion, Suggestions } from "./suggestions.js";
 
 /** Which products may be returned, and how many. */
 export interface Options {
@@ -30,6 +34,24 @@ export interface Options {
   readonly where?: Where;
   /** Product ids that must not be returned. */
   readonly exclude?: readonly string[];
+}
+
+/** How a query is answered. */
+export interface SearchOptions extends Options {
+  /** How many to leave out before: the next page has `offset: k`. */
+  readonly offset?: number;
+  readonly mode?: Mode;
+  /** Another order of the most relevant products; at least 100 are put in order. */
+  readonly sort?: Sort;
+}
+
+/** What facets count. */
+export interface FacetOptions {
+  /** "brand", "category", "group", "price" or "attributes.NAME". */
+  readonly by?: readonly string[];
+  readonly where?: Where;
+  /** At most so many values of a field. */
+  readonly limit?: number;
 }
 
 /** Products, best first. */
@@ -51,6 +73,8 @@ export class Recommender {
     readonly bundle: Bundle,
     private readonly database: RowsDatabase,
     private readonly products: ProductRows,
+    private readonly columns: ProductColumns,
+    private readonly suggestions: Suggestions,
     private readonly tools: QueryTools,
   ) {}
 
@@ -79,8 +103,10 @@ export class Recommender {
       const lexicalIndex = new LexicalIndex(database, spec.products, fusion);
       const encoder = await Encoder.load(bundle);
       const catalogue = await Catalogue.load(bundle);
-      const { denseWeight } = fusion;
-      return new Recommender(bundle, database, products, { encoder, catalogue, lexicalIndex, denseWeight });
+      const columns = new ProductColumns(database, spec.products, () => products.attributeNames());
+      const suggestions = new Suggestions(database, lexicalIndex);
+      const tools = { encoder, catalogue, lexicalIndex, denseWeight: fusion.denseWeight };
+      return new Recommender(bundle, database, products, columns, suggestions, tools);
     } catch (error) {
       database.close();
       throw error;
@@ -106,14 +132,68 @@ export class Recommender {
    *
    * @throws ConfigError an empty query, `k` below 1, an unknown field in `where`, or an unknown mode.
    */
-  async search(query: string, options: Options & { readonly mode?: Mode } = {}): Promise<Recommendations> {
-    const { k = 10, mode = "hybrid" } = options;
+  async search(query: string, options: SearchOptions = {}): Promise<Recommendations> {
+    const { k = 10, offset = 0, mode = "hybrid", sort = "relevance" } = options;
     checkCount(k);
+    checkCount(offset, "offset", 0);
+    checkChoice(sort, SORTS, "sort");
     const scores = await this.queryScores(query, mode);
     const eligible = this.eligible(options);
-    if (mode !== "lexical" && !scores.knowsAnything) return this.coldStart(k, eligible, []);
-    const rows = await scores.candidates(k, eligible, mode);
-    return this.answer(bestRows(rows, scores.of(rows, mode), k), { corrections: scores.query.corrections });
+    const size = poolSize(offset + k, sort);
+    const coldStart = mode !== "lexical" && !scores.knowsAnything;
+    const ranked = coldStart ? this.products.mostPopular(size, eligible) : await scores.ranking(size, eligible, mode);
+    const page = pageOf(sortedRows(ranked, sort, this.products, this.columns), offset, k);
+    return this.answer(page, { corrections: coldStart ? {} : scores.query.corrections, coldStart });
+  }
+
+  /**
+   * Return a page of all eligible products in an order, without a query; the scores are their popularity.
+   *
+   * @throws ConfigError `k` below 1, an unknown field in `where`, or an unknown sort.
+   */
+  browse(options: Options & { readonly offset?: number; readonly sort?: Sort } = {}): Recommendations {
+    const { k = 10, offset = 0, sort = "popularity" } = options;
+    checkCount(k);
+    checkCount(offset, "offset", 0);
+    checkChoice(sort, SORTS, "sort");
+    const popular = this.products.mostPopular(this.length, this.eligible(options));
+    const ranked = sort === "popularity" ? popular : sortedRows(popular, sort, this.products, this.columns);
+    return this.answer(pageOf(ranked, offset, k), {});
+  }
+
+  /**
+   * Return how many matching products each value of some fields has, exactly, by field.
+   *
+   * The matching products are those in which a word of the query occurs (or, when none has any, the nearest ones) and
+   * which fulfil `where`. The filter on a field itself does not count for that field, so that another can be chosen.
+   *
+   * @param query what a person typed; null for the whole catalogue.
+   * @throws ConfigError an empty query, or an unknown field in `by` or `where`.
+   */
+  async facets(query: string | null, options: FacetOptions = {}): Promise<Record<string, readonly FacetValue[]>> {
+    const { by = ["brand", "category", "price"], where = {}, limit = 10 } = options;
+    checkCount(limit, "limit");
+    checkIds(by, "by");
+    for (const field of by) this.columns.checkField(field);
+    const matching = query === null ? null : matchingRows(await this.queryScores(query, "hybrid"), this.length);
+    const values = by.map((field): [string, readonly FacetValue[]] => {
+      const others = Object.fromEntries(Object.entries(where).filter(([name]) => name !== field));
+      const mask = this.products.matching(others);
+      const both = matching === null ? mask : mask.map((one, row) => one & (matching[row] as number));
+      return [field, countValues(this.columns, field, both, limit)];
+    });
+    return Object.fromEntries(values);
+  }
+
+  /**
+   * Return at most `k` completions of what is being typed: queries, brands, categories, words, titles.
+   *
+   * @throws ConfigError not a text, or `k` below 1.
+   */
+  suggest(prefix: string, k = 8): readonly Suggestion[] {
+    checkCount(k);
+    if (typeof prefix !== "string") throw new ConfigError(`expected a text, found ${typeof prefix}`);
+    return this.suggestions.complete(prefix, k);
   }
 
   /**
@@ -171,7 +251,7 @@ export class Recommender {
     const row = this.knownRow(productId);
     const scores = await this.queryScores(query, "hybrid");
     const { lexicalIndex, encoder } = this.tools;
-    return explainQuery(scores, normalizeText(query), { productId, row }, lexicalIndex, encoder);
+    return explainQuery(scores, checkedText(query), { productId, row }, lexicalIndex, encoder);
   }
 
   /**
@@ -237,9 +317,7 @@ export class Recommender {
   }
 
   private async queryScores(query: string, mode: Mode): Promise<QueryScores> {
-    if (!MODES.includes(mode)) {
-      throw new ConfigError(`unknown mode '${mode as string}', expected one of ${MODES.join(", ")}`);
-    }
+    checkChoice(mode, MODES, "mode");
     return QueryScores.of(checkedText(query), mode, this.tools);
   }
 
@@ -290,22 +368,6 @@ export class Recommender {
   }
 }
 
-function checkedText(text: string): string {
-  if (typeof text !== "string") throw new ConfigError(`expected a text, found ${typeof text}`);
-  if (normalizeText(text) === "") {
-    throw new ConfigError("the text is empty; give at least one word, or use 'recommend' for an answer without a query");
-  }
-  return text;
-}
-
-function checkCount(k: number): void {
-  if (!Number.isInteger(k) || k < 1) {
-    throw new ConfigError(`k must be a whole number of at least 1, found ${String(k)}`);
-  }
-}
-
-function checkIds(productIds: readonly string[], name: string): void {
-  if (!Array.isArray(productIds) || productIds.some((one) => typeof one !== "string")) {
-    throw new ConfigError(`${name} takes a list of product ids (texts), found ${JSON.stringify(productIds)}`);
-  }
+function pageOf(ranked: Ranked, offset: number, k: number): Ranked {
+  return { rows: ranked.rows.slice(offset, offset + k), scores: ranked.scores.slice(offset, offset + k) };
 }

@@ -7,7 +7,7 @@ import { BundleFormatError, ModelLoadError, reasonOf } from "./errors.js";
 import { CATALOGUE_ROWS_FILE } from "./manifest.js";
 
 /** What SQLite takes and gives here. */
-export type Value = string | number | null;
+export type Value = string | number | null | Uint8Array;
 
 export const ROWS_VERSION = 1;
 const CHUNK = 500;

@@ -27,6 +27,7 @@ class Storefront {
   private readonly view = new SearchView({
     open: (productId, position) => this.open(productId, position),
     found: (found) => this.found(found),
+    complete: (text) => this.ask(text),
   });
   private session: Session | null = null;
   private feedback: Feedback | null = null;

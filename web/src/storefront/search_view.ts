@@ -8,8 +8,9 @@ import { wantedWords } from "./highlights.js";
 import { productCard } from "./product_card.js";
 
 const SHOWN = 12;
-const FACET_DEPTH = 60;
-const MOST_FACETS = 7;
+const FACET_DEPTH = 100;
+const MOST_FACETS = 6;
+const MOST_COMPLETIONS = 3;
 
 /** One finished search. */
 export interface Found {
@@ -23,6 +24,7 @@ export interface Found {
 export interface SearchActions {
   readonly open: (productId: string, position: number) => void;
   readonly found: (found: Found) => void;
+  readonly complete: (query: string) => void;
 }
 
 /** The results and the filters above them. */
@@ -89,23 +91,20 @@ export class SearchView {
     this.status.replaceChildren(...parts, ...corrected);
   }
 
-  /** Offer the departments of the first products as filters; after the results, for nobody waits for it. */
+  /** Offer the departments of what was found as filters, and completions; after the results, for nobody waits for it. */
   private async showFacets(recommender: Recommender, query: string, asked: number): Promise<void> {
     if (this.facetsOf === query && this.filters.childElementCount > 0) {
       this.markFacet();
       return;
     }
-    const found = await recommender.search(query, { k: FACET_DEPTH });
+    const { category = [] } = await recommender.facets(query, { by: ["category"], limit: FACET_DEPTH });
     if (asked !== this.asked) return;
-    const counts = new Map<string, number>();
-    for (const id of found.productIds) {
-      const department = recommender.product(id).category?.split(" > ", 1)[0];
-      if (department !== undefined) counts.set(department, (counts.get(department) ?? 0) + 1);
-    }
+    const departments = category.filter(({ value }) => !value.includes(" > ")).map(({ value }) => value);
     this.facetsOf = query;
-    const most = [...counts].sort((a, b) => b[1] - a[1]).slice(0, MOST_FACETS);
-    if (this.category !== null && !most.some(([name]) => name === this.category)) most.push([this.category, 0]);
-    this.filters.replaceChildren(...(most.length > 1 ? most.map(([name]) => this.facet(recommender, query, name)) : []));
+    const most = departments.slice(0, MOST_FACETS);
+    if (this.category !== null && !most.includes(this.category)) most.push(this.category);
+    const facets = most.length > 1 ? most.map((name) => this.facet(recommender, query, name)) : [];
+    this.filters.replaceChildren(...facets, ...this.completions(recommender, query));
     this.markFacet();
   }
 
@@ -116,6 +115,17 @@ export class SearchView {
       void this.show(recommender, query);
     };
     return make("button.chip", { type: "button", "data-facet": name, onclick: choose }, name);
+  }
+
+  private completions(recommender: Recommender, query: string): HTMLElement[] {
+    const typed = query.toLowerCase();
+    return recommender
+      .suggest(query, MOST_COMPLETIONS + 1)
+      .filter(({ kind, text }) => (kind === "query" || kind === "word") && text.toLowerCase() !== typed)
+      .slice(0, MOST_COMPLETIONS)
+      .map(({ text }) =>
+        make("button.chip.completion", { type: "button", onclick: () => this.actions.complete(text) }, text),
+      );
   }
 
   private markFacet(): void {
