@@ -11,6 +11,7 @@ from typing import Any
 
 from edge_runtime.contract.errors import ConfigError
 from edge_runtime.explanation import Explanation, HistoryExplanation
+from edge_runtime.fair_ranking import ExposureBound, search_fairly
 from edge_runtime.personal import KINDS, PersonalTaste
 from edge_runtime.recommender import MODES, Recommendations, Recommender
 from edge_runtime.searching import POPULARITY, RELEVANCE, SORTS
@@ -34,6 +35,12 @@ def _add_search(parser: argparse.ArgumentParser) -> None:
     _add_bundle(parser)
     parser.add_argument("query", metavar="QUERY", help="what a person typed")
     parser.add_argument("--mode", choices=MODES, default="hybrid", help="meaning and words, or one alone")
+    parser.add_argument(
+        "--max-exposure-ratio",
+        type=float,
+        metavar="R",
+        help="no group (seller) takes more than R times the exposure that its merit earns; 1 or more",
+    )
     _add_selection(parser)
     _add_page(parser, default=RELEVANCE)
     parser.add_argument("--deadline-ms", type=float, metavar="MS", help="answer by then with what is finished")
@@ -114,17 +121,20 @@ def _search(args: argparse.Namespace) -> int:
     with _open(args) as recommender:
         started = time.perf_counter()
         where = _where(args.where)
-        answer = recommender.search(
-            args.query,
-            k=args.k,
-            offset=args.offset,
-            where=where,
-            exclude=args.exclude,
-            mode=args.mode,
-            sort=args.sort,
-            taste=PersonalTaste(args.taste) if args.taste else None,
-            deadline_ms=args.deadline_ms,
-        )
+        options: dict[str, Any] = {
+            "k": args.k,
+            "where": where,
+            "exclude": args.exclude,
+            "mode": args.mode,
+            "taste": PersonalTaste(args.taste) if args.taste else None,
+            "deadline_ms": args.deadline_ms,
+        }
+        if args.max_exposure_ratio is None:
+            answer = recommender.search(args.query, offset=args.offset, sort=args.sort, **options)
+        elif args.offset or args.sort != RELEVANCE:
+            raise ConfigError("--max-exposure-ratio ranks the first page by relevance; leave out --offset and --sort")
+        else:
+            answer = search_fairly(recommender, args.query, bound=ExposureBound(args.max_exposure_ratio), **options)
         return _show(recommender, answer, args, seconds=time.perf_counter() - started)
 
 
