@@ -7,6 +7,7 @@ import hashlib
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from compress.budget_search import BudgetSearch
 from compress.encoder_stages import EncoderInputs, EncoderStages, seeded_runner
 from compress.history_stages import HistoryStages
 from compress.holdout import split_holdout
@@ -41,29 +42,35 @@ def build_bundle(
         ConfigError: `out` holds something other than a bundle.
         TrainingError: training failed.
         CompressionError: compression failed.
+        QualityGateError: no student holds `settings.budget`; the text names the nearest one.
         StorageError: the disk is full, read-only or not permitted; `out` is what it was.
     """
     refuse_to_replace(out)
     with disk_errors_named(work):
         stages = Stages(work, resume=resume, reporter=reporter)
-        return _Build(shop, settings, stages).run(out, created_at)
+        search = BudgetSearch(settings, work, reporter) if settings.budget.asked else None
+        return _Build(shop, settings, stages, search).run(out, created_at)
 
 
 class _Build:
-    def __init__(self, shop: Shop, settings: BuildSettings, stages: Stages) -> None:
+    def __init__(self, shop: Shop, settings: BuildSettings, stages: Stages, search: BudgetSearch | None) -> None:
         self._shop = shop
         self._settings = settings
+        self._search = search
         self._run = seeded_runner(stages, settings.seed)
         self._training_shop, self._held_out = split_holdout(shop, settings.holdout)
         self._quality: list[StageQuality] = []
 
     def run(self, out: Path, created_at: str) -> Bundle:
-        settings = self._settings
+        # Before the teacher learns for minutes: a budget that no shape can hold is refused at once.
+        shapes = self._search.plausible() if self._search else []
         inputs = self._inputs()
+        found = self._search.search(inputs, shapes) if self._search else None
+        settings = found.settings if found else self._settings
         vectors = inputs.vectors
         self._measure("teacher", vectors.wide_held_out, vectors.wide_items)
         self._measure(f"teacher, {settings.dim} dimensions", vectors.held_out, vectors.items)
-        made = EncoderStages(inputs, settings, self._run).build()
+        made = found.encoder if found else EncoderStages(inputs, settings, self._run).build()
         facts = BuildFacts(
             shop=self._shop,
             held_out=self._held_out,
@@ -75,10 +82,11 @@ class _Build:
             quality=[*self._quality, *made.quality],
             stages=[inputs.teacher, inputs.encoded, inputs.head, inputs.head_int8, *made.stages],
             created_at=created_at,
+            budget=found.report if found else None,
         )
         packed = self._run(
             "pack",
-            [made.converted.key, self._shop.digest, settings.candidates],
+            [made.converted.key, self._shop.digest, settings.candidates, facts.budget],
             lambda folder, progress: pack_bundle(folder, facts, progress),
         )
         return install_bundle(packed.folder / BUNDLE_FOLDER, out)

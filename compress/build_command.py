@@ -9,6 +9,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table
 
 from compress.build import build_bundle
 from compress.settings import BuildSettings
@@ -75,6 +76,12 @@ def build_settings(args: argparse.Namespace) -> BuildSettings:
         settings = replace(settings, teacher_source=args.teacher)
     if args.holdout is not None:
         settings = replace(settings, holdout=args.holdout)
+    limits = {name: getattr(args, name) for name in ("max_bytes", "max_latency_ms", "min_retention")}
+    try:
+        budget = replace(settings.budget, **{name: limit for name, limit in limits.items() if limit is not None})
+    except ValueError as error:
+        raise ConfigError(f"the budget cannot be: {error}") from error
+    settings = replace(settings, budget=budget)
     if not 0.0 <= settings.holdout < 1.0:
         raise ConfigError(f"holdout is {settings.holdout}, expected a share from 0 to below 1")
     if not 0 <= settings.seed < 2**32:
@@ -102,9 +109,32 @@ def run(args: argparse.Namespace) -> int:
     report = json.loads(bundle.path(REPORT_FILE).read_bytes())
     answer = {"bundle": str(out), "bundle_id": bundle.bundle_id, **report}
     lines = [json.dumps(answer, ensure_ascii=False)] if args.json else _summary(out, report)
+    if report.get("budget") and not args.json:
+        Console().print(_front_table(report["budget"]))
     for line in lines:
         Console().print(line, markup=False, highlight=False, emoji=False, soft_wrap=True)
     return 0
+
+
+def _front_table(budget: dict[str, Any]) -> Table:
+    """Return the Pareto front, smallest first, with a mark at the point that was built."""
+    table = Table(
+        "", "student", "bytes", "compressed", "encode p50", "re-rank", "retrieval", "retention", title="Pareto front"
+    )
+    for at in budget["front"]:
+        point = budget["points"][at]
+        low, high = point["retention_ci95"]
+        table.add_row(
+            "built" if at == budget["chosen"] else "",
+            point["name"],
+            f"{point['bytes']:,}",
+            f"{point['compressed_bytes']:,}",
+            f"{point['latency_ms']:.3f} ms",
+            f"{point['rerank_ndcg10']:.3f}",
+            f"{point['retrieval_ndcg10']:.3f}",
+            f"{point['retention']:.3f} ({low:.3f} … {high:.3f})",
+        )
+    return table
 
 
 def _summary(out: Path, report: dict[str, Any]) -> list[str]:

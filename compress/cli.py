@@ -11,6 +11,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from compress.bench import BenchResult, bench_bundle
+from compress.budget import parse_bytes
 from compress.evaluate import BasketQuality, Evaluation, evaluate_bundle
 from train.shop.reading import read_shop
 
@@ -31,7 +32,27 @@ def add_build_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, metavar="N", help="of every random choice (0)")
     parser.add_argument("--work", type=Path, metavar="DIR", help="folder of the stages (BUNDLE.build)")
     parser.add_argument("--resume", action="store_true", help="go on from what an earlier run finished")
+    budget = parser.add_argument_group(
+        "budget", "with any of these, shape and recipe of the student are searched; exit 3 when nothing fits"
+    )
+    budget.add_argument(
+        "--max-bytes", type=_bytes, metavar="SIZE", help="of model and tokenizer together, like 900kB or 1.5MB"
+    )
+    budget.add_argument("--max-latency-ms", type=float, metavar="MS", help="p50 of encoding a query here, one thread")
+    budget.add_argument(
+        "--min-retention",
+        type=float,
+        metavar="SHARE",
+        help="of the teacher's ranking quality above chance; the smallest student that keeps it is built",
+    )
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
+
+
+def _bytes(text: str) -> int:
+    try:
+        return parse_bytes(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:

@@ -5,17 +5,42 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from compress.errors import CompressionError
 from edge_runtime.contract.bundle import EncoderSpec
 from train.backend import ConverterError, tf, tflite_schema
 
+_PARTS = ("student", "history")
+
+PART_BYTES = 1_024
+"""Tensors of fewer bytes are told together."""
+
 
 @dataclass(frozen=True)
 class Operations:
-    """What a .tflite computes: operations by name, and those with a float32 input or output other than a conversion."""
+    """What a .tflite computes.
+
+    Attributes:
+        counts: operations by name.
+        in_float: those with a float32 input or output other than a conversion, by name.
+        float_places: each of these with the tensor that it writes, like "SOFTMAX student/weights", without repeats.
+    """
 
     counts: dict[str, int]
     in_float: dict[str, int]
+    float_places: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Weights:
+    """One constant tensor of a .tflite: shape, type, bytes, and the share of exact zeros among its numbers."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    bytes: int
+    zeros: float
 
 
 class _Signatures(tf.Module):
@@ -61,6 +86,32 @@ def convert_encoder(encoder: Any, history: Any, spec: EncoderSpec, *, dim: int) 
             tf.TensorSpec((1, spec.history_items), tf.float32, "mask"),
         ),
     }
+    return _converted(module, signatures)
+
+
+def convert_query_encoder(encoder: Any, *, tokens: int) -> bytes:
+    """Convert the encoder alone with the signature `encode_query`, to measure how fast it is.
+
+    Args:
+        encoder: `ids` int32 [batch, tokens] -> float32 [batch, dim].
+        tokens: the fixed length.
+
+    Raises:
+        CompressionError: the converter refuses the model.
+    """
+    module = tf.Module()
+    module.encoder = encoder
+
+    def encode(ids: Any) -> dict[str, Any]:
+        return {"vector": encoder(ids, training=False)}
+
+    return _converted(
+        module,
+        {"encode_query": tf.function(encode).get_concrete_function(tf.TensorSpec((1, tokens), tf.int32, "ids"))},
+    )
+
+
+def _converted(module: Any, signatures: dict[str, Any]) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         tf.saved_model.save(module, folder, signatures=signatures)
         converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=sorted(signatures))
@@ -78,6 +129,7 @@ def operations(model: bytes) -> Operations:
     float32 = tflite_schema.TensorType.FLOAT32
     counts: Counter[str] = Counter()
     in_float: Counter[str] = Counter()
+    places: dict[str, None] = {}
     for graph in parsed.subgraphs:
         for operator in graph.operators:
             code = parsed.operatorCodes[operator.opcodeIndex]
@@ -86,4 +138,39 @@ def operations(model: bytes) -> Operations:
             tensors = [index for index in (*operator.inputs, *operator.outputs) if index >= 0]
             if name not in ("QUANTIZE", "DEQUANTIZE") and any(graph.tensors[i].type == float32 for i in tensors):
                 in_float[name] += 1
-    return Operations(counts=dict(sorted(counts.items())), in_float=dict(sorted(in_float.items())))
+                places[f"{name} {_tensor_name(graph.tensors[operator.outputs[0]])}"] = None
+    return Operations(dict(sorted(counts.items())), dict(sorted(in_float.items())), tuple(places))
+
+
+def weights_inside(model: bytes) -> list[Weights]:
+    """Return the constant tensors of at least `PART_BYTES` of the .tflite `model`, largest first.
+
+    A tensor that several signatures share is told once, as it is stored once.
+    """
+    parsed = tflite_schema.ModelT.InitFromPackedBuf(model, 0)
+    types = {value: name for name, value in vars(tflite_schema.TensorType).items() if isinstance(value, int)}
+    found: dict[int, Weights] = {}
+    for graph in parsed.subgraphs:
+        for tensor in graph.tensors:
+            data = parsed.buffers[tensor.buffer].data
+            if data is None or len(data) < PART_BYTES or tensor.buffer in found:
+                continue
+            kind = types[tensor.type].lower()
+            numbers = np.frombuffer(bytes(data), np.dtype(kind if kind != "bool" else "uint8"))
+            found[tensor.buffer] = Weights(
+                name=_tensor_name(tensor),
+                shape=tuple(int(size) for size in tensor.shape),
+                dtype=kind,
+                bytes=len(data),
+                zeros=float(np.mean(numbers == 0)),
+            )
+    return sorted(found.values(), key=lambda one: -one.bytes)
+
+
+def _tensor_name(tensor: Any) -> str:
+    """Return the layer that a tensor belongs to, like "student/block0_key": the converter joins many names into one."""
+    for name in tensor.name.decode("utf-8", "replace").split(";"):
+        parts = name.split("/")
+        if len(parts) > 1 and parts[0] in _PARTS:
+            return f"{parts[0]}/{parts[1].removeprefix('quant_')}"
+    return "output" if b"PartitionedCall" in tensor.name else "inside"

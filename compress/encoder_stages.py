@@ -1,6 +1,7 @@
 """The student's stages, from the teacher's vectors to `encoder.tflite`: in the build's own folder or a candidate's."""
 
 import shutil
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -99,10 +100,10 @@ class EncoderStages:
             ),
         )
 
-    def build(self) -> EncoderBuild:
-        """Run all stages: distil, prune, quantize, convert."""
+    def build(self, distilled: StageResult | None = None) -> EncoderBuild:
+        """Run all stages: distil (unless `distilled` is its result already), prune, quantize, convert."""
         inputs, settings, student = self._inputs, self._settings, self.student
-        distilled = self.distil()
+        distilled = distilled or self.distil()
         pruned = self._run(
             "prune",
             [distilled.key, settings.prune],
@@ -151,8 +152,10 @@ class EncoderStages:
             )
             progress(number, len(VARIANTS))
         shutil.copyfile(folder / settings.variant / ENCODER_FILE, folder / ENCODER_FILE)
-        write_bytes_atomically(folder / TOKENIZER_FILE, self.vocabulary.tokenizer.to_str().encode())
-        return convert_outcome(made, settings.variant)
+        tokenizer = self.vocabulary.tokenizer.to_str().encode()
+        write_bytes_atomically(folder / TOKENIZER_FILE, tokenizer)
+        line, report = convert_outcome(made, settings.variant)
+        return line, {**report, "tokenizer_compressed_bytes": len(zlib.compress(tokenizer, 9))}
 
     def _quality(self, distilled: StageResult, pruned: StageResult) -> list[StageQuality]:
         inputs, student = self._inputs, self.student

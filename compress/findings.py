@@ -1,12 +1,12 @@
 """What the packed bundle does with the held-out queries: typos, worst answers, exposure by group, latency."""
 
 import time
-from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from compress.exposure_findings import cost_of_bounds, exposure_by_group, rank_all
 from edge_runtime.recommender import Mode, Recommender
 from train.distillation_texts import with_typing_error
 from train.metrics import bootstrap_interval, ndcg_at_k
@@ -33,9 +33,11 @@ def bundle_findings(recommender: Recommender, shop: Shop, judged: Judged, *, see
         judged: the held-out queries; without any, only the latency is known.
         seed: of the typing errors.
     """
+    free = rank_all(recommender, judged)
     return {
         "typo_suite": typo_suite(recommender, shop, judged, seed=seed),
-        "exposure": exposure_by_group(recommender, shop, judged),
+        "exposure": exposure_by_group(free, shop, judged),
+        "exposure_bounds": cost_of_bounds(recommender, shop, judged, free),
         "worst_queries": worst_queries(recommender, shop, judged),
         "latency": latency(recommender, [*judged, *shop.queries] or [product.title for product in shop.products]),
     }
@@ -106,32 +108,6 @@ def worst_queries(recommender: Recommender, shop: Shop, judged: Judged) -> list[
             }
         )
     return sorted(found, key=lambda one: one["retrieval_ndcg10"])[:WORST_QUERIES]
-
-
-def exposure_by_group(recommender: Recommender, shop: Shop, judged: Judged) -> list[dict[str, Any]]:
-    """Return each group's share of the exposure in the first ten places, and of the merit.
-
-    A place counts 1 / log2(place + 1), merit is the sum of the gains (Singh and Joachims, "Fairness of Exposure in
-    Rankings", 2018). Empty when the shop names fewer than two groups.
-    """
-    groups = {product.group for product in shop.products if product.group}
-    if len(groups) < 2 or not judged:
-        return []
-    group_of = {product.product_id: product.group or "" for product in shop.products}
-    exposure: dict[str, float] = defaultdict(float)
-    merit: dict[str, float] = defaultdict(float)
-    for query, judgements in judged.items():
-        for place, product_id in enumerate(recommender.search(query, k=TOP_K).product_ids, 1):
-            exposure[group_of[product_id]] += 1.0 / np.log2(place + 1)
-        total = sum(judgement.gain for judgement in judgements)
-        for judgement in judgements if total else ():
-            merit[shop.products[judgement.row].group or ""] += judgement.gain / total
-    shown, earned = max(sum(exposure.values()), 1e-9), max(sum(merit.values()), 1e-9)
-    rows: list[dict[str, Any]] = [
-        {"group": name, "exposure_share": exposure[name] / shown, "merit_share": merit[name] / earned}
-        for name in sorted({*exposure, *merit})
-    ]
-    return sorted(rows, key=lambda row: -row["merit_share"])
 
 
 def latency(recommender: Recommender, queries: Sequence[str]) -> list[dict[str, Any]]:

@@ -72,6 +72,7 @@ class BuildFacts:
     quality: list[StageQuality]
     stages: list[StageResult]
     created_at: str
+    budget: dict[str, Any] | None = None
 
 
 def pack_bundle(folder: Path, facts: BuildFacts, progress: Progress) -> tuple[str, dict[str, Any]]:
@@ -102,7 +103,9 @@ def pack_bundle(folder: Path, facts: BuildFacts, progress: Progress) -> tuple[st
         findings = bundle_findings(recommender, facts.shop, facts.held_out, seed=facts.settings.seed)
     write_bytes_atomically(target / GOLDEN_FILE, msgspec.json.encode(golden))
     quality = [*facts.quality, *_device_quality(facts, scores)]
-    inputs = ReportInputs(facts.shop, facts.settings, facts.stages, quality, fusion, findings, facts.created_at)
+    inputs = ReportInputs(
+        facts.shop, facts.settings, facts.stages, quality, fusion, findings, facts.created_at, facts.budget
+    )
     write_report(target, report_content(target, inputs))
     bundle = _seal(target, facts, catalogue, fusion)
     with Recommender(bundle) as recommender:

@@ -6,6 +6,8 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
+from compress.report_charts import pareto_picture, quality_scale, tenths
+
 _TEMPLATE = "report_page.html"
 
 
@@ -17,7 +19,29 @@ def report_page(content: Mapping[str, Any]) -> str:
         )
         for name in ("rerank", "retrieval")
     }
-    return _template().render(report=content, best=best, total_bytes=sum(content["bytes"].values()))
+    scale = quality_scale(content["quality"])
+    return _template().render(
+        report=content,
+        best=best,
+        total_bytes=sum(content["bytes"].values()),
+        scale=scale,
+        ticks=tenths(scale),
+        picture=pareto_picture(content),
+        parts=model_parts(content),
+    )
+
+
+def model_parts(content: Mapping[str, Any]) -> list[tuple[str, int]]:
+    """Return what `encoder.tflite` is made of, largest first: word table, kernels, history head, graph and the rest."""
+    inside = content["stages"].get("convert", {}).get("inside", ())
+    if not inside:
+        return []
+    sums = {"word table": 0, "student's other weights": 0, "history head": 0}
+    for weights in inside:
+        part = "word table" if weights["name"] == "student/word" else "student's other weights"
+        sums["history head" if weights["name"].startswith("history/") else part] += weights["bytes"]
+    sums["graph and small tensors"] = max(0, content["bytes"]["encoder.tflite"] - sum(sums.values()))
+    return sorted(sums.items(), key=lambda one: -one[1])
 
 
 @cache

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+from compress.budget import BudgetSettings
 from compress.pruning import PruneSettings
 from train.distill import DistillSettings
 from train.distillation_texts import TextSettings
@@ -46,3 +47,4 @@ class BuildSettings:
     history: HistorySettings = field(default_factory=HistorySettings)
     prune: PruneSettings = field(default_factory=PruneSettings)
     quantize: QuantizeSettings = field(default_factory=QuantizeSettings)
+    budget: BudgetSettings = field(default_factory=BudgetSettings)

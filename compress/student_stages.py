@@ -62,7 +62,7 @@ class StudentStages:
         """Prune the student in `start`."""
         settings = self._settings.prune
         model, loss = self.student(start), None
-        if settings.sparsity > 0.0:
+        if settings.prunes:
             wrapped, after_step = with_pruning(model, settings)
             fit_settings = FitSettings(settings.steps, settings.learning_rate)
             loss = self._fit(wrapped, fit_settings, folder, progress, after_step=after_step)

@@ -14,19 +14,29 @@ from typing import Any, get_args
 import numpy as np
 import numpy.typing as npt
 
-from compress.convert import Operations, operations
-from compress.quality import Float32, StageQuality, rank_quality, unit_rows
+from compress.convert import Operations, Weights, operations, weights_inside
+from compress.quality import Float32, StageQuality, ndcg_by_query, rank_quality, unit_rows
 from compress.settings import VariantName
 from edge_runtime.contract.atomic_files import write_bytes_atomically
 from edge_runtime.contract.bundle import ENCODER_FILE
 from edge_runtime.interpreter import Model
+from train.metrics import paired_bootstrap
 from train.shop.tables import Judgement
 
 VARIANTS: tuple[VariantName, ...] = get_args(VariantName)
 LATENCY_RUNS, LATENCY_WARM_UP = 300, 30
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
+class Encoded:
+    """What encoding queries gave: unit vectors float32 [queries, dim], and how long one query takes on this machine."""
+
+    vectors: Float32
+    p50_ms: float
+    p99_ms: float
+
+
+@dataclass(frozen=True, eq=False)
 class Variant:
     """One .tflite of the student.
 
@@ -38,6 +48,8 @@ class Variant:
         encode_p50_ms: of `encode_query` in the interpreter alone, one thread, on this machine.
         encode_p99_ms: the same.
         quality: on the held-out queries; None without any.
+        by_query: float64 [queries, 2], re-rank and retrieval NDCG@10 of each of them; empty without any.
+        weights: what the file holds.
     """
 
     name: VariantName
@@ -47,13 +59,21 @@ class Variant:
     encode_p50_ms: float
     encode_p99_ms: float
     quality: StageQuality | None
+    by_query: npt.NDArray[np.float64]
+    weights: tuple[Weights, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
-        """Return the variant as plain JSON, the operations flat."""
+        """Return the variant as plain JSON, the operations flat, without single queries and weights."""
         return {
-            **asdict(self),
+            "name": self.name,
+            "bytes": self.bytes,
+            "compressed_bytes": self.compressed_bytes,
             "operations": sum(self.operations.counts.values()),
             "in_float": self.operations.in_float,
+            "float_places": list(self.operations.float_places),
+            "encode_p50_ms": self.encode_p50_ms,
+            "encode_p99_ms": self.encode_p99_ms,
+            "quality": asdict(self.quality) if self.quality else None,
         }
 
 
@@ -83,9 +103,29 @@ def write_variant(
     path = folder / name / ENCODER_FILE
     path.parent.mkdir(parents=True, exist_ok=True)
     write_bytes_atomically(path, model)
+    length = Model(path).input_shape("encode_query", "ids")[1]
+    encoded = encode_all(path, query_ids if len(query_ids) else np.ones((1, length), dtype=np.int32))
+    scores = encoded.vectors @ items.T
+    return Variant(
+        name,
+        len(model),
+        len(zlib.compress(model, 9)),
+        operations(model),
+        encoded.p50_ms,
+        encoded.p99_ms,
+        rank_quality(name, judged, scores) if judged else None,
+        ndcg_by_query(judged, scores) if judged else np.zeros((0, 2)),
+        tuple(weights_inside(model)),
+    )
+
+
+def encode_all(path: Path, ids: npt.NDArray[np.int32]) -> Encoded:
+    """Run `encode_query` of the .tflite at `path` on each row of `ids` int32 [queries, tokens], on one thread.
+
+    Raises:
+        ModelLoadError: the interpreter refuses the model.
+    """
     interpreter = Model(path)
-    length = interpreter.input_shape("encode_query", "ids")[1]
-    ids = query_ids if len(query_ids) else np.ones((1, length), dtype=np.int32)
     vectors, milliseconds = [], []
     for run in range(max(len(ids), LATENCY_WARM_UP + LATENCY_RUNS)):
         row = ids[run % len(ids)][None]
@@ -93,9 +133,8 @@ def write_variant(
         answer = interpreter.run("encode_query", {"ids": row})
         milliseconds.append((time.perf_counter() - started) * 1e3)
         vectors.append(answer["vector"][0])
-    quality = rank_quality(name, judged, unit_rows(np.array(vectors[: len(ids)])) @ items.T) if judged else None
     p50, p99 = np.percentile(milliseconds[LATENCY_WARM_UP:], (50, 99))
-    return Variant(name, len(model), len(zlib.compress(model, 9)), operations(model), float(p50), float(p99), quality)
+    return Encoded(unit_rows(np.array(vectors[: len(ids)])), float(p50), float(p99))
 
 
 def convert_outcome(made: Mapping[VariantName, Variant], shipped: VariantName) -> tuple[str, dict[str, Any]]:
@@ -114,5 +153,44 @@ def convert_outcome(made: Mapping[VariantName, Variant], shipped: VariantName) -
         "bytes": chosen.bytes,
         "operations": counts,
         "in_float": in_float,
+        "inside": [asdict(weights) for weights in chosen.weights],
         "variants": [variant.as_json() for variant in made.values()],
+        "verdict": variant_verdict(made, shipped),
     }
+
+
+def variant_verdict(made: Mapping[VariantName, Variant], shipped: VariantName) -> list[str]:
+    """Return what the comparison of the variants says, in sentences: differences of the same queries, with intervals."""
+    chosen, said = made[shipped], []
+    for name, other in made.items():
+        if name == shipped:
+            continue
+        trained = "int8" in (name, shipped) and "int8-calibrated" in (name, shipped)
+        faster = chosen.encode_p50_ms / other.encode_p50_ms
+        speed = (
+            f"{shipped} takes {faster:.2f} times as long"
+            if faster >= 1
+            else f"{shipped} is {1 / faster:.2f} times as fast"
+        )
+        size = f"{chosen.bytes / other.bytes:.2f} times the bytes"
+        if not len(chosen.by_query):
+            said.append(f"Against {name}: {speed}, {size}; no held-out query says how they rank.")
+            continue
+        parts = [paired_bootstrap(chosen.by_query[:, at], other.by_query[:, at]) for at in range(2)]
+        figures = ", ".join(
+            f"{what} nDCG@10 {part.mean:+.3f} ({part.ci95[0]:+.3f} … {part.ci95[1]:+.3f})"
+            for what, part in zip(("re-rank", "retrieval"), parts, strict=True)
+        )
+        meaning = _meaning(shipped == "int8", [part.ci95 for part in parts]) if trained else ""
+        said.append(f"{shipped} against {name}: {figures}; {speed}, {size}.{meaning}")
+    return said
+
+
+def _meaning(trained_is_first: bool, intervals: Sequence[tuple[float, float]]) -> str:
+    """Say whether training in int8 paid, from intervals of the shipped variant's lead over the other one."""
+    ends = [(low, high) if trained_is_first else (-high, -low) for low, high in intervals]
+    if any(low > 0 for low, _ in ends) and not any(high < 0 for _, high in ends):
+        return " Training in int8 pays here."
+    if any(high < 0 for _, high in ends):
+        return " Training in int8 does harm here: ship int8-calibrated."
+    return " Training in int8 does not pay here: the calibrated control ranks as well."

@@ -3,9 +3,9 @@ import json
 import numpy as np
 import pytest
 
-from compress.convert import convert_encoder
+from compress.convert import Operations, convert_encoder
 from compress.quantization import calibrate, quantize
-from compress.variants import VARIANTS, convert_outcome, write_variant
+from compress.variants import VARIANTS, Variant, convert_outcome, variant_verdict, write_variant
 from edge_runtime.contract.bundle import ENCODER_FILE, EncoderSpec
 from tests.support.tiny_student import DIM, SETTINGS, random_ids, tiny_student, unit
 from train.sequence import HistorySettings, build_history_head
@@ -64,3 +64,36 @@ def test_the_outcome_names_what_is_shipped_and_what_is_faster(made):
     assert report["shipped"] == "int8"
     assert [one["name"] for one in json.loads(json.dumps(report["variants"]))] == ["int8", "dynamic-range"]
     assert report["in_float"] == made[1]["int8"].operations.in_float
+    assert {one["name"] for one in report["inside"]} >= {"history/history_query"}
+    assert report["variants"][1]["float_places"]
+
+
+def like(name, by_query, *, p50=0.02, size=1000):
+    return Variant(name, size, 500, Operations({}, {}), p50, 2 * p50, None, np.asarray(by_query, np.float64))
+
+
+BETTER = np.random.default_rng(1).uniform(0.5, 1.0, (60, 2))
+
+
+@pytest.mark.parametrize(
+    ("control", "meaning"),
+    [
+        (BETTER - 0.1, "Training in int8 pays here."),
+        (BETTER, "does not pay here: the calibrated control ranks as well"),
+        (np.minimum(BETTER + 0.1, 1.2), "does harm here: ship int8-calibrated"),
+    ],
+)
+def test_the_verdict_says_whether_training_in_int8_paid(control, meaning):
+    made = {"int8": like("int8", BETTER), "int8-calibrated": like("int8-calibrated", control)}
+    assert meaning in variant_verdict(made, "int8")[0]
+    # The same comparison from the other side says the same.
+    assert meaning in variant_verdict(made, "int8-calibrated")[0]
+
+
+def test_the_verdict_compares_speed_and_size_with_dynamic_range():
+    made = {"int8": like("int8", BETTER, p50=0.04, size=900), "dynamic-range": like("dynamic-range", BETTER)}
+    (said,) = variant_verdict(made, "int8")
+    assert "int8 takes 2.00 times as long, 0.90 times the bytes" in said
+    assert "Training" not in said
+    unjudged = {name: like(name, np.zeros((0, 2))) for name in made}
+    assert "no held-out query says how they rank" in variant_verdict(unjudged, "int8")[0]
