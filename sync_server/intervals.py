@@ -17,10 +17,13 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-_PRIOR = 0.5
+_PRIOR_YES, _PRIOR_NO = 0.5, 5.0
+"""The mixture expects shares of some per cent; it is valid for all."""
 _STEPS = 60
 TIGHTEST_AT = 500.0
 """Number of units (devices) at which `normal_radius` is narrowest against a fixed-size interval."""
+MIN_UNITS, MIN_EVENTS = 50, 20
+"""The normal approximation needs so many devices on each side, and so many clicks; before, everything is possible."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,7 @@ def share_interval(yes: int, of: int, *, alpha: float) -> Interval:
     if of == 0:
         return Interval(0.0, 0.0, 1.0, 0)
     no, estimate = of - yes, yes / of
-    mixed = _log_beta(_PRIOR + yes, _PRIOR + no) - _log_beta(_PRIOR, _PRIOR)
+    mixed = _log_beta(_PRIOR_YES + yes, _PRIOR_NO + no) - _log_beta(_PRIOR_YES, _PRIOR_NO)
 
     def excluded(share: float) -> bool:
         likelihood = (yes * math.log(share) if yes else 0.0) + (no * math.log1p(-share) if no else 0.0)
@@ -113,7 +116,9 @@ def ratio_difference(treated: RatioSums, control: RatioSums, *, alpha: float, sc
     """Return the interval of (ratio of `treated`) - `scale` * (ratio of `control`)."""
     estimate = treated.ratio - scale * control.ratio
     units = min(treated.devices, control.devices)
-    radius = normal_radius(treated.variance + scale * scale * control.variance, units, alpha=alpha)
+    enough = units >= MIN_UNITS and min(treated.n, control.n) >= MIN_EVENTS
+    variance = treated.variance + scale * scale * control.variance if enough else math.inf
+    radius = normal_radius(variance, units, alpha=alpha)
     return Interval(estimate, estimate - radius, estimate + radius, units)
 
 
