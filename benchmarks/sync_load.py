@@ -6,16 +6,15 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from pathlib import Path
 
 import msgspec
+import urllib3
 
 from benchmarks.http_load import LoadResult, http_request, run_load
 from benchmarks.server_process import Credentials, ServerProcess
 from edge_runtime.contract.bundle import Bundle
 from edge_runtime.contract.errors import PocketrecError
 from edge_runtime.contract.events import FeedbackBatch, FeedbackEvent, SequencedEvent
-from sync_server.freshness import PATH, etag_of
 from sync_server.home import open_repository
 from sync_server.publisher import LocalTarget, publish
 
@@ -133,8 +132,11 @@ def measure_freshness(server: ServerProcess, *, seconds: float, connections: int
     Raises:
         LoadError: an answer was not 304.
     """
-    timestamp = Path(server.config.home) / "repository" / "metadata" / "timestamp.json"
-    ask = http_request("GET", PATH, headers={"If-None-Match": etag_of(timestamp.read_bytes())})
+    path = "/v1/channels/stable/offer"
+    first = urllib3.request("GET", f"http://127.0.0.1:{server.port}{path}", retries=False)
+    if first.status != 200:
+        raise LoadError(f"expected an offer, got status {first.status}")
+    ask = http_request("GET", path, headers={"If-None-Match": first.headers["ETag"]})
     alone = run_load(server.port, lambda _: ask, connections=connections, seconds=seconds)
     _check(alone, 304)
     with _feedback_in_the_background(server, seconds=seconds) as feedback:

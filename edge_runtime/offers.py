@@ -4,7 +4,11 @@ import contextlib
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
+import msgspec
+
+from edge_runtime.contract.atomic_files import write_bytes_atomically
 from edge_runtime.contract.errors import HttpStatusError
 from edge_runtime.contract.offer import MAX_OFFER_BYTES, Offer, decode_offer
 from edge_runtime.http_fetcher import Answer, Transport, check_answer, read_limited
@@ -12,21 +16,50 @@ from edge_runtime.http_fetcher import Answer, Transport, check_answer, read_limi
 _ROOT = re.compile(r"([1-9][0-9]{0,8})\.root\.json")
 
 
-def ask_for_offer(transport: Transport, *, server_url: str, channel: str) -> Offer | None:
+class _Kept(msgspec.Struct, frozen=True):
+    url: str
+    etag: str
+    offer: Offer
+
+
+def ask_for_offer(transport: Transport, *, server_url: str, channel: str, keep_at: Path) -> Offer | None:
     """Return the offer for `channel`; None when the server makes none, which means: the channel's newest release.
+
+    Args:
+        transport: the network.
+        server_url: address of the server.
+        channel: whose offer.
+        keep_at: file for the last offer, so that the server need not send again what has not changed.
 
     Raises:
         DownloadError: the network, or an answer that is no offer.
+        StorageError: the disk is full, read-only or not permitted.
     """
     url = f"{server_url}/v1/channels/{channel}/offer"
+    kept = _read_kept(keep_at, url)
+    headers = {"If-None-Match": kept.etag} if kept is not None else {}
     try:
-        with transport.open("GET", url) as answer:
+        with transport.open("GET", url, headers=headers) as answer:
+            if answer.status == 304 and kept is not None:
+                return kept.offer
             check_answer(answer, url)
-            return decode_offer(read_limited(answer.chunks, MAX_OFFER_BYTES, what="offer"))
+            offer = decode_offer(read_limited(answer.chunks, MAX_OFFER_BYTES, what="offer"))
+            etag = answer.headers.get("etag", "")
     except HttpStatusError as error:
         if error.status_code != 404:
             raise
         return None
+    if etag.isascii() and etag.isprintable() and 2 < len(etag) < 200:
+        write_bytes_atomically(keep_at, msgspec.json.encode(_Kept(url, etag, offer)))
+    return offer
+
+
+def _read_kept(path: Path, url: str) -> _Kept | None:
+    try:
+        kept = msgspec.json.decode(path.read_bytes(), type=_Kept)
+    except (OSError, msgspec.MsgspecError):
+        return None
+    return kept if kept.url == url else None
 
 
 @dataclass(frozen=True)

@@ -93,6 +93,7 @@ class Updater:
         self.slots = Slots(home)
         self._metadata = home / "metadata"
         self._refused = home / "refused.json"
+        self._offer = home / "offer.json"
         self._root = trusted_root
         self._server_url = server_url
         self.channel = channel
@@ -184,7 +185,7 @@ class Updater:
         )
 
     def _ask(self, installed: Installed | None) -> tuple[TrustedTargets, Assignment]:
-        offer = ask_for_offer(self._transport, server_url=self._server_url, channel=self.channel)
+        offer = ask_for_offer(self._transport, server_url=self._server_url, channel=self.channel, keep_at=self._offer)
         transport, assignment = self._transport, Assignment()
         if offer is not None:
             transport = OfferedMetadata(self._transport, offer, f"{self._server_url}{METADATA_PATH}")

@@ -10,21 +10,25 @@ from flask import Flask, Response, g, request
 from werkzeug.exceptions import HTTPException
 
 from edge_runtime.contract.errors import PocketrecError, SignatureError, StorageError
-from sync_server import counts, devices, feedback, publishing, storefront, updates
+from sync_server import counts, devices, feedback, publishing, rollout_routes, storefront, updates
 from sync_server.api_keys import ApiKeys
 from sync_server.audit import AuditLog
 from sync_server.config import ServerConfig
 from sync_server.console.setup import add_console
 from sync_server.database import open_database
 from sync_server.device_register import DeviceRegister
+from sync_server.device_reports import DeviceReports
 from sync_server.errors import PublicationConflictError, PublicationError, RequestError
+from sync_server.experiments import Experiments
 from sync_server.fleet import Fleet
 from sync_server.fleet_history import FleetHistory
 from sync_server.freshness import FreshAnswers
 from sync_server.home import open_repository
 from sync_server.metrics import CONTENT_TYPE, Metrics
+from sync_server.offers import Offers
 from sync_server.operators import Operators
 from sync_server.personal_data import Retention
+from sync_server.rollouts import Rollouts
 from sync_server.services import EXTENSION, Services, bearer, json_answer, services
 
 _LOG = logging.getLogger(__name__)
@@ -53,7 +57,7 @@ def create_app(config: ServerConfig, *, clock: Callable[[], datetime] = lambda: 
     app.extensions[EXTENSION] = _open_services(config, clock)
     # A limit for every route; those that take bodies set their own.
     app.config["MAX_CONTENT_LENGTH"] = 4_096
-    for room in (updates, publishing, devices, feedback, counts, storefront):
+    for room in (updates, publishing, devices, feedback, counts, storefront, rollout_routes):
         app.register_blueprint(room.blueprint)
     add_console(app, config)
     app.add_url_rule("/healthz", view_func=_healthz)
@@ -66,7 +70,11 @@ def create_app(config: ServerConfig, *, clock: Callable[[], datetime] = lambda: 
     app.after_request(_finish)
     opened: Services = app.extensions[EXTENSION]
     fresh = FreshAnswers(
-        app.wsgi_app, repository=opened.repository, clock=clock, on_unchanged=opened.metrics.count_unchanged
+        app.wsgi_app,
+        repository=opened.repository,
+        offers=opened.offers,
+        clock=clock,
+        on_unchanged=opened.metrics.count_unchanged,
     )
     app.wsgi_app = fresh  # type: ignore[method-assign]
     return app
@@ -79,6 +87,7 @@ def _open_services(config: ServerConfig, clock: Callable[[], datetime]) -> Servi
     def clock_s() -> float:
         return clock().timestamp()
 
+    rollouts = Rollouts(engine, repository, clock_s)
     return Services(
         config=config,
         repository=repository,
@@ -87,6 +96,10 @@ def _open_services(config: ServerConfig, clock: Callable[[], datetime]) -> Servi
         operators=Operators(engine, clock_s, session_s=config.session_hours * 3_600.0),
         api_keys=ApiKeys(engine, clock_s),
         audit=AuditLog(engine, clock_s),
+        reports=DeviceReports(engine, clock_s),
+        rollouts=rollouts,
+        experiments=Experiments(engine, rollouts, clock_s),
+        offers=Offers(engine, repository, clock_s),
         metrics=Metrics(engine, repository, clock_s),
         retention=Retention(engine, config.retention_days),
         history=FleetHistory(engine, clock_s),

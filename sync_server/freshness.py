@@ -3,6 +3,7 @@
 import hashlib
 import logging
 import os
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,9 +11,11 @@ from pathlib import Path
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from edge_runtime.contract.errors import StorageError
+from sync_server.offers import Offers
 from sync_server.repository import Repository
 
 PATH = "/v1/tuf/timestamp.json"
+_OFFER = re.compile(r"/v1/channels/([a-z0-9][a-z0-9-]{0,39})/offer")
 
 _LOG = logging.getLogger(__name__)
 
@@ -32,11 +35,12 @@ def etag_of(content: bytes) -> str:
 
 
 class FreshAnswers:
-    """Answers a device that holds the newest timestamp, hands every other request to `inner`.
+    """Answers a device that holds the newest offer or timestamp, hands every other request to `inner`.
 
     Args:
         inner: the application.
         repository: whose timestamp it is; renewed here when due, since most requests end here.
+        offers: the offers of the channels.
         clock: gives the time (UTC).
         on_unchanged: hears of each answer.
     """
@@ -46,11 +50,13 @@ class FreshAnswers:
         inner: WSGIApplication,
         *,
         repository: Repository,
+        offers: Offers,
         clock: Callable[[], datetime],
         on_unchanged: Callable[[], None],
     ) -> None:
         self._inner = inner
         self._repository = repository
+        self._offers = offers
         self._clock = clock
         self._on_unchanged = on_unchanged
         self._served: _Served | None = None
@@ -58,15 +64,28 @@ class FreshAnswers:
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer one request (WSGI)."""
         asked = environ.get("HTTP_IF_NONE_MATCH")
-        if not asked or environ["PATH_INFO"] != PATH or environ["REQUEST_METHOD"] != "GET":
-            return self._inner(environ, start_response)
-        served = self._current()
-        if served is None or served.etag not in asked:
+        etag = self._etag(environ["PATH_INFO"]) if asked and environ["REQUEST_METHOD"] == "GET" else None
+        if not asked or etag is None or etag not in asked:
             return self._inner(environ, start_response)
         self._on_unchanged()
-        headers = [("ETag", served.etag), ("Cache-Control", "no-cache"), ("X-Content-Type-Options", "nosniff")]
+        headers = [("ETag", etag), ("Cache-Control", "no-cache"), ("X-Content-Type-Options", "nosniff")]
         start_response("304 Not Modified", headers)
         return []
+
+    def _etag(self, path: str) -> str | None:
+        """Return the tag of what lies at `path` now, None where this class has nothing to say."""
+        if path == PATH:
+            served = self._current()
+            return served.etag if served is not None else None
+        offer = _OFFER.fullmatch(path)
+        if offer is None:
+            return None
+        try:
+            made = self._offers.encoded(offer.group(1))
+        except StorageError as error:
+            _LOG.error("the offer cannot be made: %s", error)
+            return None
+        return made.etag if made is not None else None
 
     def _current(self) -> _Served | None:
         path = self._repository.metadata_path("timestamp.json")

@@ -17,8 +17,8 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-_PRIOR_YES, _PRIOR_NO = 0.5, 5.0
-"""The mixture expects shares of some per cent; it is valid for all."""
+SMALL_SHARES, ANY_SHARES = (0.5, 5.0), (1.0, 1.0)
+"""Priors of the mixture: where the interval is narrow. It is valid for every share under either."""
 _STEPS = 60
 TIGHTEST_AT = 500.0
 """Number of units (devices) at which `normal_radius` is narrowest against a fixed-size interval."""
@@ -66,18 +66,19 @@ class RatioSums:
         return max(0.0, squares) / (self.devices - 1) / self.devices / (mean_d * mean_d)
 
 
-def share_interval(yes: int, of: int, *, alpha: float) -> Interval:
+def share_interval(yes: int, of: int, *, alpha: float, prior: tuple[float, float] = SMALL_SHARES) -> Interval:
     """Return the interval of a share after `of` independent units, `yes` of them positive.
 
     Args:
         yes: how many.
         of: out of how many.
         alpha: probability that the true share is outside at any time, at most.
+        prior: of the mixture.
     """
     if of == 0:
         return Interval(0.0, 0.0, 1.0, 0)
     no, estimate = of - yes, yes / of
-    mixed = _log_beta(_PRIOR_YES + yes, _PRIOR_NO + no) - _log_beta(_PRIOR_YES, _PRIOR_NO)
+    mixed = _log_beta(prior[0] + yes, prior[1] + no) - _log_beta(*prior)
 
     def excluded(share: float) -> bool:
         likelihood = (yes * math.log(share) if yes else 0.0) + (no * math.log1p(-share) if no else 0.0)

@@ -4,6 +4,7 @@ from sqlalchemy import Double, ForeignKey, Index, Text, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from sync_server import operator_tables as operator_tables
+from sync_server import rollout_tables as rollout_tables
 from sync_server.count_tables import CountRow as CountRow
 from sync_server.table_base import Base as Base
 from sync_server.table_base import Big

@@ -14,7 +14,7 @@ FAILURES = ("install_failed", "proof_failed", "crashed")
 _GUARDRAILS = (*FAILURES, "click_through", "latency")
 
 Verdict = Literal["fine", "undecided", "harm"]
-Action = Literal["wait", "advance", "complete", "halt", "pause"]
+Action = Literal["wait", "advance", "complete", "halt", "pause", "resume", "superseded"]
 
 
 class RolloutPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

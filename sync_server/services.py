@@ -12,13 +12,17 @@ from sync_server.api_keys import ApiKeys
 from sync_server.audit import AuditLog
 from sync_server.config import ServerConfig
 from sync_server.device_register import DeviceRegister
+from sync_server.device_reports import DeviceReports
 from sync_server.errors import RequestError
+from sync_server.experiments import Experiments
 from sync_server.fleet import Fleet
 from sync_server.fleet_history import FleetHistory
 from sync_server.metrics import Metrics
+from sync_server.offers import Offers
 from sync_server.operators import Operators, Principal, Role
 from sync_server.personal_data import Retention
 from sync_server.repository import Repository
+from sync_server.rollouts import Rollouts
 
 EXTENSION = "pocketrec"
 _MAX_WINDOW_BYTES = 1 << 23
@@ -39,6 +43,10 @@ class Services:
     metrics: Metrics
     retention: Retention
     history: FleetHistory
+    reports: DeviceReports
+    rollouts: Rollouts
+    experiments: Experiments
+    offers: Offers
 
 
 def services() -> Services:

@@ -190,6 +190,7 @@ def test_rotated_targets_key_is_followed_and_the_old_one_refused(server, home, f
     root.signed.add_key(CryptoSigner.generate_ed25519().public_key, "targets")
     root.sign(load_signer(key_path(server.keys, "root")))
     (metadata_folder(server) / "2.root.json").write_bytes(root.to_bytes())
+    server.pass_time(seconds=2)
     with pytest.raises(SignatureError, match="not signed"):
         server.updater(home).update()
     assert answering(home) == first.bundle_id
@@ -203,6 +204,7 @@ def test_root_signed_by_another_key_is_refused(server, home, first, tmp_path):
     create_keys(tmp_path / "thief", expires_days=10, passphrase=None, now=server.now)
     root.sign(load_signer(key_path(tmp_path / "thief", "root")))
     (metadata_folder(server) / "2.root.json").write_bytes(root.to_bytes())
+    server.pass_time(seconds=2)
     with pytest.raises(SignatureError, match="not signed"):
         server.updater(home).update()
 
@@ -234,13 +236,123 @@ def test_mix_and_match_of_snapshots_is_refused(server, home, first, second):
         server.updater(home).update()
 
 
+NO_OFFER = Answer(404, {"content-type": "application/json"}, iter([]))
+
+
+def test_server_without_offers_gives_the_newest_release(server, home, first):
+    server.publish(first)
+    server.transport.fault = lambda _m, path, answer: NO_OFFER if path.endswith("/offer") else answer
+    assert server.updater(home).update().to_bundle_id == first.bundle_id
+    assert "GET /v1/tuf/timestamp.json" in server.transport.requests
+
+
 def test_metadata_that_is_no_metadata_is_refused(server, home, first):
     server.publish(first)
-    server.transport.fault = lambda _m, path, answer: (
-        changed_body(answer, lambda _: b"nonsense") if path.endswith("timestamp.json") else answer
-    )
+
+    def fault(_method, path, answer):
+        if path.endswith("/offer"):
+            return NO_OFFER
+        return changed_body(answer, lambda _: b"nonsense") if path.endswith("timestamp.json") else answer
+
+    server.transport.fault = fault
     with pytest.raises(DownloadError, match="not a release"):
         server.updater(home).update()
+
+
+@pytest.mark.parametrize("offer", [b"nonsense", b"{}", b"[]", b'{"root_version":1,"timestamp":5}', b"\xff"])
+def test_offer_that_is_no_offer_is_refused(server, home, first, offer):
+    server.publish(first)
+    server.transport.fault = lambda _m, path, answer: (
+        changed_body(answer, lambda _: offer) if path.endswith("/offer") else answer
+    )
+    with pytest.raises(DownloadError, match="offer is malformed"):
+        server.updater(home).update()
+
+
+def changed_offer(**fields):
+    """What a stolen server may say: it can change all of an offer, which nobody has signed."""
+
+    def fault(_method, path, answer):
+        change = lambda data: json.dumps({**json.loads(data), **fields}).encode()  # noqa: E731
+        return changed_body(answer, change) if path.endswith("/offer") else answer
+
+    return fault
+
+
+def test_stolen_server_cannot_offer_a_timestamp_of_its_own(server, home, first, tmp_path):
+    server.publish(first)
+    thief = ServerSimulator(tmp_path / "thief")
+    thief.publish(write_bundle(tmp_path / "evil", words="evil"))
+    forged = (metadata_folder(thief) / "timestamp.json").read_text()
+    server.transport.fault = changed_offer(timestamp=forged)
+    with pytest.raises(SignatureError, match="not signed"):
+        server.updater(home).update()
+    server.transport.fault = changed_offer(timestamp="nonsense")
+    with pytest.raises(DownloadError, match="not a release"):
+        server.updater(home).update()
+    thief.close()
+
+
+def test_stolen_server_cannot_bring_back_an_offer_with_an_old_timestamp(server, home, first, second):
+    server.publish(first)
+    old = (metadata_folder(server) / "timestamp.json").read_text()
+    server.publish(second)
+    server.updater(home).update()
+    server.transport.fault = changed_offer(timestamp=old)
+    (home / "offer.json").unlink()
+    with pytest.raises(RollbackError, match="older"):
+        server.updater(home).update()
+    assert answering(home) == second.bundle_id
+
+
+def test_stolen_server_cannot_offer_a_release_that_is_not_signed(server, home, first, second):
+    server.publish(first)
+    server.publish(second, keep=1)
+    server.updater(home).update()
+    (home / "offer.json").unlink()
+    for number in (1, 3, -1, 10**12):
+        server.transport.fault = changed_offer(release=number)
+        with pytest.raises(UpdateError, match="no release"):
+            server.updater(home).update()
+    assert answering(home) == second.bundle_id
+
+
+def test_server_may_choose_among_the_releases_that_the_publisher_keeps_signed(server, home, first, second):
+    """That is what a rollout goes back by; the publisher withdraws a release with --keep."""
+    server.publish(first)
+    server.publish(second)
+    server.updater(home).update()
+    (home / "offer.json").unlink()
+    server.transport.fault = changed_offer(release=1)
+    report = server.updater(home).update()
+    assert report.to_bundle_id == first.bundle_id and answering(home) == first.bundle_id
+
+
+def test_offer_that_hides_a_new_root_is_no_worse_than_a_server_that_does(server, home, first):
+    server.publish(first)
+    server.transport.fault = changed_offer(root_version=99)
+    assert server.updater(home).update().to_bundle_id == first.bundle_id
+    assert "GET /v1/tuf/2.root.json" in server.transport.requests
+
+
+def test_idle_device_asks_once_and_for_less_than_two_kilobytes(server, home, first):
+    server.publish(first)
+    server.updater(home).update()
+    server.transport.requests.clear()
+    lengths = []
+
+    def fault(_method, _path, answer):
+        data = b"".join(answer.chunks)
+        lengths.append(len(data) + sum(len(name) + len(value) + 4 for name, value in answer.headers.items()))
+        return changed_body(answer, lambda _: data)
+
+    server.transport.fault = lambda m, p, a: fault(m, p, a) if a.status == 200 else a
+    assert server.updater(home).update().bytes_downloaded == 0
+    assert server.transport.requests == ["GET /v1/channels/stable/offer"]
+    (home / "offer.json").unlink()
+    server.updater(home).update()
+    assert server.transport.requests == ["GET /v1/channels/stable/offer"] * 2
+    assert len(lengths) == 1 and lengths[0] < 2_000, "the second was sent whole, the first was 304"
 
 
 def test_endless_metadata_is_not_read_to_its_end(server, home, first):
@@ -253,7 +365,7 @@ def test_endless_metadata_is_not_read_to_its_end(server, home, first):
             yield b"x" * 10_000
 
     server.transport.fault = lambda _m, path, answer: (
-        replace(answer, chunks=endless()) if path.endswith("timestamp.json") else answer
+        replace(answer, chunks=endless()) if path.endswith("/offer") else answer
     )
     with pytest.raises(DownloadTooLargeError):
         server.updater(home).update()
@@ -331,7 +443,7 @@ def test_oversized_manifest_is_not_downloaded(server, home, first, monkeypatch):
 # Failures
 
 
-@pytest.mark.parametrize("part", ["timestamp", "snapshot", "targets.json", "manifest", "/files/"])
+@pytest.mark.parametrize("part", ["offer", "snapshot", "targets.json", "manifest", "/files/"])
 def test_server_that_goes_away_leaves_the_old_bundle(server, home, first, second, part):
     server.publish(first)
     server.updater(home).update()

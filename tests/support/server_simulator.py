@@ -1,6 +1,8 @@
 """The real server without a network: its Flask application behind a Transport, with faults and a clock to turn."""
 
 import contextlib
+import functools
+import tempfile
 import urllib.parse
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -15,6 +17,7 @@ from edge_runtime.http_fetcher import Answer
 from edge_runtime.updater import Prove, Updater
 from sync_server.app import create_app
 from sync_server.config import ServerConfig
+from sync_server.database import migrate, open_database
 from sync_server.fleet import Fleet
 from sync_server.home import TOKEN_FILE, prepare_home
 from sync_server.keys import create_keys
@@ -56,6 +59,17 @@ def changed_body(answer: Answer, change: Callable[[bytes], bytes]) -> Answer:
     return replace(answer, chunks=iter([change(b"".join(answer.chunks))]))
 
 
+@functools.cache
+def _empty_database() -> bytes:
+    """A database with all tables: to make them anew for each test would be half of its time."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "db.sqlite"
+        engine = open_database(path)
+        migrate(engine)
+        engine.dispose()
+        return path.read_bytes()
+
+
 class ServerSimulator:
     """Keys, a prepared home and the application, under `folder`; `settings` are those of ServerConfig."""
 
@@ -65,6 +79,9 @@ class ServerSimulator:
         self.keys = folder / "keys"
         create_keys(self.keys, expires_days=expires_days, passphrase=None, now=self.now)
         self.config = ServerConfig(home=folder / "server", **settings)
+        if "database_url" not in settings:
+            self.config.home.mkdir(parents=True)
+            Path(self.config.home / "server.sqlite").write_bytes(_empty_database())
         prepare_home(self.config, keys=self.keys)
         self.app = create_app(self.config, clock=lambda: self.now)
         self.client = self.app.test_client()

@@ -376,7 +376,7 @@ def test_run_stops_at_sigterm(wired, home, tmp_path, capsys):
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
 
     def fault(_method, path, answer):
-        if path.endswith("timestamp.json"):
+        if path.endswith("/offer"):
             signal.raise_signal(signal.SIGTERM)
         return answer
 
