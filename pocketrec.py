@@ -31,6 +31,8 @@ VERBS = {
     "prove": ("edge_runtime.cli", "check a bundle's files and golden answers on this machine"),
     "keys": ("sync_server.cli", "make the keys that sign updates"),
     "publish": ("sync_server.cli", "sign a bundle and hand it to the server"),
+    "rollout": ("sync_server.rollout_cli", "bring a staged release to the fleet: start, pause, resume, halt, status"),
+    "experiment": ("sync_server.rollout_cli", "compare releases or lists on the fleet: start, stop, status"),
     "serve": ("sync_server.cli", "run the server"),
     "operators": ("sync_server.operators_cli", "accounts, roles and API keys of the people who run the fleet"),
     "devices": ("sync_server.operators_cli", "list devices, revoke one, hand out or erase what it sent"),

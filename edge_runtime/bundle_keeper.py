@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
+
 from edge_runtime.contract.errors import (
     BundleError,
     BundleFormatError,
@@ -14,6 +16,7 @@ from edge_runtime.contract.errors import (
     PocketrecError,
     UpdateError,
 )
+from edge_runtime.contract.events import FeedbackEvent
 from edge_runtime.contract.reports import DeviceReport, ReportKind
 from edge_runtime.http_fetcher import Transport
 from edge_runtime.recommender import Recommender
@@ -163,6 +166,13 @@ class BundleKeeper:
         )
         with contextlib.suppress(PocketrecError):
             self.reports.add(report)
+
+    def tagged(self, event: FeedbackEvent) -> FeedbackEvent:
+        """Return `event` with the experiment and the variant by which this device has its bundle, if any."""
+        installed = self.slots.installed
+        if event.experiment is not None or installed is None or installed.arm is None:
+            return event
+        return msgspec.structs.replace(event, experiment=installed.reason, variant=installed.arm)
 
     def send_reports(self, *, transport: Transport, server_url: str, device_id: str, credential: str) -> None:
         """Send what waits; a failure is logged and tried again at the next sync."""

@@ -255,8 +255,11 @@ class EdgeNode:
         return self._bundles.recommender
 
     def record(self, event: FeedbackEvent) -> int | None:
-        """Keep what the privacy level permits of `event` until it is sent; return its number (`NodeFeedback.record`)."""
-        return self._feedback.record(event)
+        """Keep what the privacy level permits of `event` until it is sent; return its number (`NodeFeedback.record`).
+
+        The experiment and the variant by which the device has its bundle are filled in where the event names none.
+        """
+        return self._feedback.record(self._bundles.tagged(event))
 
     def search(
         self,
@@ -292,7 +295,7 @@ class EdgeNode:
             query=query,
             products=tuple(replace(one, score=scores[one.product_id]) for one in page),
         )
-        self._feedback.record_all(shown.impressions(time.time()))
+        self._feedback.record_all([self._bundles.tagged(event) for event in shown.impressions(time.time())])
         return shown
 
     def forget(self) -> ErasureReceipt:
@@ -331,17 +334,21 @@ class EdgeNode:
             update = self._bundles.update()
         except PocketrecError as error:
             failures.append(error)
+        if self.settings.privacy != "off":
+            self._send_reports()
+        for earlier in failures[:-1]:
+            _LOG.warning("feedback was not sent either: %s", earlier)
+        if update is None or feedback is None:
+            raise failures[-1]
+        return SyncReport(update=update, feedback=feedback)
+
+    def _send_reports(self) -> None:
         self._bundles.send_reports(
             transport=self._transport,
             server_url=self.settings.server_url,
             device_id=self.settings.device_id,
             credential=self._credential,
         )
-        for earlier in failures[:-1]:
-            _LOG.warning("feedback was not sent either: %s", earlier)
-        if update is None or feedback is None:
-            raise failures[-1]
-        return SyncReport(update=update, feedback=feedback)
 
     def status(self) -> NodeStatus:
         """Tell how the device stands, without the network."""

@@ -19,6 +19,7 @@ from sync_server.count_tables import CountRow
 from sync_server.database import database_errors_named, reading
 from sync_server.errors import RequestError
 from sync_server.models import Device, Event
+from sync_server.rollout_tables import DeviceBundle, DeviceReportRow
 
 _PAGE_ROWS = 5_000
 _SWEEP_EVERY_S = 60.0
@@ -36,7 +37,8 @@ def device_data(engine: Engine, device_id: str) -> Iterator[bytes]:
     with database_errors_named(), Session(reading(engine)) as session:
         first = _line("device", _known(session.get(Device, device_id.replace("\x00", "")), device_id))
     events = _rows_of(engine, device_id, "event", Event)
-    return itertools.chain([first], events, _rows_of(engine, device_id, "count_report", CountRow))
+    reports = _rows_of(engine, device_id, "bundle_report", DeviceReportRow)
+    return itertools.chain([first], events, _rows_of(engine, device_id, "count_report", CountRow), reports)
 
 
 def _known(device: Device | None, device_id: str) -> Device:
@@ -45,12 +47,16 @@ def _known(device: Device | None, device_id: str) -> Device:
     return device
 
 
-def _rows_of(engine: Engine, device_id: str, what: str, table: type[Event] | type[CountRow]) -> Iterator[bytes]:
+def _rows_of(
+    engine: Engine, device_id: str, what: str, table: type[Event] | type[CountRow] | type[DeviceReportRow]
+) -> Iterator[bytes]:
     last = 0
     while True:
         with database_errors_named(), Session(reading(engine)) as session:
             query = select(table).where(table.device_id == device_id, table.id > last)
-            page: list[Event | CountRow] = list(session.scalars(query.order_by(table.id).limit(_PAGE_ROWS)))
+            page: list[Event | CountRow | DeviceReportRow] = list(
+                session.scalars(query.order_by(table.id).limit(_PAGE_ROWS))
+            )
         for row in page:
             yield _line(what, row)
         if len(page) < _PAGE_ROWS:
@@ -58,7 +64,7 @@ def _rows_of(engine: Engine, device_id: str, what: str, table: type[Event] | typ
         last = page[-1].id
 
 
-def _line(what: str, row: Device | Event | CountRow) -> bytes:
+def _line(what: str, row: Device | Event | CountRow | DeviceReportRow) -> bytes:
     names = [column.name for column in row.__table__.columns if column.name not in _SECRET_COLUMNS]
     values = {name: value for name in names if (value := getattr(row, name)) is not None}
     return msgspec.json.encode({"what": what, **values}) + b"\n"
@@ -83,6 +89,8 @@ def erase_device(engine: Engine, device_id: str, *, actor: str, now_s: float) ->
         # The rows of reports stay as marks that their windows were told, or a replay would bring them back.
         told = update(CountRow).where(CountRow.device_id == device_id, CountRow.epsilon > 0)
         reports = session.execute(told.values(bits=b"", epsilon=0.0, hash_number=0)).rowcount  # type: ignore[attr-defined]
+        for about_bundles in (DeviceReportRow, DeviceBundle):
+            session.execute(delete(about_bundles).where(about_bundles.device_id == device_id))
         audit.append(session, at_s=now_s, actor=actor, action="device data erased", subject=device_id)
     return ErasureReceipt(events=events, count_reports=reports)
 
@@ -133,4 +141,7 @@ def sweep(engine: Engine, *, before_s: float, limit: int = _PAGE_ROWS) -> int:
         session.execute(delete(Event).where(Event.id.in_([row.id for row in old])))
         reports = session.scalars(select(CountRow.id).where(CountRow.received_at_s < before_s).limit(limit)).all()
         session.execute(delete(CountRow).where(CountRow.id.in_(reports)))
-        return len(old) + len(reports)
+        query = select(DeviceReportRow.id).where(DeviceReportRow.received_at_s < before_s).limit(limit)
+        told = session.scalars(query).all()
+        session.execute(delete(DeviceReportRow).where(DeviceReportRow.id.in_(told)))
+        return len(old) + len(reports) + len(told)

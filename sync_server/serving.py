@@ -10,7 +10,9 @@ from gunicorn.app.base import BaseApplication
 
 from sync_server.app import create_app
 from sync_server.config import ServerConfig
+from sync_server.judging import start_judging
 from sync_server.metrics import share_between_workers
+from sync_server.services import EXTENSION, Services
 
 
 class _Server(BaseApplication):
@@ -38,7 +40,10 @@ class _Server(BaseApplication):
 
     def load(self) -> Any:
         # In the worker, after the fork: a database connection must not cross it.
-        return create_app(self._config)
+        app = create_app(self._config)
+        services: Services = app.extensions[EXTENSION]
+        start_judging(services.rollouts, services.offers)
+        return app
 
     def _exit(self, _arbiter: Any) -> None:
         # Only the first process comes here, when all workers are gone.

@@ -1,0 +1,259 @@
+"""Devices and server together: a staged release reaches its share, halts itself, and its devices go back."""
+
+import json
+import threading
+
+import pytest
+from werkzeug.serving import make_server
+
+from edge_runtime import node as node_module
+from edge_runtime.contract.errors import GoldenMismatchError
+from edge_runtime.contract.events import FeedbackEvent
+from edge_runtime.contract.offer import ArmOffer
+from edge_runtime.golden_proof import Proof
+from edge_runtime.node import EdgeNode, enroll
+from pocketrec import main
+from sync_server.judging import judge_until
+from sync_server.rollout_plan import RolloutPlan
+from sync_server.rollout_tables import DeviceReportRow
+from tests.support.fleet_bundles import write_bundle
+from tests.support.server_simulator import URL, ServerSimulator
+
+EVERYONE = RolloutPlan(stages=(100.0,), soak_hours=1)
+
+
+class FakeRecommender:
+    """Opens every folder; fails its proof when the folder's words say so."""
+
+    def __init__(self, folder):
+        self.folder = folder.resolve()
+
+    @classmethod
+    def open(cls, folder):
+        return cls(folder)
+
+    def prove(self):
+        if b"wrong" in (self.folder / "catalogue.tflite").read_bytes():
+            raise GoldenMismatchError("wrong answers")
+        return Proof(answers=1, worst_cosine=1.0, overlap=1.0)
+
+    def close(self):
+        pass
+
+
+@pytest.fixture(autouse=True)
+def _fake_recommender(monkeypatch):
+    monkeypatch.setattr(node_module, "Recommender", FakeRecommender)
+
+
+@pytest.fixture
+def server(tmp_path):
+    simulator = ServerSimulator(tmp_path / "sim")
+    simulator.publish(write_bundle(tmp_path / "one", words="one"))
+    yield simulator
+    simulator.close()
+
+
+def device(server, home, **options):
+    code = server.fleet.new_code(valid_days=7)
+    enroll(home, server_url=URL, trusted_root=server.root, code=code, transport=server.transport, **options)
+    return EdgeNode.open(home, transport=server.transport)
+
+
+def sync_all(nodes):
+    for node in nodes:
+        node.sync()
+    return [node.status().installed.release for node in nodes]
+
+
+@pytest.fixture
+def nodes(server, tmp_path):
+    made = [device(server, tmp_path / f"device{number}") for number in range(10)]
+    yield made
+    for node in made:
+        node.close()
+
+
+def test_staged_release_reaches_its_share_of_devices_and_they_go_back_when_it_is_halted(server, nodes, tmp_path):
+    assert sync_all(nodes) == [1] * 10
+    server.publish(write_bundle(tmp_path / "two", words="two"), staged=True)
+    assert sync_all(nodes) == [1] * 10, "a staged release waits for its rollout"
+    rollout = server.services.rollouts.start(
+        channel="stable", release=None, plan=RolloutPlan(stages=(50.0, 100.0)), actor="ann"
+    )
+    server.services.offers.forget()
+    some = sync_all(nodes)
+    assert 1 <= some.count(2) <= 9
+    assert sync_all(nodes) == some
+    server.services.rollouts.act(rollout.id, "halt", actor="ann")
+    server.services.offers.forget()
+    assert sync_all(nodes) == [1] * 10
+    counts = {row.release: row.devices for row in server.services.reports.releases()}
+    assert counts == {1: 10}
+
+
+def test_release_that_fails_its_proof_stops_its_own_rollout(server, tmp_path):
+    nodes = [device(server, tmp_path / f"device{number}") for number in range(6)]
+    sync_all(nodes)
+    server.publish(write_bundle(tmp_path / "bad", words="wrong"), staged=True)
+    rollout = server.services.rollouts.start(channel="stable", release=2, plan=EVERYONE, actor="ann")
+    server.services.offers.forget()
+    for node in nodes * 2:
+        with pytest.raises(Exception, match=r"wrong answers|did not work on this device before"):
+            node.sync()
+    halted = server.services.rollouts.tick()[0]
+    assert (halted.id, halted.state) == (rollout.id, "halted") and "proof-failed" in halted.reason
+    server.services.offers.forget()
+    assert sync_all(nodes) == [1] * 6
+    for node in nodes:
+        node.close()
+
+
+def test_failure_is_reported_once_although_every_sync_meets_it(server, tmp_path):
+    node = device(server, tmp_path / "device")
+    node.sync()
+    server.publish(write_bundle(tmp_path / "bad", words="wrong"))
+    for _ in range(3):
+        with pytest.raises(Exception, match=r"wrong answers|did not work on this device before"):
+            node.sync()
+    with server.fleet.engine.connect() as connection:
+        kinds = connection.execute(DeviceReportRow.__table__.select().order_by(DeviceReportRow.id)).all()
+    assert [(row.kind, row.release, row.error) for row in kinds] == [
+        ("installed", 1, None),
+        ("proof_failed", 2, "GoldenMismatchError"),
+    ]
+    assert kinds[0].latency_ms > 0
+    node.close()
+
+
+def test_device_at_level_off_reports_nothing(server, tmp_path):
+    with device(server, tmp_path / "device", privacy="off") as node:
+        node.sync()
+    assert server.services.reports.releases() == []
+
+
+def test_lost_receipt_of_reports_counts_them_once(server, tmp_path):
+    node = device(server, tmp_path / "device")
+    real = server.transport.fault
+
+    def lose(_method, path, answer):
+        if path.endswith("/reports"):
+            raise node_module.DownloadError("the cable is out")
+        return answer
+
+    server.transport.fault = lose
+    node.sync()
+    server.transport.fault = real
+    node.sync()
+    assert [row.devices for row in server.services.reports.releases()] == [1]
+    server.transport.requests.clear()
+    node.sync()
+    assert server.transport.requests == ["GET /v1/channels/stable/offer"], "an idle device asks once"
+    node.close()
+
+
+def test_events_carry_the_variant_of_the_device(server, nodes, tmp_path):
+    server.publish(write_bundle(tmp_path / "two", words="two"), staged=True)
+    arms = [ArmOffer("old", 1, 0.5), ArmOffer("new", 2, 0.5)]
+    started = server.services.experiments.start(channel="stable", name="new model", arms=arms, actor="ann")
+    server.services.offers.forget()
+    have = sync_all(nodes)
+    for node in nodes:
+        for kind in ("impression", "click"):
+            node.record(FeedbackEvent(kind=kind, product_id="p", timestamp_s=1.0, bundle_id="b"))
+    sync_all(nodes)
+    found = {arm.name: arm for arm in server.services.experiments.find(started.id).arms}
+    assert (found["old"].assigned, found["new"].assigned) == (have.count(1), have.count(2))
+    assert found["new"].clicks == found["new"].impressions == have.count(2)
+    server.services.experiments.stop(started.id, actor="ann")
+    server.services.offers.forget()
+    assert sync_all(nodes) == [1] * 10
+    assert nodes[0].status().installed.arm is None
+
+
+def test_judging_goes_on_after_a_failure_and_makes_offers_anew(server, tmp_path, caplog):
+    server.publish(write_bundle(tmp_path / "two", words="two"), staged=True)
+    rollout = server.services.rollouts.start(channel="stable", release=2, plan=EVERYONE, actor="ann")
+    stop, looks = threading.Event(), []
+
+    class Failing:
+        def tick(self):
+            looks.append(1)
+            if len(looks) == 1:
+                raise node_module.DownloadError("not now")
+            stop.set()
+            return server.services.rollouts.tick()
+
+    judge_until(stop, Failing(), server.services.offers, every_s=0.001)
+    assert len(looks) == 2 and "not now" in caplog.text
+    assert server.services.rollouts.find(rollout.id).judged_at_s > 0
+
+
+@pytest.fixture
+def address(server):
+    """The server over a real socket."""
+    running = make_server("127.0.0.1", 0, server.app, threaded=True)
+    thread = threading.Thread(target=running.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{running.server_port}"
+    running.shutdown()
+    thread.join()
+    running.server_close()
+
+
+def command(server, address, *words):
+    token = server.config.home / "publisher.token"
+    return main([*words[:2], *words[2:], "--server", address, "--token-file", str(token)])
+
+
+def test_commands_move_a_rollout(server, address, tmp_path, capsys):
+    server.publish(write_bundle(tmp_path / "two", words="two"), staged=True)
+    assert command(server, address, "rollout", "status") == 0
+    assert "no rollouts yet" in capsys.readouterr().out
+    assert command(server, address, "rollout", "start", "--stages", "10,100", "--json") == 0
+    started = json.loads(capsys.readouterr().out)
+    assert (started["share"], started["release"]) == (0.1, 2)
+    for action in ("pause", "resume", "advance", "halt"):
+        assert command(server, address, "rollout", action, started["id"], "--reason", "a test") == 0
+        assert "a test" in capsys.readouterr().out
+    assert command(server, address, "rollout", "status", started["id"]) == 0
+    assert capsys.readouterr().out.count("a test") == 5
+    assert command(server, address, "rollout", "resume", started["id"]) == 1
+    assert "is halted" in capsys.readouterr().err
+
+
+def test_commands_run_an_experiment(server, address, tmp_path, capsys):
+    server.publish(write_bundle(tmp_path / "two", words="two"), staged=True)
+    arms = ("--arm", "old=1:0.5", "--arm", "new=2:0.5")
+    assert command(server, address, "experiment", "start", "--name", "x", *arms, "--json") == 0
+    started = json.loads(capsys.readouterr().out)["id"]
+    assert command(server, address, "experiment", "status") == 0
+    assert "new" in capsys.readouterr().out
+    assert command(server, address, "experiment", "stop", started) == 0
+    assert "ended" in capsys.readouterr().out
+    assert command(server, address, "experiment", "status", started) == 0
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("rollout", "start", "--stages", "ten"),
+        ("rollout", "start", "--stages", "50"),
+        ("rollout", "status", "rollout-0"),
+        ("experiment", "start", "--name", "x", "--arm", "nonsense"),
+        ("experiment", "stop", "experiment-0"),
+    ],
+)
+def test_wrong_commands_are_one_sentence(server, address, words, capsys):
+    assert command(server, address, *words) == 1
+    error = capsys.readouterr().err
+    assert error.startswith(f"pocketrec {words[0]}: ") and error.count("\n") == 1
+
+
+def test_key_does_not_travel_unprotected(server, capsys):
+    assert command(server, "http://updates.example.com", "rollout", "status") == 1
+    assert "plain http" in capsys.readouterr().err
+    assert main(["rollout", "status", "--server", "http://127.0.0.1:1"]) == 1
+    assert "API key" in capsys.readouterr().err
+    assert command(server, "http://127.0.0.1:1", "rollout", "status") == 1
+    assert "cannot reach" in capsys.readouterr().err
