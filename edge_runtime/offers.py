@@ -10,53 +10,61 @@ import msgspec
 
 from edge_runtime.contract.atomic_files import write_bytes_atomically
 from edge_runtime.contract.errors import HttpStatusError
-from edge_runtime.contract.offer import MAX_OFFER_BYTES, Offer, decode_offer
+from edge_runtime.contract.offer import MAX_OFFER_BYTES, Offer, decode_offer, offer_etag
 from edge_runtime.http_fetcher import Answer, Transport, check_answer, read_limited
 
 _ROOT = re.compile(r"([1-9][0-9]{0,8})\.root\.json")
 
 
-class _Kept(msgspec.Struct, frozen=True):
+class KeptOffer(msgspec.Struct, frozen=True):
+    """An offer, where it came from, and the tag of its bytes, by which the server knows that the device has it."""
+
     url: str
     etag: str
     offer: Offer
 
 
-def ask_for_offer(transport: Transport, *, server_url: str, channel: str, keep_at: Path) -> Offer | None:
+def ask_for_offer(transport: Transport, *, server_url: str, channel: str, kept_at: Path) -> KeptOffer | None:
     """Return the offer for `channel`; None when the server makes none, which means: the channel's newest release.
 
     Args:
         transport: the network.
         server_url: address of the server.
         channel: whose offer.
-        keep_at: file for the last offer, so that the server need not send again what has not changed.
+        kept_at: file of the last offer (`keep_offer`), so that the server need not send again what has not changed.
 
     Raises:
         DownloadError: the network, or an answer that is no offer.
-        StorageError: the disk is full, read-only or not permitted.
     """
     url = f"{server_url}/v1/channels/{channel}/offer"
-    kept = _read_kept(keep_at, url)
+    kept = _read_kept(kept_at, url)
     headers = {"If-None-Match": kept.etag} if kept is not None else {}
     try:
         with transport.open("GET", url, headers=headers) as answer:
             if answer.status == 304 and kept is not None:
-                return kept.offer
+                return kept
             check_answer(answer, url)
-            offer = decode_offer(read_limited(answer.chunks, MAX_OFFER_BYTES, what="offer"))
-            etag = answer.headers.get("etag", "")
+            data = read_limited(answer.chunks, MAX_OFFER_BYTES, what="offer")
+            return KeptOffer(url, offer_etag(data), decode_offer(data))
     except HttpStatusError as error:
         if error.status_code != 404:
             raise
         return None
-    if etag.isascii() and etag.isprintable() and 2 < len(etag) < 200:
-        write_bytes_atomically(keep_at, msgspec.json.encode(_Kept(url, etag, offer)))
-    return offer
 
 
-def _read_kept(path: Path, url: str) -> _Kept | None:
+def keep_offer(found: KeptOffer, kept_at: Path) -> None:
+    """Remember an offer whose timestamp was found to be genuine; another one must not outlive its request.
+
+    Raises:
+        StorageError: the disk is full, read-only or not permitted.
+    """
+    if _read_kept(kept_at, found.url) != found:
+        write_bytes_atomically(kept_at, msgspec.json.encode(found))
+
+
+def _read_kept(path: Path, url: str) -> KeptOffer | None:
     try:
-        kept = msgspec.json.decode(path.read_bytes(), type=_Kept)
+        kept = msgspec.json.decode(path.read_bytes(), type=KeptOffer)
     except (OSError, msgspec.MsgspecError):
         return None
     return kept if kept.url == url else None

@@ -20,7 +20,7 @@ from edge_runtime.contract.offer import Assignment, assign
 from edge_runtime.contract.release import ReleaseNote, manifest_target
 from edge_runtime.downloads import Downloads
 from edge_runtime.http_fetcher import Transport
-from edge_runtime.offers import OfferedMetadata, ask_for_offer
+from edge_runtime.offers import OfferedMetadata, ask_for_offer, keep_offer
 from edge_runtime.slots import Installed, Slots
 from edge_runtime.staging import Staged, Stager
 from edge_runtime.trust import METADATA_PATH, TrustedTargets
@@ -131,7 +131,6 @@ class Updater:
     def _update(self) -> UpdateReport:
         installed = self.slots.installed
         trusted, assignment = self._ask(installed)
-        trusted.refresh()
         target, note = self._release(trusted, assignment)
         self.attempted, self.assignment, self.was_refused_before = note, assignment, False
         old_id = installed.bundle_id if installed else None
@@ -185,18 +184,21 @@ class Updater:
         )
 
     def _ask(self, installed: Installed | None) -> tuple[TrustedTargets, Assignment]:
-        offer = ask_for_offer(self._transport, server_url=self._server_url, channel=self.channel, keep_at=self._offer)
+        found = ask_for_offer(self._transport, server_url=self._server_url, channel=self.channel, kept_at=self._offer)
         transport, assignment = self._transport, Assignment()
-        if offer is not None:
-            transport = OfferedMetadata(self._transport, offer, f"{self._server_url}{METADATA_PATH}")
+        if found is not None:
+            transport = OfferedMetadata(self._transport, found.offer, f"{self._server_url}{METADATA_PATH}")
             here = installed.release if installed and installed.channel == self.channel else None
-            assignment = assign(offer, device_id=self._device_id, installed_release=here)
+            assignment = assign(found.offer, device_id=self._device_id, installed_release=here)
         trusted = TrustedTargets(
             metadata_folder=self._metadata,
             trusted_root=self._root,
             server_url=self._server_url,
             transport=transport,
         )
+        trusted.refresh()
+        if found is not None:
+            keep_offer(found, self._offer)
         return trusted, assignment
 
     def _release(self, trusted: TrustedTargets, assignment: Assignment) -> tuple[TargetFile, ReleaseNote]:

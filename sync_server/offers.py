@@ -1,6 +1,5 @@
 """What devices of a channel are offered: the signed timestamp, the release for all, a rollout or an experiment."""
 
-import hashlib
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -10,7 +9,7 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from edge_runtime.contract.errors import StorageError
-from edge_runtime.contract.offer import ExperimentOffer, Offer, RolloutOffer
+from edge_runtime.contract.offer import ExperimentOffer, Offer, RolloutOffer, offer_etag
 from edge_runtime.contract.release import ReleaseNote
 from sync_server.database import database_errors_named, reading
 from sync_server.experiments import active_experiment, arms_of
@@ -69,7 +68,7 @@ class Offers:
             # Names of channels that do not exist are not kept: anyone may ask for any number of them.
             return None
         data = msgspec.json.encode(offer)
-        encoded = EncodedOffer(data, f'"{hashlib.sha256(data).hexdigest()[:32]}"')
+        encoded = EncodedOffer(data, offer_etag(data))
         self._kept[channel] = _Kept(now, mark, encoded)
         return encoded
 

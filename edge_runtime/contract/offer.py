@@ -4,6 +4,7 @@ An offer chooses among releases that are signed and can name no other, so a stol
 carries the signed timestamp, so that one request tells a device that nothing is new.
 """
 
+import hashlib
 from dataclasses import dataclass
 
 import msgspec
@@ -68,6 +69,11 @@ class Assignment:
     release: int | None = None
     reason: str | None = None
     arm: str | None = None
+
+
+def offer_etag(data: bytes) -> str:
+    """Return the entity tag of an offer, which a device checks: a false offer cannot be kept under a true one's tag."""
+    return f'"{hashlib.sha256(data).hexdigest()[:32]}"'
 
 
 def decode_offer(data: bytes) -> Offer:

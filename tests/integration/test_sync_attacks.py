@@ -290,6 +290,8 @@ def test_stolen_server_cannot_offer_a_timestamp_of_its_own(server, home, first, 
     server.transport.fault = changed_offer(timestamp="nonsense")
     with pytest.raises(DownloadError, match="not a release"):
         server.updater(home).update()
+    server.transport.fault = lambda _m, _p, answer: answer
+    assert server.updater(home).update().to_bundle_id == first.bundle_id, "a false offer is not kept"
     thief.close()
 
 
