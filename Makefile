@@ -2,7 +2,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-test demo test test-fast test-builder test-device test-tflite-runtime lint types lock docs \
-        data bench-esci bench-online-retail clean web test-web conformance
+        data bench-esci bench-online-retail bench-sync clean web test-web conformance
 
 # A bundle with a real int8 student, which the end-to-end tests leave for the environments that cannot build.
 TESTED_BUNDLE := build/tested-bundle
@@ -23,7 +23,8 @@ RUN := .venv/bin/python
 # make bench-esci FOLDS=0 runs one fold only (the benchmark reads FOLDS itself), CONFIG=file.toml gives the settings.
 BENCH_OPTIONS := $(if $(CONFIG),--config $(CONFIG))
 DEVICE_TESTS := tests/unit/edge_runtime tests/unit/sync_server tests/unit/house tests/integration \
-        --ignore=tests/unit/house/builder --ignore=tests/integration/builder
+        --ignore=tests/unit/house/builder --ignore=tests/integration/builder \
+        --ignore=tests/integration/servers
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
@@ -95,6 +96,9 @@ bench-esci: data setup-test  ## product search against its peers on Amazon ESCI 
 
 bench-online-retail: data setup-test  ## next-basket recommendation on UCI Online Retail (POCKETREC_DATA)
 	@$(RUN) -m benchmarks.online_retail $(BENCH_OPTIONS)
+
+bench-sync: setup-test  ## server, fleet, deltas and rollouts: every figure of docs/benchmarks.md about them
+	@$(RUN) -m benchmarks.sync
 
 clean:  ## remove the environments and everything that was made
 	rm -rf .venv .venv-device .venv-tflite-runtime .venv-node build dist demo web/node_modules web/dist web/dist-node sync_server/storefront_files ./*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -34,6 +34,8 @@ VERBS = {
     "rollout": ("sync_server.rollout_cli", "bring a staged release to the fleet: start, pause, resume, halt, status"),
     "experiment": ("sync_server.rollout_cli", "compare releases or lists on the fleet: start, stop, status"),
     "serve": ("sync_server.cli", "run the server"),
+    "backup": ("sync_server.backup_cli", "copy what a server keeps, while it runs; without its keys"),
+    "restore": ("sync_server.backup_cli", "put a backup into a new home"),
     "operators": ("sync_server.operators_cli", "accounts, roles and API keys of the people who run the fleet"),
     "devices": ("sync_server.operators_cli", "list devices, revoke one, hand out or erase what it sent"),
     "audit": ("sync_server.operators_cli", "show, check or export the log of who did what"),

@@ -9,8 +9,18 @@ from datetime import UTC, datetime
 from flask import Flask, Response, g, request
 from werkzeug.exceptions import HTTPException
 
-from edge_runtime.contract.errors import PocketrecError, SignatureError, StorageError
-from sync_server import counts, devices, feedback, publishing, rollout_routes, storefront, updates
+from edge_runtime.contract.errors import BundleError, InferenceError, PocketrecError, SignatureError, StorageError
+from sync_server import (
+    counts,
+    devices,
+    feedback,
+    openapi,
+    publishing,
+    rank,
+    rollout_routes,
+    storefront,
+    updates,
+)
 from sync_server.api_keys import ApiKeys
 from sync_server.audit import AuditLog
 from sync_server.config import ServerConfig
@@ -28,8 +38,10 @@ from sync_server.metrics import CONTENT_TYPE, Metrics
 from sync_server.offers import Offers
 from sync_server.operators import Operators
 from sync_server.personal_data import Retention
+from sync_server.rankers import open_ranker
 from sync_server.rollouts import Rollouts
 from sync_server.services import EXTENSION, Services, bearer, json_answer, services
+from sync_server.shared_memory import RateLimits, open_cache
 
 _LOG = logging.getLogger(__name__)
 _SECURITY_HEADERS = {
@@ -57,7 +69,7 @@ def create_app(config: ServerConfig, *, clock: Callable[[], datetime] = lambda: 
     app.extensions[EXTENSION] = _open_services(config, clock)
     # A limit for every route; those that take bodies set their own.
     app.config["MAX_CONTENT_LENGTH"] = 4_096
-    for room in (updates, publishing, devices, feedback, counts, storefront, rollout_routes):
+    for room in (updates, publishing, devices, feedback, counts, storefront, rollout_routes, rank, openapi):
         app.register_blueprint(room.blueprint)
     add_console(app, config)
     app.add_url_rule("/healthz", view_func=_healthz)
@@ -101,12 +113,16 @@ def _open_services(config: ServerConfig, clock: Callable[[], datetime]) -> Servi
         experiments=Experiments(engine, rollouts, clock_s),
         offers=Offers(engine, repository, clock_s),
         metrics=Metrics(engine, repository, clock_s),
+        rates=RateLimits(config.redis_url),
+        answers=open_cache(config.redis_url, max_items=config.rank_cache_items, keep_s=config.rank_cache_s),
+        ranker=open_ranker(config),
         retention=Retention(engine, config.retention_days),
         history=FleetHistory(engine, clock_s),
     )
 
 
 def _metrics() -> _Answer:
+    """Show the metrics to Prometheus."""
     wanted = services().config.metrics_token
     if wanted and not hmac.compare_digest(bearer(), wanted):
         raise RequestError("this is not the token of the metrics", status_code=403)
@@ -114,10 +130,12 @@ def _metrics() -> _Answer:
 
 
 def _healthz() -> _Answer:
+    """Say that the process runs."""
     return json_answer({"status": "up"})
 
 
 def _readyz() -> _Answer:
+    """Say whether database and repository can be used."""
     services().fleet.check()
     targets = services().repository.targets()
     return json_answer({"status": "ready", "targets_version": targets.signed.version if targets else None})
@@ -130,7 +148,8 @@ def _http_error(error: HTTPException) -> _Answer:
 def _our_error(error: PocketrecError) -> _Answer:
     match error:
         case RequestError():
-            return json_answer({"error": str(error)}, error.status_code)
+            body, status, headers = json_answer({"error": str(error)}, error.status_code)
+            return body, status, {**headers, "Retry-After": "60"} if status == 429 else headers
         case PublicationConflictError():
             return json_answer({"error": str(error)}, 409)
         case PublicationError() | SignatureError():
@@ -140,6 +159,9 @@ def _our_error(error: PocketrecError) -> _Answer:
             _LOG.error("%s", error)
             body, status, headers = json_answer({"error": "the server cannot use its disk; try again later"}, 503)
             return body, status, {**headers, "Retry-After": _RETRY_AFTER_S}
+        case InferenceError() | BundleError():
+            _LOG.error("%s", error)
+            return json_answer({"error": "the server cannot rank now; try again later"}, 503)
     return json_answer({"error": str(error)}, 400)
 
 

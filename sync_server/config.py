@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from edge_runtime.contract.errors import ConfigError
@@ -34,6 +34,13 @@ class ServerConfig:
     POCKETREC_DATABASE_URL_FILE or POCKETREC_REDIS_URL_FILE names, never in the settings. With a `metrics_token`,
     from the file that POCKETREC_METRICS_TOKEN_FILE names, /metrics is shown to those who send it only.
 
+    Published files lie in `home`, or in `files_url` (s3://bucket/releases, with `files_endpoint_url` for a service that
+    is not Amazon's) with copies in `home`; the signed metadata always lies in `home`.
+
+    Thin clients may have `/v1/rank` answered by `rank_backend`: a bundle, or a model exported into `rank_folder`, in
+    ONNX Runtime or in TensorFlow Serving at `rank_url`. Answers are kept for `rank_cache_s`. A device may send
+    `feedback_per_minute` batches and `rank_per_minute` questions, an address `enrolments_per_minute` codes.
+
     An operator's login lasts `session_hours`; one address may try `login_attempts_per_minute`. `trusted_proxies` says
     how many reverse proxies stand in front and tell the client's address and protocol (X-Forwarded-For, -Proto).
     """
@@ -54,6 +61,16 @@ class ServerConfig:
     login_attempts_per_minute: int = 20
     trusted_proxies: int = 0
     retention_days: int = 400
+    feedback_per_minute: int = 600
+    enrolments_per_minute: int = 60
+    files_url: str = ""
+    files_endpoint_url: str = ""
+    rank_backend: Literal["", "bundle", "onnx", "tf-serving"] = ""
+    rank_folder: Path = Path("bundle")
+    rank_url: str = "http://127.0.0.1:8501/v1/models/teacher"
+    rank_cache_s: int = 300
+    rank_cache_items: int = 10_000
+    rank_per_minute: int = 600
     database_url: str = field(default="", repr=False)
     redis_url: str = field(default="", repr=False)
     metrics_token: str = field(default="", repr=False)
@@ -81,6 +98,11 @@ class ServerConfig:
             "max_targets_bytes",
             "max_feedback_bytes",
             "max_feedback_events",
+            "feedback_per_minute",
+            "enrolments_per_minute",
+            "rank_cache_s",
+            "rank_cache_items",
+            "rank_per_minute",
             "session_hours",
             "login_attempts_per_minute",
             "retention_days",

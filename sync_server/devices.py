@@ -14,8 +14,10 @@ _MAX_REQUEST_BYTES = 4_096
 @blueprint.post("/enroll")
 def enroll() -> tuple[bytes, int, dict[str, str]]:
     """Exchange a one-time code for a device id."""
+    here = services()
+    here.rates.take("enroll", request.remote_addr or "", per_minute=here.config.enrolments_per_minute)
     wanted = decode_body(EnrolmentRequest, max_bytes=_MAX_REQUEST_BYTES)
-    return json_answer(EnrolmentAnswer(services().fleet.enroll(wanted.code, wanted.credential)), 201)
+    return json_answer(EnrolmentAnswer(here.fleet.enroll(wanted.code, wanted.credential)), 201)
 
 
 @blueprint.get("")

@@ -14,6 +14,7 @@ def receive() -> tuple[bytes, int, dict[str, str]]:
     """Store a batch of the device that the credential names."""
     device_id = require_device()
     config = services().config
+    services().rates.take("feedback", device_id, per_minute=config.feedback_per_minute)
     batch = decode_body(FeedbackBatch, max_bytes=config.max_feedback_bytes)
     if batch.device_id != device_id:
         raise RequestError("the batch names another device than the credential; nothing was stored", status_code=403)

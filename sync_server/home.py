@@ -23,6 +23,8 @@ from sync_server.config import ServerConfig
 from sync_server.database import migrate, open_database
 from sync_server.keys import ONLINE_ROLES, ROOT_FILE, check_signer, copy_private, key_path, load_root, load_signer
 from sync_server.repository import Repository
+from sync_server.shared_files import SharedFileStore
+from sync_server.storage import FileStore
 
 TOKEN_FILE = "publisher.token"  # noqa: S105  (a file's name)
 SESSION_KEY_FILE = "session.key"
@@ -117,6 +119,18 @@ def open_repository(config: ServerConfig, *, clock: Callable[[], datetime] = lam
         timestamp_lifetime=timedelta(hours=config.timestamp_hours),
         snapshot_lifetime=timedelta(days=config.snapshot_days),
         clock=clock,
+        files=_shared_files(config),
+    )
+
+
+def _shared_files(config: ServerConfig) -> FileStore | None:
+    if not config.files_url:
+        return None
+    return SharedFileStore(
+        config.home / "repository" / "files",
+        url=config.files_url,
+        endpoint_url=config.files_endpoint_url,
+        max_file_bytes=config.max_file_bytes,
     )
 
 

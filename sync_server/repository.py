@@ -61,6 +61,7 @@ class Repository:
         timestamp_lifetime: how long a timestamp is valid; renewed when less than half is left.
         snapshot_lifetime: the same for the snapshot.
         clock: gives the time (UTC).
+        files: where the published files are; by default in the folder.
 
     Raises:
         ConfigError: a key is not the one that root trusts.
@@ -77,10 +78,11 @@ class Repository:
         timestamp_lifetime: timedelta = timedelta(hours=48),
         snapshot_lifetime: timedelta = timedelta(days=14),
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        files: FileStore | None = None,
     ) -> None:
         check_signer(root, Snapshot.type, snapshot_signer)
         check_signer(root, Timestamp.type, timestamp_signer)
-        self.files = FileStore(folder / "files")
+        self.files = files or FileStore(folder / "files")
         self._folder = folder
         self._metadata = folder / "metadata"
         self._root = root

@@ -21,8 +21,10 @@ from sync_server.metrics import Metrics
 from sync_server.offers import Offers
 from sync_server.operators import Operators, Principal, Role
 from sync_server.personal_data import Retention
+from sync_server.rankers import Ranker
 from sync_server.repository import Repository
 from sync_server.rollouts import Rollouts
+from sync_server.shared_memory import Cache, RateLimits
 
 EXTENSION = "pocketrec"
 _MAX_WINDOW_BYTES = 1 << 23
@@ -31,7 +33,7 @@ _Body = TypeVar("_Body")
 
 @dataclass(frozen=True)
 class Services:
-    """What one worker of the server is made of."""
+    """What one worker of the server is made of; `ranker` is None where the server does not rank."""
 
     config: ServerConfig
     repository: Repository
@@ -41,12 +43,23 @@ class Services:
     api_keys: ApiKeys
     audit: AuditLog
     metrics: Metrics
+    rates: RateLimits
+    answers: Cache
+    ranker: Ranker | None
     retention: Retention
     history: FleetHistory
     reports: DeviceReports
     rollouts: Rollouts
     experiments: Experiments
     offers: Offers
+
+    def close(self) -> None:
+        """End all connections and close all files."""
+        self.fleet.engine.dispose()
+        self.rates.close()
+        self.answers.close()
+        if self.ranker is not None:
+            self.ranker.close()
 
 
 def services() -> Services:

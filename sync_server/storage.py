@@ -28,9 +28,14 @@ class FileStore:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
+    @staticmethod
+    def is_name(sha256: str) -> bool:
+        """Return whether this is a SHA-256 in lower-case hex."""
+        return _SHA256.fullmatch(sha256) is not None
+
     def path(self, sha256: str) -> Path | None:
         """Return where the file with this SHA-256 lies; None when it is not there, or this is no SHA-256."""
-        if not _SHA256.fullmatch(sha256):
+        if not self.is_name(sha256):
             return None
         path = self._folder / sha256[:2] / sha256
         return path if path.is_file() else None

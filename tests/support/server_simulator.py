@@ -144,4 +144,4 @@ class ServerSimulator:
         )
 
     def close(self) -> None:
-        self.fleet.engine.dispose()
+        self.services.close()

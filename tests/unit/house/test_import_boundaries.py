@@ -16,6 +16,7 @@ MAY_IMPORT = {
     "edge_runtime.settings": ("edge_runtime.contract",),
     "train": ("train", "edge_runtime.contract", "edge_runtime.settings"),
     "compress": ("compress", "train", "edge_runtime"),
+    "sync_server.rankers": ("sync_server", "edge_runtime"),
     "sync_server": ("sync_server", "edge_runtime.contract", "edge_runtime.settings"),
 }
 ONLY_IN = {

@@ -1,0 +1,187 @@
+"""Backup and restore of everything a server keeps, while it runs; its keys and secrets are left out.
+
+A backup is a folder:
+
+    backup.json                  version, time, kind of database, SHA-256 of every file
+    server.sqlite | database.dump    the database: SQLite's online copy, or pg_dump's custom format
+    repository/...                   what devices download
+"""
+
+import hashlib
+import os
+import shutil
+import sqlite3
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+from sqlalchemy import make_url
+
+from edge_runtime.contract.atomic_files import disk_errors_named, write_bytes_atomically
+from edge_runtime.contract.errors import ConfigError, DigestMismatchError, StorageError
+from sync_server.config import DATABASE_FILE, ServerConfig
+
+NOTE_FILE, DUMP_FILE, REPOSITORY = "backup.json", "database.dump", "repository"
+_CHUNK_BYTES = 1 << 20
+_PARTIAL = ".partial"
+
+
+class BackupNote(msgspec.Struct, frozen=True):
+    """What a backup says of itself; `files` maps a path inside to its SHA-256."""
+
+    version: int
+    created_at: str
+    database: str
+    files: dict[str, str]
+
+
+@dataclass(frozen=True)
+class BackupReport:
+    """What was written or read: number of files and bytes."""
+
+    files: int
+    bytes: int
+
+
+def back_up(
+    config: ServerConfig, folder: Path, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+) -> BackupReport:
+    """Write a backup into the new folder `folder`; the server may run meanwhile.
+
+    The database is copied first: what it knows of the repository is in the files that are copied after it. Stopped
+    halfway, only `folder` with the ending .partial is there.
+
+    Raises:
+        ConfigError: `folder` exists, `home` is no server's, or PostgreSQL's client programs are not installed.
+        StorageError: the disk or the database.
+    """
+    if folder.exists():
+        raise ConfigError(f"{folder} exists; name a new folder for the backup")
+    if not (config.home / REPOSITORY).is_dir():
+        raise ConfigError(f"{config.home} is not a server's home; name it by --home")
+    partial = folder.with_name(folder.name + _PARTIAL)
+    with disk_errors_named(partial):
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        if config.database_url:
+            _dump_postgresql(config.database_url, partial / DUMP_FILE)
+        else:
+            _copy_sqlite(config.home / DATABASE_FILE, partial / DATABASE_FILE)
+        # The metadata first: the files that it names are there already, and none is ever changed.
+        for name in ("metadata", "files"):
+            source = config.home / REPOSITORY / name
+            if source.is_dir():
+                shutil.copytree(source, partial / REPOSITORY / name, ignore=shutil.ignore_patterns(".tmp-*"))
+    digests = {path.relative_to(partial).as_posix(): _sha256(path) for path in _files(partial)}
+    note = BackupNote(
+        version=1,
+        created_at=clock().isoformat(timespec="seconds"),
+        database="postgresql" if config.database_url else "sqlite",
+        files=digests,
+    )
+    write_bytes_atomically(partial / NOTE_FILE, msgspec.json.format(msgspec.json.encode(note)))
+    with disk_errors_named(folder):
+        partial.replace(folder)
+    return BackupReport(files=len(digests), bytes=sum(path.stat().st_size for path in _files(folder)))
+
+
+def restore(config: ServerConfig, folder: Path) -> BackupReport:
+    """Put a backup in the place of an empty home and an empty database; then start the server with --keys.
+
+    The database comes last. Stopped halfway, empty the home (and the database) and restore again.
+
+    Raises:
+        ConfigError: no backup, one of the other kind of database, or the home is not empty.
+        DigestMismatchError: a file of the backup is damaged; nothing was restored.
+        StorageError: the disk or the database.
+    """
+    note = _checked_note(folder)
+    wanted = "postgresql" if config.database_url else "sqlite"
+    if note.database != wanted:
+        raise ConfigError(f"{folder} holds a {note.database} database, the settings name {wanted}; change database_url")
+    if config.home.exists() and any(config.home.iterdir()):
+        raise ConfigError(f"{config.home} is not empty; restore into a new home")
+    with disk_errors_named(config.home):
+        config.home.mkdir(parents=True, exist_ok=True)
+        if (folder / REPOSITORY).is_dir():
+            shutil.copytree(folder / REPOSITORY, config.home / REPOSITORY)
+        if config.database_url:
+            _restore_postgresql(config.database_url, folder / DUMP_FILE)
+        else:
+            shutil.copyfile(folder / DATABASE_FILE, config.home / DATABASE_FILE)
+    return BackupReport(files=len(note.files), bytes=sum(path.stat().st_size for path in _files(folder)))
+
+
+def _checked_note(folder: Path) -> BackupNote:
+    try:
+        note = msgspec.json.decode((folder / NOTE_FILE).read_bytes(), type=BackupNote)
+    except (OSError, msgspec.MsgspecError) as error:
+        raise ConfigError(f"{folder} is no backup: {NOTE_FILE} cannot be read") from error
+    if note.version != 1:
+        raise ConfigError(f"{folder} has version {note.version}, this server reads 1; update it")
+    found = {path.relative_to(folder).as_posix() for path in _files(folder)} - {NOTE_FILE}
+    if odd := sorted(found ^ set(note.files)):
+        raise DigestMismatchError(f"{folder}: {odd[0]} is missing or does not belong there; nothing was restored")
+    for name, sha256 in note.files.items():
+        if _sha256(folder / name) != sha256:
+            raise DigestMismatchError(f"{folder / name} is damaged; nothing was restored")
+    return note
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with disk_errors_named(path), path.open("rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _copy_sqlite(source: Path, target: Path) -> None:
+    try:
+        origin = sqlite3.connect(f"file:{source}?mode=ro", uri=True)
+        copy = sqlite3.connect(target)
+        try:
+            origin.backup(copy)
+        finally:
+            copy.close()
+            origin.close()
+    except sqlite3.Error as error:
+        raise StorageError(f"cannot copy {source}: {error}; is this the home of a server?") from error
+
+
+def _dump_postgresql(url: str, target: Path) -> None:
+    _run_client("pg_dump", url, ["--format=custom", "--no-owner", "--no-privileges", f"--file={target}"])
+
+
+def _restore_postgresql(url: str, source: Path) -> None:
+    options = ["--no-owner", "--no-privileges", "--single-transaction", "--exit-on-error"]
+    database = make_url(url).database or ""
+    _run_client("pg_restore", url, [*options, f"--dbname={database}", str(source)])
+
+
+def _run_client(program: str, url: str, options: list[str]) -> None:
+    """Run one of PostgreSQL's client programs; what it must know of the server goes by its environment, not its name."""
+    found = shutil.which(program)
+    if found is None:
+        raise ConfigError(f"{program} is not installed; install it with: sudo apt-get install postgresql-client")
+    parts = make_url(url)
+    known = {
+        "PGHOST": parts.host or parts.query.get("host"),
+        "PGPORT": str(parts.port) if parts.port else parts.query.get("port"),
+        "PGUSER": parts.username,
+        "PGPASSWORD": parts.password,
+        "PGDATABASE": parts.database,
+        "PGSSLMODE": parts.query.get("sslmode"),
+    }
+    environment = {**os.environ, **{name: str(value) for name, value in known.items() if value}}
+    done = subprocess.run([found, *options], env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        reason = done.stderr.strip().split("\n", 1)[0]
+        raise StorageError(f"{program} failed: {reason}")
