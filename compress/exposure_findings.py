@@ -57,8 +57,8 @@ def exposure_by_group(rankings: Rankings, shop: Shop, judged: Judged) -> list[di
 def cost_of_bounds(recommender: Recommender, shop: Shop, judged: Judged, free: Rankings) -> list[dict[str, Any]]:
     """Return what bounding exposure / merit in each answer does over all of them, by bound; the first row is without.
 
-    `largest_ratio` is that of the group with the largest exposure share / merit share, the groups of at least
-    `MIN_MERIT` of the merit; `cost` is what nDCG@10 loses, on the same queries. Empty with fewer than two groups.
+    `largest_ratio` is that of the group with the largest exposure share / merit share, among the named groups of at
+    least `MIN_MERIT` of the merit: products without a group are never held back; `cost` is what nDCG@10 loses, on the same queries. Empty with fewer than two groups.
     """
     if not exposure_by_group(free, shop, judged):
         return []
@@ -71,7 +71,7 @@ def cost_of_bounds(recommender: Recommender, shop: Shop, judged: Judged, free: R
         ratios = [
             row["exposure_share"] / row["merit_share"]
             for row in exposure_by_group(rankings, shop, judged)
-            if row["merit_share"] >= MIN_MERIT
+            if row["group"] and row["merit_share"] >= MIN_MERIT
         ]
         found.append(
             {

@@ -50,7 +50,7 @@ def report_content(folder: Path, inputs: ReportInputs) -> dict[str, Any]:
             "dropped": [asdict(dropped) for dropped in shop.dropped],
         },
         "quality": [asdict(stage) for stage in inputs.quality],
-        "quality_of": "queries that no training saw; `int8 hybrid` under fusion weights learned on the other half of them",
+        "quality_of": "queries that no training saw; int8 hybrid under fusion weights learned on the other half of them",
         **inputs.findings,
         "budget": inputs.budget,
         "fusion": msgspec.to_builtins(inputs.fusion),
@@ -149,10 +149,10 @@ def _quality_lines(content: Mapping[str, Any]) -> list[str]:
         *(_quality_row(row) for row in content["quality"]),
         "",
         *(
-            f"One typing error in each query keeps {one['kept']:.0%} of the re-rank NDCG@10 in {one['mode']} search."
+            f"- One typing error in each query keeps {one['kept']:.0%} of the re-rank NDCG@10 in {one['mode']} search."
             for one in content["typo_suite"]
         ),
-        *content["stages"].get("convert", {}).get("verdict", ()),
+        *(f"- {sentence}" for sentence in content["stages"].get("convert", {}).get("verdict", ())),
     ]
     return [*lines, ""]
 
