@@ -2,7 +2,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-test demo test test-fast test-builder test-device test-tflite-runtime lint types lock docs \
-        data bench-esci bench-online-retail bench-sync clean web test-web conformance
+        data bench-esci bench-online-retail bench-sync clean web test-web bench-web conformance
 
 # A bundle with a real int8 student, which the end-to-end tests leave for the environments that cannot build.
 TESTED_BUNDLE := build/tested-bundle
@@ -42,15 +42,15 @@ web: $(STOREFRONT)  ## the web runtime and the storefront, from web/ into the se
 $(STOREFRONT): $(WEB_SOURCES) scripts/web.sh
 	@scripts/web.sh run build
 
-demo: setup web  ## the whole way on the sample shop, some five minutes
-	@$(RUN) -m pocketrec demo
+demo: setup web  ## the whole way on the sample shop, some five minutes; in a terminal it ends with the shop in your browser
+	@serve=(); [[ ! -t 1 ]] || serve=(--serve); $(RUN) -m pocketrec demo "$${serve[@]}"
 
 test: test-builder test-device test-tflite-runtime test-web  ## every test, in all environments
 
 test-fast: setup-test  ## unit tests without TensorFlow, under a minute
 	@.venv-device/bin/python -m pytest -q tests/unit/edge_runtime tests/unit/sync_server
 
-test-builder: setup-test  ## unit, integration and end-to-end tests in .venv
+test-builder: setup-test web  ## unit, integration and end-to-end tests in .venv
 	@POCKETREC_KEEP_BUNDLE=$(TESTED_BUNDLE) $(RUN) -m pytest -q tests --ignore=tests/browser
 
 test-device: setup-test  ## device, server and house tests again in .venv-device, without TensorFlow
@@ -99,6 +99,9 @@ bench-online-retail: data setup-test  ## next-basket recommendation on UCI Onlin
 
 bench-sync: setup-test  ## server, fleet, deltas and rollouts: every figure of docs/benchmarks.md about them
 	@$(RUN) -m benchmarks.sync
+
+bench-web: data setup-test web  ## typed query to painted results in Chromium, answers equal to Python's (BUNDLE=… of ESCI)
+	@$(RUN) -m benchmarks.web $(or $(BUNDLE),work/esci/fold-0/bundle)
 
 clean:  ## remove the environments and everything that was made
 	rm -rf .venv .venv-device .venv-tflite-runtime .venv-node build dist demo web/node_modules web/dist web/dist-node sync_server/storefront_files ./*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -11,6 +11,7 @@ from rich.console import Console
 from compress import command_process
 from compress.command_process import run_command, serving
 from compress.demo import MARK_FILE, Answer, DemoReport, Update, run_demo
+from compress.demo_storefront import serving_storefront
 from compress.demo_tables import show_demo
 from compress.errors import DemoError
 
@@ -146,3 +147,16 @@ def test_the_tables_show_every_figure():
         "4 feed",
     )
     assert [figure for figure in shown if figure not in text] == []
+
+
+def test_the_storefront_s_address_ends_in_a_code_that_enrolls_the_browser(child, tmp_path):
+    child(
+        "import json, sys, time\n"
+        "if '--new-enrolment-code' in sys.argv:\n"
+        "    print(json.dumps({'code': 'once'}))\n"
+        "else:\n"
+        "    print(json.dumps({'url': 'http://127.0.0.1:1'}), flush=True)\n"
+        "    time.sleep(60)\n"
+    )
+    with serving_storefront(tmp_path, port=0) as address:
+        assert address == "http://127.0.0.1:1/shop/#enroll=once"

@@ -9,6 +9,7 @@ import pytest
 
 from tests.support.source_tree import REPOSITORY, ROOMS
 
+STOREFRONT = REPOSITORY / "sync_server" / "storefront_files"
 TOP_LEVEL = {"pocketrec.py", *ROOMS}
 
 
@@ -22,6 +23,9 @@ def wheel_names(tmp_path_factory):
         for name in filter(None, tracked.decode().split("\0")):
             if (REPOSITORY / name).is_file():
                 tar.add(REPOSITORY / name, arcname=name)
+        # Not tracked, but part of the wheel: what `make web` builds.
+        if STOREFRONT.is_dir():
+            tar.add(STOREFRONT, arcname=STOREFRONT.relative_to(REPOSITORY).as_posix())
     source = folder / "source"
     with tarfile.open(archive) as tar:
         tar.extractall(source, filter="data")
@@ -51,3 +55,11 @@ def test_the_wheel_has_every_module_of_the_source(wheel_names):
 
 def test_the_wheel_carries_the_license(wheel_names):
     assert any(name.endswith("licenses/LICENSE") for name in wheel_names)
+
+
+def test_the_wheel_carries_the_built_storefront(wheel_names):
+    built = [path.relative_to(REPOSITORY).as_posix() for path in STOREFRONT.rglob("*.gz")]
+    assert any(name.endswith("/index.html.gz") for name in built), (
+        "the storefront is not built; build it with: make web"
+    )
+    assert sorted(set(built) - set(wheel_names)) == []
