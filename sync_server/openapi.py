@@ -54,6 +54,8 @@ _OPERATIONS: Mapping[str, Operation] = {
     "GET /v1/tuf/<name>": Operation(gives=_JSON, is_open=True),
     "GET /v1/tuf/targets/<path:folder>/<name>": Operation(gives=_BYTES, is_open=True),
     "GET /v1/channels/<channel>/offer": Operation(gives=_JSON, is_open=True),
+    "GET /v1/channels/<channel>/manifest.json": Operation(gives=_JSON, is_open=True),
+    "GET /v1/channels/<channel>/<name>": Operation(gives=_BYTES, is_open=True),
     "GET /v1/openapi.json": Operation(gives=_JSON, is_open=True),
     "GET /healthz": Operation(gives=_JSON, is_open=True),
     "GET /readyz": Operation(gives=_JSON, is_open=True),

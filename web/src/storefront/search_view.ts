@@ -84,7 +84,10 @@ export class SearchView {
 
   private say(recommender: Recommender, found: Recommendations, elapsedMs: number): void {
     const shown = make("strong", {}, milliseconds(elapsedMs));
-    const corrected = Object.entries(found.corrections).map(([word, read]) => make("span.fix", {}, `${word} → ${read.join(" / ")}`));
+    const corrected = Object.entries(found.corrections).flatMap(([word, read]) => [
+      " ",
+      make("span.fix", {}, `${word} → ${read.join(" / ")}`),
+    ]);
     const parts = found.coldStart
       ? ["Nothing here is known by those words, so these are the most popular products."]
       : [`The best ${count(found.productIds.length)} of ${counted(recommender.length, "product")} in `, shown, " on this device"];
