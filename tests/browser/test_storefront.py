@@ -8,7 +8,7 @@ from playwright.sync_api import Page, expect
 from sqlalchemy import select
 
 from sync_server.models import Event
-from tests.support.live_server import LiveServer
+from tests.support.live_server import LiveServer, live_server
 from tests.support.toy_bundle import bundle_with_wrong_golden, make_toy_bundle
 
 
@@ -186,6 +186,28 @@ def test_nothing_is_recorded_when_nothing_may_leave(page, server):
     page.locator("#results .title").first.click()
     page.wait_for_timeout(1_500)
     expect(page.locator(".feedback")).to_contain_text("0 events sent · 0 waiting")
+
+
+def test_a_server_that_ranks_can_be_compared_with_this_device(page, tmp_path):
+    bundle = make_toy_bundle(tmp_path / "bundle-1")
+    with live_server(tmp_path, rank_backend="bundle", rank_folder=bundle.folder) as server:
+        server.publish(bundle)
+        code = server.simulator.fleet.new_code(valid_days=1)
+        visit(page, server, f"/shop/#enroll={code}")
+        search(page, "red lamp")
+        by_device = titles(page)
+        page.get_by_label("the server, to compare").check()
+        expect(page.locator(".status")).to_contain_text("on the server")
+        assert titles(page) == by_device
+        page.get_by_role("radio", name="this device").check()
+        expect(page.locator(".status")).to_contain_text("on this device")
+
+
+def test_a_server_that_does_not_rank_is_not_offered(page, server):
+    code = server.simulator.fleet.new_code(valid_days=1)
+    visit(page, server, f"/shop/#enroll={code}")
+    expect(page.locator(".enroll")).to_have_count(0)
+    expect(page.get_by_label("the server, to compare")).to_be_hidden()
 
 
 @pytest.mark.parametrize("width", [360, 390, 768, 1280])

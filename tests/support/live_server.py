@@ -5,6 +5,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 
@@ -49,9 +50,9 @@ class LiveServer:
 
 
 @contextlib.contextmanager
-def live_server(folder: Path) -> Iterator[LiveServer]:
-    """Serve a new home in `folder`."""
-    simulator = ServerSimulator(folder / "live")
+def live_server(folder: Path, **settings: Any) -> Iterator[LiveServer]:
+    """Serve a new home in `folder`; `settings` are those of ServerConfig."""
+    simulator = ServerSimulator(folder / "live", **settings)
     running = LiveServer(simulator, 0)
     running.start()
     try:

@@ -27,9 +27,9 @@ export class DevicePanel {
   private readonly bundle = make("section.bundle");
   private readonly feedback = make("section.feedback");
 
-  constructor(panel: HTMLElement) {
+  constructor(panel: HTMLElement, ranking: HTMLElement) {
     const details = make("details", { open: matchMedia("(min-width: 60rem)").matches });
-    details.append(make("summary", {}, make("h2", {}, "This device")), this.speed, this.bundle, this.feedback);
+    details.append(make("summary", {}, make("h2", {}, "This device")), this.speed, this.bundle, ranking, this.feedback);
     panel.replaceChildren(details);
   }
 

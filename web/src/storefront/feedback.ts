@@ -86,6 +86,13 @@ export class Feedback {
     this.tell();
   }
 
+  /** Ask the server to rank instead of this device; null when it cannot: not enrolled, or it does not rank. */
+  async rank(query: string, k: number): Promise<readonly string[] | null> {
+    if (this.identity === null) return null;
+    const answer = await post<{ product_ids: string[] }>("/v1/rank", { query, k }, this.identity.credential);
+    return answer.product_ids;
+  }
+
   /** Send what waits, one tab at a time. */
   async send(): Promise<void> {
     const { identity, queue } = this;

@@ -10,6 +10,7 @@ import { Impressions } from "./impressions.js";
 import { listenToKeys } from "./keyboard.js";
 import { Latencies } from "./latencies.js";
 import { allowNetwork, isClosed, isOnline, onNetworkChange } from "./network.js";
+import { RankingChoice } from "./ranking_choice.js";
 import { showProduct } from "./product_dialog.js";
 import { type Found, SearchView } from "./search_view.js";
 import { Session } from "./session.js";
@@ -21,13 +22,15 @@ class Storefront {
   private readonly search = find<HTMLInputElement>("#query");
   private readonly start = find(".start");
   private readonly switch = find(".network");
-  private readonly panel = new DevicePanel(find(".device"));
+  private readonly choice = new RankingChoice(() => void this.show());
+  private readonly panel = new DevicePanel(find(".device"), this.choice.section);
   private readonly latencies = new Latencies();
   private readonly impressions = new Impressions((events) => this.feedback?.record(events));
   private readonly view = new SearchView({
     open: (productId, position) => this.open(productId, position),
     found: (found) => this.found(found),
     complete: (text) => this.ask(text),
+    rankedElsewhere: async (query, k) => this.choice.rank(this.feedback, query, k),
   });
   private session: Session | null = null;
   private feedback: Feedback | null = null;
@@ -148,7 +151,9 @@ class Storefront {
   }
 
   private showFeedback(status: FeedbackStatus): void {
-    if (this.feedback !== null) this.panel.showFeedback(status, this.feedback);
+    if (this.feedback === null) return;
+    this.panel.showFeedback(status, this.feedback);
+    void this.choice.probe(this.feedback);
   }
 
   /** A link that ends in `#enroll=CODE` enrolls this browser; the part after # is never sent to a server by itself. */

@@ -25,6 +25,8 @@ export interface SearchActions {
   readonly open: (productId: string, position: number) => void;
   readonly found: (found: Found) => void;
   readonly complete: (query: string) => void;
+  /** The server's products, when it is to rank; null when this device ranks. */
+  readonly rankedElsewhere: (query: string, k: number) => Promise<readonly string[] | null>;
 }
 
 /** The results and the filters above them. */
@@ -55,11 +57,15 @@ export class SearchView {
     const asked = this.asked;
     const where: Where = this.category === null ? {} : { category: this.category };
     try {
-      const recommendations = await recommender.search(query, { k: SHOWN, where });
+      const elsewhere = this.category === null ? await this.actions.rankedElsewhere(query, SHOWN) : null;
+      const recommendations =
+        elsewhere === null
+          ? await recommender.search(query, { k: SHOWN, where })
+          : ranked(elsewhere.filter((id) => recommender.has(id)));
       if (asked !== this.asked) return;
       this.draw(recommender, query, recommendations);
       const elapsedMs = performance.now() - started;
-      this.say(recommender, recommendations, elapsedMs);
+      this.say(recommender, recommendations, elapsedMs, elsewhere === null ? "on this device" : "on the server");
       this.actions.found({ query, recommendations, elapsedMs });
       setTimeout(() => void this.showFacets(recommender, query, asked), 0);
     } catch (error) {
@@ -82,7 +88,7 @@ export class SearchView {
     this.results.replaceChildren(...cards);
   }
 
-  private say(recommender: Recommender, found: Recommendations, elapsedMs: number): void {
+  private say(recommender: Recommender, found: Recommendations, elapsedMs: number, place: string): void {
     const shown = make("strong", {}, milliseconds(elapsedMs));
     const corrected = Object.entries(found.corrections).flatMap(([word, read]) => [
       " ",
@@ -90,7 +96,7 @@ export class SearchView {
     ]);
     const parts = found.coldStart
       ? ["Nothing here is known by those words, so these are the most popular products."]
-      : [`The best ${count(found.productIds.length)} of ${counted(recommender.length, "product")} in `, shown, " on this device"];
+      : [`The best ${count(found.productIds.length)} of ${counted(recommender.length, "product")} in `, shown, ` ${place}`];
     this.status.replaceChildren(...parts, ...corrected);
   }
 
@@ -136,4 +142,10 @@ export class SearchView {
       chip.setAttribute("aria-pressed", String(chip.dataset["facet"] === this.category));
     }
   }
+}
+
+/** An answer that only has products: what a server gives. */
+function ranked(productIds: readonly string[]): Recommendations {
+  const scores = new Float32Array(productIds.length);
+  return { productIds, scores, corrections: {}, unknownHistory: [], coldStart: false };
 }
