@@ -19,6 +19,7 @@ VERBS = {
     "build": ("compress.cli", "train, distil and compress a shop into one bundle"),
     "evaluate": ("compress.cli", "ranking quality of a bundle on a shop's judgements and purchases"),
     "bench": ("compress.cli", "latency, memory and size of a bundle on this machine"),
+    "retrain": ("compress.retrain_cli", "a better bundle from what devices reported, shipped as a small delta"),
     "search": ("edge_runtime.cli", "rank the catalogue for a query"),
     "browse": ("edge_runtime.cli", "the catalogue without a query, filtered and sorted"),
     "facets": ("edge_runtime.cli", "how many matching products each brand, category, price range has"),
