@@ -9,7 +9,6 @@ from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
 from compress.build import build_bundle
 from compress.settings import BuildSettings
@@ -109,32 +108,23 @@ def run(args: argparse.Namespace) -> int:
     report = json.loads(bundle.path(REPORT_FILE).read_bytes())
     answer = {"bundle": str(out), "bundle_id": bundle.bundle_id, **report}
     lines = [json.dumps(answer, ensure_ascii=False)] if args.json else _summary(out, report)
-    if report.get("budget") and not args.json:
-        Console().print(_front_table(report["budget"]))
     for line in lines:
         Console().print(line, markup=False, highlight=False, emoji=False, soft_wrap=True)
     return 0
 
 
-def _front_table(budget: dict[str, Any]) -> Table:
-    """Return the Pareto front, smallest first, with a mark at the point that was built."""
-    table = Table(
-        "", "student", "bytes", "compressed", "encode p50", "re-rank", "retrieval", "retention", title="Pareto front"
-    )
+def _front_lines(budget: dict[str, Any]) -> list[str]:
+    """Return the Pareto front as a table, smallest first, with a mark at the point that was built."""
+    rows = [f"{'':5} {'bytes':>11} {'compressed':>11} {'p50 ms':>7} {'re-rank':>8} {'retrieval':>9}  retention"]
     for at in budget["front"]:
         point = budget["points"][at]
         low, high = point["retention_ci95"]
-        table.add_row(
-            "built" if at == budget["chosen"] else "",
-            point["name"],
-            f"{point['bytes']:,}",
-            f"{point['compressed_bytes']:,}",
-            f"{point['latency_ms']:.3f} ms",
-            f"{point['rerank_ndcg10']:.3f}",
-            f"{point['retrieval_ndcg10']:.3f}",
-            f"{point['retention']:.3f} ({low:.3f} … {high:.3f})",
+        rows.append(
+            f"{'built' if at == budget['chosen'] else '':5} {point['bytes']:>11,} {point['compressed_bytes']:>11,} "
+            f"{point['latency_ms']:>7.3f} {point['rerank_ndcg10']:>8.3f} {point['retrieval_ndcg10']:>9.3f}  "
+            f"{point['retention']:.3f} ({low:.3f} … {high:.3f})  {point['name']}"
         )
-    return table
+    return ["Pareto front:", *rows]
 
 
 def _summary(out: Path, report: dict[str, Any]) -> list[str]:
@@ -144,6 +134,7 @@ def _summary(out: Path, report: dict[str, Any]) -> list[str]:
         for row in report["quality"]
     ]
     return [
+        *(_front_lines(report["budget"]) if report.get("budget") else ()),
         *quality,
         f"the whole report, for a browser: {out / REPORT_PAGE_FILE}",
         f'{out}: {sum(report["bytes"].values()) / 1e6:.2f} MB; try: pocketrec search {out} "lamp"',

@@ -8,8 +8,9 @@ import pytest
 from rich.console import Console
 
 import pocketrec
+from compress.budget import points_json
 from compress.build import build_bundle, learning_digest
-from compress.build_command import ConsoleReporter
+from compress.build_command import ConsoleReporter, _front_lines
 from compress.cli import COMMANDS
 from compress.history_stages import HistoryStages
 from compress.quality import unit_rows
@@ -17,6 +18,7 @@ from compress.settings import BuildSettings
 from compress.student_stages import StudentStages, distillation_set
 from compress.teacher_stages import encode_shop, read_vectors, student_vocabulary
 from edge_runtime.contract.errors import ConfigError
+from tests.support.budget_points import point
 from tests.support.shop_tables import write_csv_shop
 from tests.support.shops import make_shop
 from tests.support.tiny_student import DIM, SETTINGS, spelling_tokenizer
@@ -211,6 +213,34 @@ def test_flags_win_over_the_file_and_the_answer_is_json_on_stdout(shop_folder, t
     assert "kept  as before" in said.err
     assert pocketrec.main(arguments) == 0
     assert "re-rank nDCG@10 0.500  retrieval nDCG@10 0.250  on 9 held-out queries" in capsys.readouterr().out
+
+
+def test_the_front_is_a_table_with_a_mark_at_what_was_built():
+    points = points_json([point(100_000, 0.01, 0.8), point(200_000, 0.02, 0.9)])
+    title, head, first, second = _front_lines({"points": points, "front": [0, 1], "chosen": 1})
+    assert title == "Pareto front:"
+    assert head.split() == ["bytes", "compressed", "p50", "ms", "re-rank", "retrieval", "retention"]
+    assert first.split()[0] == "100,000"
+    assert second.startswith("built     200,000")
+    assert "0.900 (0.850 … 0.950)  bag 64, 1,000 pieces, int8" in second
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "code", "message"),
+    [
+        ("--max-bytes", "many", 2, "is no size"),
+        ("--max-latency-ms", "0", 1, "max_latency_ms is 0.0, expected more than 0"),
+        ("--min-retention", "1.5", 1, "min_retention is 1.5, expected a share"),
+    ],
+)
+def test_a_budget_that_cannot_be_is_refused(shop_folder, tmp_path, capsys, flag, value, code, message):
+    arguments = ["build", str(shop_folder), "--out", str(tmp_path / "bundle"), flag, value]
+    try:
+        found = pocketrec.main(arguments)
+    except SystemExit as stopped:
+        found = stopped.code
+    assert found == code
+    assert message in capsys.readouterr().err
 
 
 class FakeBundle:
