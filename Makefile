@@ -2,7 +2,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-test demo test test-fast test-builder test-device test-tflite-runtime lint types lock docs \
-        data bench-esci bench-online-retail bench-sync clean web test-web bench-web conformance
+        data bench-esci bench-online-retail bench-sync clean web test-web bench-web conformance bench-edge test-arm64
 
 # A bundle with a real int8 student, which the end-to-end tests leave for the environments that cannot build.
 TESTED_BUNDLE := build/tested-bundle
@@ -72,6 +72,20 @@ test-web: setup-test web  ## the web runtime: its own tests, then the storefront
 	@scripts/web.sh run types lint test
 	@.venv-device/bin/python -m pytest -q tests/browser
 
+# What an arm64 device must give: the conformance vectors, the interpreter's door, the golden answers of an int8 bundle.
+ARM64_TESTS := tests/unit/edge_runtime/test_conformance_vectors.py tests/unit/edge_runtime/test_golden_proof.py \
+        tests/unit/edge_runtime/test_models.py
+
+test-arm64: setup-test  ## the device on an emulated arm64 processor: conformance vectors and golden answers
+	@code=0; scripts/arm64.sh build/arm64 -m pytest -q -p no:cacheprovider $(ARM64_TESTS) || code=$$?; \
+	if [[ $$code -eq $(NO_PYTHON) && -z "$${CI:-}" ]]; then \
+	    echo "left out: no apt-get or QEMU to emulate arm64 with" >&2; \
+	elif [[ $$code -ne 0 ]]; then \
+	    exit $$code; \
+	elif [[ -d $(TESTED_BUNDLE) ]]; then \
+	    scripts/arm64.sh build/arm64 -m pocketrec prove $(TESTED_BUNDLE); \
+	fi
+
 lint: setup-test  ## ruff: rules and format
 	@$(RUN) -m ruff check .
 	@$(RUN) -m ruff format --check .
@@ -102,6 +116,9 @@ bench-sync: setup-test  ## server, fleet, deltas and rollouts: every figure of d
 
 bench-web: data setup-test web  ## typed query to painted results in Chromium, answers equal to Python's (BUNDLE=… of ESCI)
 	@$(RUN) -m benchmarks.web $(or $(BUNDLE),work/esci/fold-0/bundle)
+
+bench-edge: data setup-test  ## the device's speed, memory and start beside its peer (BUNDLE=… measures another bundle)
+	@$(RUN) -m benchmarks.edge $(if $(BUNDLE),--bundle $(BUNDLE))
 
 clean:  ## remove the environments and everything that was made
 	rm -rf .venv .venv-device .venv-tflite-runtime .venv-node build dist demo web/node_modules web/dist web/dist-node sync_server/storefront_files ./*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -5,6 +5,7 @@ frequencies and lengths of the real catalogue. Its vector is the mean of its par
 they lie in clusters, and no two are equal.
 """
 
+import contextlib
 import math
 import shutil
 from pathlib import Path
@@ -16,6 +17,7 @@ import numpy.typing as npt
 
 from compress.catalogue import write_catalogue
 from edge_runtime.contract.bundle import (
+    CATALOGUE_ROWS_FILE,
     ENCODER_FILE,
     GOLDEN_FILE,
     ITEM_VECTORS_FILE,
@@ -24,6 +26,8 @@ from edge_runtime.contract.bundle import (
     open_bundle,
     seal_bundle,
 )
+from edge_runtime.product_rows import ProductRows
+from edge_runtime.rows_database import RowsDatabase
 from train.shop.tables import Product
 
 NOISE = 0.35
@@ -32,31 +36,33 @@ NOISE = 0.35
 _PRICES = (3.0, 200.0)
 
 
-def made_products(
-    real: tuple[Product, ...], count: int, *, seed: int = 0
-) -> tuple[tuple[Product, ...], npt.NDArray[np.int64]]:
-    """Return `count` products, the real ones first, and their two parents, int64 [count, 2] (a real one is its own).
+def parents_of(real: int, count: int, *, seed: int = 0) -> npt.NDArray[np.int64]:
+    """Return the two parents of each product, int64 [count, 2]; one of the first `real` is its own."""
+    parents = np.repeat(np.arange(count)[:, None], 2, axis=1)
+    parents[real:] = np.random.default_rng(seed).integers(0, real, (max(0, count - real), 2))
+    return parents
+
+
+def made_products(real: tuple[Product, ...], parents: npt.NDArray[np.int64], *, seed: int = 0) -> tuple[Product, ...]:
+    """Return a product for each pair of `parents` (`parents_of`): the real ones first.
 
     Args:
         real: the products to recombine.
-        count: how many; the first ones of `real` when it is smaller.
-        seed: of every choice.
+        parents: int64 [count, 2].
+        seed: of brands and prices.
     """
-    rng = np.random.default_rng(seed)
-    parents = np.repeat(np.arange(count)[:, None], 2, axis=1)
-    made = list(real[:count])
-    extra = count - len(made)
-    if extra > 0:
-        parents[len(made) :] = rng.integers(0, len(real), (extra, 2))
-        brands = rng.integers(0, len(real), extra)
-        prices = np.exp(rng.uniform(math.log(_PRICES[0]), math.log(_PRICES[1]), extra)).round(2)
-        made += [
-            _recombined(len(real) + number, real[left], real[right], real[brand], float(price))
-            for number, ((left, right), brand, price) in enumerate(
-                zip(parents[len(real) :].tolist(), brands.tolist(), prices.tolist(), strict=True)
-            )
-        ]
-    return tuple(made), parents
+    made = list(real[: len(parents)])
+    extra = len(parents) - len(made)
+    rng = np.random.default_rng(seed + 1)
+    brands = rng.integers(0, len(real), extra)
+    prices = np.exp(rng.uniform(math.log(_PRICES[0]), math.log(_PRICES[1]), extra)).round(2)
+    made += [
+        _recombined(len(real) + number, real[left], real[right], real[brand], float(price))
+        for number, ((left, right), brand, price) in enumerate(
+            zip(parents[len(real) :].tolist(), brands.tolist(), prices.tolist(), strict=True)
+        )
+    ]
+    return tuple(made)
 
 
 def _recombined(number: int, left: Product, right: Product, brand: Product, price: float) -> Product:
@@ -87,27 +93,54 @@ def made_vectors(
     return vectors
 
 
-def made_bundle(base: Path, real: tuple[Product, ...], count: int, folder: Path, *, seed: int = 0) -> Bundle:
+def products_of(bundle: Bundle) -> tuple[Product, ...]:
+    """Return the products of a bundle as its rows show them, in their order."""
+    with contextlib.closing(RowsDatabase(bundle.path(CATALOGUE_ROWS_FILE))) as database:
+        rows = ProductRows(database, products=bundle.manifest.catalogue.products)
+        found = [rows.product(row) for row in range(bundle.manifest.catalogue.products)]
+    return tuple(
+        Product(
+            product_id=one.product_id,
+            title=one.title,
+            description=one.description,
+            brand=one.brand,
+            category=one.category,
+            attributes=one.attributes,
+            price=one.price,
+            group=one.group,
+        )
+        for one in found
+    )
+
+
+def product_ids_of(bundle: Bundle) -> list[str]:
+    """Return the product id of each row."""
+    with contextlib.closing(RowsDatabase(bundle.path(CATALOGUE_ROWS_FILE))) as database:
+        return [one for (one,) in database.fetch("SELECT product_id FROM products ORDER BY row")]
+
+
+def made_bundle(base: Path, count: int, folder: Path, *, seed: int = 0) -> Bundle:
     """Write a bundle of `count` products with the models of `base` into `folder`; one that is there is kept.
 
     Args:
-        base: a bundle of the products `real`, in their order.
-        real: the products to recombine.
+        base: a bundle of real products.
         count: how many products.
         folder: where the bundle goes.
         seed: of every choice.
 
     Raises:
-        BundleError: `base` is no bundle, or of other products.
+        BundleError: `base` is no bundle.
     """
     origin = open_bundle(base)
-    source = {"base": origin.bundle_id, "count": count, "seed": seed, "version": 3}
+    source = {"base": origin.bundle_id, "count": count, "seed": seed, "version": 4}
     mark = folder.with_suffix(".source.json")
     if mark.exists() and msgspec.json.decode(mark.read_bytes()) == source:
         return open_bundle(folder, verify=False)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    products, parents = made_products(real, count, seed=seed)
+    real = products_of(origin)
+    parents = parents_of(len(real), count, seed=seed)
+    products = made_products(real, parents, seed=seed)
     vectors = np.asarray(npy_format.open_memmap(origin.path(ITEM_VECTORS_FILE), mode="r"), dtype=np.float32)
     for name in (ENCODER_FILE, TOKENIZER_FILE):
         shutil.copyfile(base / name, folder / name)

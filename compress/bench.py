@@ -57,6 +57,7 @@ class BenchResult:
         timings: one for each operation; `search` and `recommend` are whole answers of 10 products.
         cold_start: a fresh process up to its first answer.
         file_bytes: file -> bytes, the manifest included.
+        recall10: share of the ten products nearest to each query that its candidates hold, after exact rescoring.
         model_bytes: encoder and tokenizer.
         total_bytes: all files.
     """
@@ -68,6 +69,7 @@ class BenchResult:
     timings: tuple[Timing, ...]
     cold_start: ColdStart
     file_bytes: dict[str, int]
+    recall10: float
     model_bytes: int
     total_bytes: int
 
@@ -106,6 +108,7 @@ def bench_bundle(
         contextlib.closing(RowsDatabase(bundle.path(CATALOGUE_ROWS_FILE))) as database,
     ):
         queries, histories = _inputs(golden, database)
+        recall10 = _recall10(recommender, queries, num_threads)
         operations = _operations(recommender, database, queries, histories, num_threads)
         for name, operation in operations.items():
             timings.append(_time(name, operation, runs, warm_up_runs, clock))
@@ -124,6 +127,7 @@ def bench_bundle(
         timings=tuple(timings),
         cold_start=cold_start,
         file_bytes=sizes,
+        recall10=recall10,
         model_bytes=sum(sizes[name] for name in MODEL_FILES),
         total_bytes=sum(sizes.values()),
     )
@@ -154,6 +158,10 @@ def _operations(
     )
     vectors = [recommender.encode_query(query) for query in queries]
 
+    # A filter that leaves one in a thousand, so that candidates do not suffice.
+    ids = [one for (one,) in database.fetch("SELECT product_id FROM products")]
+    some = ids[:: max(1, len(ids) // max(TOP_K, len(ids) // 1000))]
+
     def query(run: int) -> str:
         return queries[run % len(queries)]
 
@@ -164,8 +172,23 @@ def _operations(
         "full-text search": lambda run: lexical.hits(lexical.understand(normalize_text(query(run)))),
         "search dense": lambda run: recommender.search(query(run), k=TOP_K, mode="dense"),
         "search hybrid": lambda run: recommender.search(query(run), k=TOP_K, mode="hybrid"),
+        "search filtered": lambda run: recommender.search(query(run), k=TOP_K, where={"product_id": some}),
+        "facets": lambda run: recommender.facets(query(run), by=["brand", "category"]),
+        "suggest": lambda run: recommender.suggest(query(run)[: 2 + run % 6]),
         "recommend": lambda run: recommender.recommend(histories[run % len(histories)], k=TOP_K),
     }
+
+
+def _recall10(recommender: Recommender, queries: Sequence[str], num_threads: int) -> float:
+    catalogue = Catalogue(recommender.bundle, num_threads=num_threads)
+    everything = np.ones(len(catalogue), dtype=np.bool_)
+    found = wanted = 0
+    for query in queries:
+        vector = recommender.encode_query(query)
+        exact = catalogue.scan(vector, TOP_K, everything).rows
+        wanted += len(exact)
+        found += len(set(exact.tolist()) & set(catalogue.top(vector, TOP_K).rows.tolist()))
+    return found / wanted
 
 
 def _time(name: str, operation: Operation, runs: int, warm_up_runs: int, clock: Callable[[], float]) -> Timing:

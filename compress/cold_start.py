@@ -4,10 +4,11 @@ What a builder's process has loaded already would hide the time and memory that 
 """
 
 import json
+import os
 import subprocess
 import sys
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
@@ -19,6 +20,7 @@ _INTERPRETERS = {
     "tflite_runtime.interpreter": ("tflite-runtime", "tflite-runtime"),
 }
 _TIMEOUT_S = 120
+_ROOT = Path(__file__).resolve().parents[1]
 # The child finds our rooms wherever the user stands, and a file of theirs never shadows one. The runtime is imported
 # first and timed, before anything of the builder.
 _PROGRAM = """
@@ -27,8 +29,27 @@ sys.path.insert(0, sys.argv[1])
 started = time.perf_counter()
 import edge_runtime.recommender
 import_s = time.perf_counter() - started
-from compress.cold_start import answer_once
-answer_once(sys.argv[2], sys.argv[3], num_threads=int(sys.argv[4]), import_s=import_s)
+from edge_runtime.recommender import Recommender
+opening = time.perf_counter()
+opened = Recommender.open(sys.argv[2], num_threads=int(sys.argv[4]), verify=sys.argv[6] == "1")
+asked = time.perf_counter()
+opened.search(sys.argv[3])
+answered, process_s = time.perf_counter(), time.time() - float(sys.argv[5])
+from compress.cold_start import tell
+tell(opened, sys.argv[3], import_s, asked - opening, answered - asked, process_s)
+"""
+_IDLE_PROGRAM = """
+import importlib, sys
+sys.path.insert(0, sys.argv[1])
+import numpy, sqlite3
+for name in sys.argv[2:]:
+    try:
+        importlib.import_module(name)
+        break
+    except ImportError:
+        continue
+from pathlib import Path
+print(Path("/proc/self/status").read_text())
 """
 
 
@@ -41,58 +62,93 @@ class ColdStart:
         import_ms: loading the runtime.
         open_ms: opening the bundle: digests, and loading the interpreter.
         first_answer_ms: the first search.
-        memory_before_bytes: resident memory of the process once the runtime is loaded.
-        memory_peak_bytes: the most that was resident up to the first answer; both 0 where /proc is missing.
+        process_ms: from the start of the process to its first answer.
+        memory_idle_bytes: resident memory of a process that only imported NumPy, sqlite3 and the interpreter.
+        memory_bytes: resident memory after the first answer, the mapped files included.
+        memory_private_bytes: how much of the rise above the idle process is this process's own, mapped files left out.
+        memory_peak_bytes: the most that was resident up to the first answer; all four 0 where /proc is missing.
     """
 
     interpreter: str
     import_ms: float
     open_ms: float
     first_answer_ms: float
-    memory_before_bytes: int
+    process_ms: float
+    memory_idle_bytes: int
+    memory_bytes: int
+    memory_private_bytes: int
     memory_peak_bytes: int
 
 
-def measure_cold_start(bundle: Path, query: str, *, num_threads: int = 1) -> ColdStart:
+def measure_cold_start(
+    bundle: Path, query: str, *, num_threads: int = 1, verify: bool = True, byte_code: Path | None = None
+) -> ColdStart:
     """Open `bundle` in a fresh process and search for `query`.
+
+    Args:
+        bundle: the folder.
+        query: what is searched for.
+        num_threads: threads of one model call.
+        verify: compare the bundle's digests on opening.
+        byte_code: folder in which compiled modules are kept, for an environment that was installed without them; by
+            default whatever the environment does.
 
     Raises:
         CompressionError: the process failed.
     """
-    root = Path(__file__).resolve().parents[1]
+    environment = dict(os.environ)
+    if byte_code is not None:
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)
+        environment["PYTHONPYCACHEPREFIX"] = str(byte_code)
+    idle = _fields(_run(bundle, [_IDLE_PROGRAM, str(_ROOT), *_INTERPRETERS], environment))
+    arguments = [str(bundle.resolve()), query, str(num_threads), repr(time.time()), str(int(verify))]
+    told = json.loads(_run(bundle, [_PROGRAM, str(_ROOT), *arguments], environment))
+    private = told.pop("private") - idle.get("RssAnon", 0)
+    return ColdStart(**told, memory_idle_bytes=idle.get("VmRSS", 0), memory_private_bytes=max(0, private))
+
+
+def tell(
+    opened: Recommender, query: str, import_s: float, open_s: float, first_answer_s: float, process_s: float
+) -> None:
+    """Write what the fresh process paid as JSON to stdout; this runs in that process, after its first answer."""
+    fields = _fields(
+        Path("/proc/self/status").read_text(encoding="ascii") if Path("/proc/self/status").exists() else ""
+    )
+    result = {
+        "interpreter": _interpreter_name(),
+        "import_ms": import_s * 1e3,
+        "open_ms": open_s * 1e3,
+        "first_answer_ms": first_answer_s * 1e3,
+        "process_ms": process_s * 1e3,
+        "memory_bytes": fields.get("VmRSS", 0),
+        "private": fields.get("RssAnon", 0),
+        "memory_peak_bytes": fields.get("VmHWM", 0),
+    }
+    opened.close()
+    sys.stdout.write(json.dumps(result))
+
+
+def _run(bundle: Path, arguments: list[str], environment: dict[str, str]) -> str:
+    """Return what a Python process with these arguments prints.
+
+    Raises:
+        CompressionError: it failed, or hangs.
+    """
     try:
         child = subprocess.run(
-            [sys.executable, "-P", "-c", _PROGRAM, str(root), str(bundle.resolve()), query, str(num_threads)],
+            [sys.executable, "-P", "-c", *arguments],
             capture_output=True,
             text=True,
             timeout=_TIMEOUT_S,
             check=False,
+            env=environment,
         )
     except subprocess.TimeoutExpired as error:
         raise CompressionError(f"opening {bundle} in a fresh process took over {_TIMEOUT_S} s; try again") from error
     if child.returncode != 0:
         reason = (child.stderr.strip().splitlines() or ["it said nothing"])[-1]
         raise CompressionError(f"opening {bundle} in a fresh process failed ({reason}); see `pocketrec prove {bundle}`")
-    return ColdStart(**json.loads(child.stdout))
-
-
-def answer_once(bundle: str, query: str, *, num_threads: int, import_s: float) -> None:
-    """Open, search once, write a ColdStart as JSON to stdout; this is what the fresh process runs."""
-    before = _resident_bytes("VmRSS")
-    started = time.perf_counter()
-    with Recommender.open(bundle, num_threads=num_threads) as recommender:
-        opened = time.perf_counter()
-        recommender.search(query)
-        answered = time.perf_counter()
-    result = ColdStart(
-        interpreter=_interpreter_name(),
-        import_ms=import_s * 1e3,
-        open_ms=(opened - started) * 1e3,
-        first_answer_ms=(answered - opened) * 1e3,
-        memory_before_bytes=before,
-        memory_peak_bytes=_resident_bytes("VmHWM"),
-    )
-    sys.stdout.write(json.dumps(asdict(result)))
+    return child.stdout
 
 
 def _interpreter_name() -> str:
@@ -102,10 +158,7 @@ def _interpreter_name() -> str:
     return "unknown"
 
 
-def _resident_bytes(field: str) -> int:
-    """Return a field of /proc/self/status; `ru_maxrss` would count what the parent held when it forked."""
-    try:
-        lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-    except OSError:
-        return 0
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{field}:")), 0)
+def _fields(status: str) -> dict[str, int]:
+    """Return the sizes in the text of /proc/self/status, in bytes; `ru_maxrss` would count what the parent held."""
+    lines = (line.split() for line in status.splitlines())
+    return {words[0].rstrip(":"): int(words[1]) * 1024 for words in lines if len(words) == 3 and words[2] == "kB"}

@@ -69,7 +69,7 @@ class Catalogue:
             query: float32 [dim], unit length, or zero.
         """
         if self._layer is None or not query.any():
-            return self._scan(query, self._spec.candidates, None)
+            return self.scan(query, self._spec.candidates, None)
         found = self._layer.run(_SIGNATURE, {"query": query.reshape(1, -1)})
         rows = found["rows"][0]
         if rows.min() < 0 or rows.max() >= len(self):
@@ -98,7 +98,7 @@ class Catalogue:
                 found = Ranked(found.rows[kept], found.scores[kept])
             if len(found.rows) >= count:
                 return Ranked(found.rows[:count], found.scores[:count])
-        return self._scan(query, count, eligible)
+        return self.scan(query, count, eligible)
 
     def cosines(self, query: Float32, rows: Rows) -> Float32:
         """Return float32 [rows], the exact cosines of `query` (float32 [dim], unit length) with some rows."""
@@ -115,7 +115,8 @@ class Catalogue:
         """Return float32 [rows, dim], the stored vectors."""
         return widened(self._vectors[rows])
 
-    def _scan(self, query: Float32, count: int, eligible: Mask | None) -> Ranked:
+    def scan(self, query: Float32, count: int, eligible: Mask | None = None) -> Ranked:
+        """Return the rows nearest to `query` by comparing it with all eligible ones: what `top` is measured against."""
         rows = np.arange(len(self), dtype=np.int32) if eligible is None else np.flatnonzero(eligible).astype(np.int32)
         return best_rows(rows, self.cosines(query, rows), count)
 

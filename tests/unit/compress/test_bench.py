@@ -19,6 +19,9 @@ OPERATIONS = [
     "full-text search",
     "search dense",
     "search hybrid",
+    "search filtered",
+    "facets",
+    "suggest",
     "recommend",
 ]
 
@@ -34,10 +37,11 @@ def test_every_operation_is_timed_and_every_file_counted(toy):
     assert [timing.name for timing in result.timings] == OPERATIONS
     assert all(0 < timing.p50_ms <= timing.p99_ms and timing.runs == 5 for timing in result.timings)
     assert result.file_bytes == {path.name: path.stat().st_size for path in toy.folder.iterdir()}
+    assert result.recall10 == 1.0
     assert result.total_bytes == sum(result.file_bytes.values())
     assert result.model_bytes == result.file_bytes["encoder.tflite"] + result.file_bytes["tokenizer.json"]
     assert (result.bundle_id, result.products, result.queries) == (toy.bundle_id, 30, 4)
-    assert told[-1] == ("fresh process", 8, 8)
+    assert told[-1] == ("fresh process", 11, 11)
     json.dumps(dataclasses.asdict(result))
 
 
@@ -74,8 +78,10 @@ def test_fresh_process_says_what_it_paid(toy):
     start = measure_cold_start(toy.folder, "red lamp")
     assert start.interpreter.startswith(("LiteRT", "tflite-runtime"))
     assert min(start.import_ms, start.open_ms, start.first_answer_ms) > 0
+    assert start.process_ms > start.import_ms + start.open_ms
     # A process that had loaded TensorFlow would hold some 500 MB.
-    assert 0 < start.memory_before_bytes <= start.memory_peak_bytes < 300e6
+    assert 0 < start.memory_idle_bytes < start.memory_bytes <= start.memory_peak_bytes < 300e6
+    assert 0 < start.memory_private_bytes < start.memory_bytes
 
 
 def test_file_of_the_user_does_not_shadow_ours_in_the_fresh_process(toy, tmp_path, monkeypatch):

@@ -1,0 +1,56 @@
+"""Quality of each rung of the ladder, and how often an answer comes after its deadline."""
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.edge_shop import product_ids_of
+from benchmarks.esci_protocol import EsciData, load_esci
+from edge_runtime.catalogue import Catalogue
+from edge_runtime.ladder import RUNGS
+from edge_runtime.recommender import Recommender
+from train.metrics import ndcg_at_k
+
+DEADLINES_MS = (0.1, 0.2, 0.5, 1.0, 2.0)
+CALLS = 600
+TOP = 10
+
+
+def measure_ladder(bundle: Path, data: Path) -> Iterator[tuple[str, float, str]]:
+    """Yield (name, value, unit): nDCG@10 of every rung over the judged queries, and shares of late answers by deadline.
+
+    The queries may have trained the bundle: rungs are compared with each other, not with other systems.
+    """
+    esci = load_esci(data)
+    with Recommender.open(bundle) as shop:
+        catalogue, ids = Catalogue(shop.bundle), product_ids_of(shop.bundle)
+        for rung in RUNGS:
+            values = [_ndcg(esci, query, _answer_of(shop, catalogue, ids, query, rung)) for query in esci.judged]
+            yield f"ladder: nDCG@10 of the rung {rung}", float(np.mean(values)), ""
+        queries = list(esci.judged)
+        for deadline_ms in DEADLINES_MS:
+            late, rungs = 0, Counter[str]()
+            for call in range(CALLS):
+                started = time.perf_counter()
+                answer = shop.search(queries[call % len(queries)], k=TOP, deadline_ms=deadline_ms)
+                late += (time.perf_counter() - started) * 1e3 > deadline_ms
+                rungs[answer.rung] += 1
+            yield f"ladder: late at {deadline_ms} ms", late / CALLS, "of answers"
+            for rung in RUNGS:
+                yield f"ladder: {rung} at {deadline_ms} ms", rungs[rung] / CALLS, "of answers"
+
+
+def _answer_of(shop: Recommender, catalogue: Catalogue, ids: list[str], query: str, rung: str) -> tuple[str, ...]:
+    if rung == "static":
+        return shop.browse(k=TOP).product_ids
+    if rung == "encoder":
+        return tuple(ids[row] for row in catalogue.propose(shop.encode_query(query)).rows[:TOP])
+    return shop.search(query, k=TOP, mode="dense" if rung == "rescored" else "hybrid").product_ids
+
+
+def _ndcg(esci: EsciData, query: str, product_ids: tuple[str, ...]) -> float:
+    gains = {esci.products[row].product_id: gain for row, gain in esci.judged[query].items()}
+    return ndcg_at_k([gains.get(one, 0.0) for one in product_ids], TOP, ideal_gains=list(gains.values()))
