@@ -45,7 +45,7 @@ $(STOREFRONT): $(WEB_SOURCES) scripts/web.sh
 demo: setup web  ## the whole way on the sample shop, some five minutes; in a terminal it ends with the shop in your browser
 	@serve=(); [[ ! -t 1 ]] || serve=(--serve); $(RUN) -m pocketrec demo "$${serve[@]}"
 
-test: test-builder test-device test-tflite-runtime test-web  ## every test, in all environments
+test: test-builder test-device test-tflite-runtime test-web test-arm64  ## every test, in all environments
 
 test-fast: setup-test  ## unit tests without TensorFlow, under a minute
 	@.venv-device/bin/python -m pytest -q tests/unit/edge_runtime tests/unit/sync_server

@@ -1,6 +1,7 @@
 """Columns of the product table as arrays: what facets count and sorting compares. Read when first asked for."""
 
 import functools
+import string
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
@@ -13,6 +14,10 @@ from edge_runtime.rows_database import RowsDatabase
 
 _TEXT_COLUMNS = {"brand": "brand", "category": "category", "group": "product_group"}
 _CACHED_COLUMNS = 16
+_LOWERED = {ord(letter): letter.lower() for letter in string.ascii_uppercase}
+
+LEVEL = " > "
+"""Between a category and one below it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,6 +26,44 @@ class TextColumn:
 
     codes: npt.NDArray[np.int32]
     values: tuple[str, ...]
+
+    @functools.cached_property
+    def names(self) -> tuple[tuple[str, ...], tuple[npt.NDArray[np.intp], ...]]:
+        """How values are shown, and by level which of these names each value belongs to, -1 where it has no such level.
+
+        Values that differ only in ASCII case are one, as the filter takes them; the catalogue's first one is shown. The
+        levels of "Home > Light" are "Home" and "Home > Light".
+        """
+        numbers: dict[str, int] = {}
+        shown: list[str] = []
+        levels: list[npt.NDArray[np.intp]] = []
+        for code, value in enumerate(self.values):
+            parts = value.split(LEVEL)
+            for depth in range(len(parts)):
+                path = LEVEL.join(parts[: depth + 1])
+                number = numbers.setdefault(path.translate(_LOWERED), len(shown))
+                if number == len(shown):
+                    shown.append(path)
+                if depth == len(levels):
+                    levels.append(np.full(len(self.values), -1, dtype=np.intp))
+                levels[depth][code] = number
+        return tuple(shown), tuple(levels)
+
+    def counted(self, rows: npt.NDArray[np.bool_], *, by_level: bool) -> dict[str, int]:
+        """Return the number of `rows` (bool [products]) by name; `by_level` counts a value for all levels above it too."""
+        codes = self.codes[rows]
+        found = np.bincount(codes[codes >= 0], minlength=len(self.values))
+        shown, levels = self.names
+        counts = np.zeros(len(shown), dtype=np.int64)
+        deepest = np.full(len(self.values), -1, dtype=np.intp)
+        for level in levels:
+            kept = level >= 0
+            deepest[kept] = level[kept]
+            if by_level:
+                np.add.at(counts, level[kept], found[kept])
+        if not by_level:
+            np.add.at(counts, deepest, found)
+        return {shown[number]: int(counts[number]) for number in np.flatnonzero(counts).tolist()}
 
 
 class ProductColumns:

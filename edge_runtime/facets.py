@@ -6,10 +6,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from edge_runtime.columns import ProductColumns, TextColumn
+from edge_runtime.columns import ProductColumns
 
 PRICE_RANGES = 5
-_LEVEL = " > "
 
 Mask = npt.NDArray[np.bool_]
 
@@ -37,39 +36,9 @@ def count_values(columns: ProductColumns, field: str, matching: Mask, limit: int
     """
     if field == "price":
         return _price_ranges(columns.prices()[matching])
-    column = columns.text(field)
-    codes = column.codes[matching]
-    found = np.bincount(codes[codes >= 0], minlength=len(column.values))
-    counts = _with_levels(column, found) if field == "category" else _folded(column, found)
+    counts = columns.text(field).counted(matching, by_level=field == "category")
     best = sorted(counts.items(), key=lambda one: (-one[1], one[0]))[:limit]
     return tuple(FacetValue(value, count, {field: value}) for value, count in best)
-
-
-def _folded(column: TextColumn, found: npt.NDArray[np.intp]) -> dict[str, int]:
-    """Add up values that differ only in case, as the filter does; the first one that the catalogue has gives the name."""
-    names: dict[str, str] = {}
-    counts: dict[str, int] = {}
-    for code in np.flatnonzero(found).tolist():
-        name = names.setdefault(_lowered(column.values[code]), column.values[code])
-        counts[name] = counts.get(name, 0) + int(found[code])
-    return counts
-
-
-def _with_levels(column: TextColumn, found: npt.NDArray[np.intp]) -> dict[str, int]:
-    names: dict[str, str] = {}
-    counts: dict[str, int] = {}
-    for code in np.flatnonzero(found).tolist():
-        levels = column.values[code].split(_LEVEL)
-        for depth in range(1, len(levels) + 1):
-            path = _LEVEL.join(levels[:depth])
-            name = names.setdefault(_lowered(path), path)
-            counts[name] = counts.get(name, 0) + int(found[code])
-    return counts
-
-
-def _lowered(text: str) -> str:
-    """Lower ASCII letters only: SQLite's NOCASE, by which the filter compares."""
-    return "".join(chr(ord(letter) + 32) if "A" <= letter <= "Z" else letter for letter in text)
 
 
 def _price_ranges(prices: npt.NDArray[np.float64]) -> tuple[FacetValue, ...]:

@@ -219,8 +219,26 @@ class LexicalIndex:
         near = self._database.fetch(
             sql, (*(match_any((piece,)) for piece in pieces), len(word), limit, len(word), _CANDIDATES)
         )
-        ranked = sorted((edit_distance(word, term, limit=limit), -products, term) for term, products in near)
-        return tuple(term for distance, _, term in ranked if distance == ranked[0][0] <= limit)[:_CORRECTIONS]
+        return tuple(term for _, term in sorted(_nearest_terms(word, near, limit)))[:_CORRECTIONS]
+
+
+def _nearest_terms(word: str, near: Sequence[tuple[str, int]], limit: int) -> list[tuple[int, str]]:
+    """Return (-products, term) of the terms at the smallest distance from `word`, if that is `limit` at most.
+
+    A letter that only one of two words has takes an edit of its own, which tells most of them apart at once.
+    """
+    letters, best = set(word), limit
+    found: list[tuple[int, str]] = []
+    for term, products in near:
+        others = set(term)
+        if len(letters - others) > best or len(others - letters) > best:
+            continue
+        distance = edit_distance(word, term, limit=best)
+        if distance < best:
+            found, best = [], distance
+        if distance == best:
+            found.append((-products, term))
+    return found
 
 
 def _edits_allowed(word: str) -> int:
