@@ -2,7 +2,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-test demo test test-fast test-builder test-device test-tflite-runtime lint types lock docs \
-        data bench-esci bench-online-retail bench-sync clean web test-web bench-web conformance bench-edge test-arm64
+        data bench-esci bench-online-retail bench-sync clean web test-web bench-web conformance bench-edge test-arm64 bench-personal
 
 # A bundle with a real int8 student, which the end-to-end tests leave for the environments that cannot build.
 TESTED_BUNDLE := build/tested-bundle
@@ -116,6 +116,9 @@ bench-sync: setup-test  ## server, fleet, deltas and rollouts: every figure of d
 
 bench-web: data setup-test web  ## typed query to painted results in Chromium, answers equal to Python's (BUNDLE=… of ESCI)
 	@$(RUN) -m benchmarks.web $(or $(BUNDLE),work/esci/fold-0/bundle)
+
+bench-personal: data setup-test  ## what the user's taste brings on UCI Online Retail (POCKETREC_DATA)
+	@$(RUN) -m benchmarks.personal $(BENCH_OPTIONS)
 
 bench-edge: data setup-test  ## the device's speed, memory and start beside its peer (BUNDLE=… measures another bundle)
 	@$(RUN) -m benchmarks.edge $(if $(BUNDLE),--bundle $(BUNDLE))

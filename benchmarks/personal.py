@@ -20,7 +20,7 @@ from benchmarks.online_retail import build, data_folder
 from benchmarks.online_retail_protocol import Customer, RetailData, load_retail
 from edge_runtime.contract.errors import PocketrecError
 from edge_runtime.personal import PersonalTaste
-from edge_runtime.recommender import Recommender
+from edge_runtime.recommender import PERSONAL_WEIGHT, Recommender
 from edge_runtime.spelling import words_of
 from train.metrics import bootstrap_interval
 
@@ -98,7 +98,7 @@ def measure(bundle: Path, data: RetailData) -> list[PersonalRow]:
 
         rows += judge("validation", WEIGHTS)
         best = max(rows, key=lambda row: row.ndcg10).weight
-        rows += judge("test", (0.0, best))
+        rows += judge("test", tuple(dict.fromkeys((0.0, PERSONAL_WEIGHT, best))))
     return rows
 
 

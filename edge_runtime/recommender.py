@@ -29,7 +29,7 @@ _LOG = logging.getLogger(__name__)
 
 Mode = Literal["hybrid", "dense", "lexical"]
 MODES = ("hybrid", "dense", "lexical")
-PERSONAL_WEIGHT = 0.1
+PERSONAL_WEIGHT = 0.3
 """How much of a cosine with the user's vector is added to a score (docs/device.md has the measurement)."""
 
 Float32 = npt.NDArray[np.float32]

@@ -45,7 +45,7 @@ unpack_python() {
     say "fetching Debian's Python for arm64 ..."
     apt-get "${options[@]}" update
     apt-get "${options[@]}" -y --no-install-recommends --download-only install python3 libstdc++6
-    for package in "$folder"/apt/cache/archives/*.deb; do dpkg-deb -x "$package" "$folder/root.new"; done
+    for package in "$folder"/apt/cache/archives/*.deb; do dpkg-deb -x "$package" "$folder/debian.new"; done
 }
 
 unpack_wheels() { # version of the arm64 Python
@@ -64,19 +64,19 @@ if [[ ! -f $stamp || $(cat "$stamp") != "$digest" ]]; then
     rm -rf "$folder"
     mkdir -p "$folder"
     unpack_python
-    python=$(find "$folder/root.new/usr/bin" -name 'python3.[0-9]*' -type f | head -n 1)
+    python=$(find "$folder/debian.new/usr/bin" -name 'python3.[0-9]*' -type f | head -n 1)
     unpack_wheels "${python##*python}"
     # LiteRT looks the processor up in /proc/cpuinfo and crashes on the one of this machine; QEMU looks below its root first.
-    mkdir -p "$folder/root.new/proc"
+    mkdir -p "$folder/debian.new/proc"
     printf '%s\n' 'processor	: 0' 'Features	: fp asimd aes pmull sha1 sha2 crc32 atomics fphp asimdhp asimdrdm asimddp' \
         'CPU implementer	: 0x41' 'CPU architecture: 8' 'CPU variant	: 0x4' 'CPU part	: 0xd0b' 'CPU revision	: 1' '' \
-        >"$folder/root.new/proc/cpuinfo"
-    mv "$folder/root.new" "$folder/root"
+        >"$folder/debian.new/proc/cpuinfo"
+    mv "$folder/debian.new" "$folder/debian"
     mv "$folder/site.new" "$folder/site"
     rm -rf "$folder/apt" "$folder/wheels"
     echo "$digest" >"$stamp"
 fi
 
-python=$(find "$folder/root/usr/bin" -name 'python3.[0-9]*' -type f | head -n 1)
-exec env -u LD_LIBRARY_PATH PYTHONHOME="$folder/root/usr" PYTHONPATH="$folder/site:." PYTHONDONTWRITEBYTECODE=1 \
-    QEMU_CPU=cortex-a76 qemu-aarch64 -L "$folder/root" "$python" "$@"
+python=$(find "$folder/debian/usr/bin" -name 'python3.[0-9]*' -type f | head -n 1)
+exec env -u LD_LIBRARY_PATH PYTHONHOME="$folder/debian/usr" PYTHONPATH="$folder/site:." PYTHONDONTWRITEBYTECODE=1 \
+    QEMU_CPU=cortex-a76 qemu-aarch64 -L "$folder/debian" "$python" "$@"
