@@ -30,7 +30,7 @@ VERBS = {
     "score": ("edge_runtime.cli", "score given products for a query"),
     "explain": ("edge_runtime.cli", "why a product ranks for a query or a history"),
     "prove": ("edge_runtime.cli", "check a bundle's files and golden answers on this machine"),
-    "keys": ("sync_server.cli", "make the keys that sign updates"),
+    "keys": ("sync_server.keys_cli", "make, rotate, delegate and watch the keys that sign updates"),
     "publish": ("sync_server.cli", "sign a bundle and hand it to the server"),
     "rollout": ("sync_server.rollout_cli", "bring a staged release to the fleet: start, pause, resume, halt, status"),
     "experiment": ("sync_server.rollout_cli", "compare releases or lists on the fleet: start, stop, status"),

@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import IO
 
@@ -22,6 +23,7 @@ from edge_runtime.contract.errors import (
 )
 from edge_runtime.http_fetcher import Transport, TufFetcher
 
+_CLOCK_TOLERANCE = timedelta(days=1)
 METADATA_PATH = "/v1/tuf/"
 """Where a server has its TUF metadata."""
 
@@ -72,6 +74,32 @@ def check_content(target: TargetFile, content: bytes | IO[bytes]) -> None:
         raise tuf_error_as_ours(error) from error
 
 
+def check_clock(published_at: str, now: datetime) -> None:
+    """Refuse to judge what is out of date by a clock that cannot be right.
+
+    A device that believes to live before the release was published would take any old metadata for fresh.
+
+    Args:
+        published_at: from the signed release note.
+        now: the device's time (UTC).
+
+    Raises:
+        ExpiredReleaseError: the clock is more than a day behind the release.
+        UpdateError: `published_at` is no time.
+    """
+    try:
+        published = datetime.fromisoformat(published_at)
+    except ValueError as error:
+        raise UpdateError("the release note says no time of publication; publish again") from error
+    if published.tzinfo is None:
+        published = published.replace(tzinfo=UTC)
+    if now < published - _CLOCK_TOLERANCE:
+        raise ExpiredReleaseError(
+            f"this device's clock says {now:%Y-%m-%d}, but the release was published on {published:%Y-%m-%d}: "
+            "with a wrong clock nothing can be told to be fresh; set the clock, then try again"
+        )
+
+
 class TrustedTargets:
     """The targets that a server offers and the trusted keys vouch for.
 
@@ -80,10 +108,20 @@ class TrustedTargets:
         trusted_root: bytes of the root.json that came with the device.
         server_url: address of the server, without a trailing slash.
         transport: the network.
+        channel: whose releases are looked for; a team that signs this channel alone names its files under it.
     """
 
-    def __init__(self, *, metadata_folder: Path, trusted_root: bytes, server_url: str, transport: Transport) -> None:
+    def __init__(
+        self,
+        *,
+        metadata_folder: Path,
+        trusted_root: bytes,
+        server_url: str,
+        transport: Transport,
+        channel: str | None = None,
+    ) -> None:
         self._folder = metadata_folder
+        self._channel = channel
         self._base_url = f"{server_url}{METADATA_PATH}"
         with _tuf_errors_named(metadata_folder):
             metadata_folder.mkdir(parents=True, exist_ok=True)
@@ -122,6 +160,10 @@ class TrustedTargets:
             UpdateError: as for `refresh`.
         """
         with _tuf_errors_named(self._folder):
+            if self._channel is not None and not path.startswith("channels/"):
+                own = self._tuf.get_targetinfo(f"channels/{self._channel}/{path}")
+                if own is not None:
+                    return own
             return self._tuf.get_targetinfo(path)
 
     def url(self, target: TargetFile) -> str:

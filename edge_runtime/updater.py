@@ -23,7 +23,7 @@ from edge_runtime.http_fetcher import Transport
 from edge_runtime.offers import OfferedMetadata, ask_for_offer, keep_offer
 from edge_runtime.slots import Installed, Slots
 from edge_runtime.staging import Staged, Stager
-from edge_runtime.trust import METADATA_PATH, TrustedTargets
+from edge_runtime.trust import METADATA_PATH, TrustedTargets, check_clock
 
 _LOG = logging.getLogger(__name__)
 _REMEMBERED_REFUSALS = 10
@@ -195,6 +195,7 @@ class Updater:
             trusted_root=self._root,
             server_url=self._server_url,
             transport=transport,
+            channel=self.channel,
         )
         trusted.refresh()
         if found is not None:
@@ -211,6 +212,7 @@ class Updater:
         note = ReleaseNote.from_target(target.unrecognized_fields.get("custom"), channel=self.channel)
         if target.hashes.get("sha256") != note.bundle_id:
             raise SignatureError(f"the release in channel {self.channel!r} names a bundle that is not its manifest")
+        check_clock(note.published_at, self._clock())
         return target, note
 
     def _check_not_older(

@@ -1,11 +1,10 @@
-"""The commands `pocketrec keys`, `pocketrec publish` and `pocketrec serve`."""
+"""The commands `pocketrec publish` and `pocketrec serve`."""
 
 import argparse
 import dataclasses
 import os
 import sys
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
@@ -18,49 +17,30 @@ from sync_server.config import ServerConfig, with_secrets
 from sync_server.database import open_database
 from sync_server.fleet import Fleet
 from sync_server.home import open_repository, prepare_home
-from sync_server.keys import PASSPHRASE_VARIABLE, create_keys, read_passphrase
+from sync_server.keys import read_passphrase
 from sync_server.logs import log_as_json
 from sync_server.operators import COMMAND_LINE
-from sync_server.publish_client import HttpTarget, read_token
+from sync_server.publish_client import TOKEN_VARIABLE, HttpTarget, read_token
 from sync_server.publisher import LocalTarget, PublicationTarget, publish
 from sync_server.releases import KEPT_RELEASES
 from sync_server.serving import serve
-
-_TOKEN_VARIABLE = "POCKETREC_PUBLISH_TOKEN_FILE"  # noqa: S105  (the name of a variable that names a file)
-
-
-def add_keys_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of `pocketrec keys`."""
-    actions = parser.add_subparsers(dest="action", required=True)
-    init = actions.add_parser("init", help="make the keys and the root.json that devices trust")
-    init.add_argument("--dir", required=True, type=Path, metavar="KEYS", help="a new folder for the keys")
-    init.add_argument("--expires-days", type=int, default=1825, help="validity of root.json (1825: five years)")
-    init.add_argument("--json", action="store_true", help="print the result as one line of JSON")
-
-
-def run_keys(args: argparse.Namespace) -> int:
-    """Run `pocketrec keys init`."""
-    passphrase = read_passphrase(os.environ)
-    root = create_keys(args.dir, expires_days=args.expires_days, passphrase=passphrase, now=datetime.now(UTC))
-    if passphrase is None:
-        print(
-            f"warning: the offline keys are not encrypted; name a passphrase file in {PASSPHRASE_VARIABLE} to encrypt them",
-            file=sys.stderr,
-        )
-    result = {"keys": str(args.dir), "root_expires": root.signed.expires.isoformat(), "encrypted": bool(passphrase)}
-    text = (
-        f"keys are in {args.dir}: keep offline/ with the builder, give online/ and root.json to the server "
-        f"(pocketrec serve --keys), root.json to every device; root.json is valid until {root.signed.expires:%Y-%m-%d}"
-    )
-    _show(args, result, text)
-    return 0
 
 
 def add_publish_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `pocketrec publish`."""
     parser.add_argument("bundle", type=Path, metavar="BUNDLE")
     parser.add_argument("--channel", default="stable", help="which devices get it (stable)")
-    parser.add_argument("--keys", required=True, type=Path, metavar="KEYS", help="folder of pocketrec keys init")
+    parser.add_argument(
+        "--keys", required=True, type=Path, metavar="KEYS", help="folder of pocketrec keys init, or of keys team"
+    )
+    parser.add_argument(
+        "--key",
+        action="append",
+        default=[],
+        type=Path,
+        metavar="FILE",
+        help="a private key that lies elsewhere; repeatable",
+    )
     place = parser.add_mutually_exclusive_group(required=True)
     place.add_argument("--server", metavar="URL", help="the server's address")
     place.add_argument("--store", type=Path, metavar="DIR", help="the server's home, when it is on this machine")
@@ -68,7 +48,7 @@ def add_publish_arguments(parser: argparse.ArgumentParser) -> None:
         "--token-file",
         type=Path,
         metavar="FILE",
-        help=f"the publisher's token, made by the server's first start ({_TOKEN_VARIABLE} names it otherwise)",
+        help=f"the publisher's token, made by the server's first start ({TOKEN_VARIABLE} names it otherwise)",
     )
     parser.add_argument("--expires-days", type=int, default=365, help="devices refuse the release after (365)")
     parser.add_argument(
@@ -90,6 +70,7 @@ def run_publish(args: argparse.Namespace) -> int:
         keys=args.keys,
         target=_publication_target(args),
         passphrase=read_passphrase(os.environ),
+        more_keys=args.key,
         expires_days=args.expires_days,
         staged=args.staged,
         keep=args.keep,
@@ -116,9 +97,9 @@ def _publication_target(args: argparse.Namespace) -> PublicationTarget:
     if args.store:
         config = ServerConfig(home=args.store)
         return LocalTarget(repository=open_repository(config), max_file_bytes=config.max_file_bytes)
-    token_file = args.token_file or os.environ.get(_TOKEN_VARIABLE)
+    token_file = args.token_file or os.environ.get(TOKEN_VARIABLE)
     if not token_file:
-        raise ConfigError(f"name the file with the publisher's token by --token-file or in {_TOKEN_VARIABLE}")
+        raise ConfigError(f"name the file with the publisher's token by --token-file or in {TOKEN_VARIABLE}")
     return HttpTarget(args.server, token=read_token(Path(token_file)), allow_plain_http=args.allow_plain_http)
 
 
@@ -176,7 +157,6 @@ def _show(args: argparse.Namespace, result: object, text: str) -> None:
 
 
 COMMANDS = {
-    "keys": (add_keys_arguments, run_keys),
     "publish": (add_publish_arguments, run_publish),
     "serve": (add_serve_arguments, run_serve),
 }

@@ -1,7 +1,7 @@
 """Everything a server keeps, under one folder.
 
-HOME/root.json                 which keys to trust
-HOME/keys/{snapshot,timestamp}.pem   the online keys; mode 0600
+HOME/root.json                 where trust begins; newer roots lie in the repository
+HOME/keys/{snapshot,timestamp}*.pem   the online keys; mode 0600
 HOME/publisher.token           an API key of role publisher; mode 0600
 HOME/session.key               signs the cookies of the console; mode 0600
 HOME/server.sqlite             devices and events (models.py), unless database_url names PostgreSQL
@@ -21,13 +21,22 @@ from edge_runtime.contract.errors import ConfigError
 from sync_server.api_keys import ApiKeys
 from sync_server.config import ServerConfig
 from sync_server.database import migrate, open_database
-from sync_server.keys import ONLINE_ROLES, ROOT_FILE, check_signer, copy_private, key_path, load_root, load_signer
+from sync_server.keys import (
+    ONLINE_ROLES,
+    ROOT_FILE,
+    copy_private,
+    decode_root,
+    find_signers,
+    load_root,
+    read_roots,
+)
 from sync_server.repository import Repository
 from sync_server.shared_files import SharedFileStore
 from sync_server.storage import FileStore
 
 TOKEN_FILE = "publisher.token"  # noqa: S105  (a file's name)
 SESSION_KEY_FILE = "session.key"
+_KEYS_FOLDER = "keys"
 
 
 @dataclass(frozen=True)
@@ -62,8 +71,9 @@ def prepare_home(config: ServerConfig, *, keys: Path | None) -> PreparedHome:
             )
         root = load_root(keys / ROOT_FILE)
         for role in ONLINE_ROLES:
-            check_signer(root, role, load_signer(key_path(keys, role)))
-            copy_private(key_path(keys, role), _online_key(home, role))
+            find_signers([keys / "online"], trusted=root.signed.roles[role], name=role)
+        copy_online_keys(keys, home)
+        _copy_roots(keys, home)
         write_bytes_atomically(home / ROOT_FILE, (keys / ROOT_FILE).read_bytes())
     open_repository(config)
     token_path = home / TOKEN_FILE
@@ -114,8 +124,7 @@ def open_repository(config: ServerConfig, *, clock: Callable[[], datetime] = lam
     return Repository(
         home / "repository",
         root=load_root(home / ROOT_FILE),
-        snapshot_signer=load_signer(_online_key(home, "snapshot")),
-        timestamp_signer=load_signer(_online_key(home, "timestamp")),
+        keys=home / _KEYS_FOLDER,
         timestamp_lifetime=timedelta(hours=config.timestamp_hours),
         snapshot_lifetime=timedelta(days=config.snapshot_days),
         clock=clock,
@@ -134,8 +143,25 @@ def _shared_files(config: ServerConfig) -> FileStore | None:
     )
 
 
-def _online_key(home: Path, role: str) -> Path:
-    return home / "keys" / f"{role}.pem"
+def copy_online_keys(keys: Path, home: Path) -> None:
+    """Copy the online keys of a key folder to a server's home; those that are there already are left alone.
+
+    Raises:
+        ConfigError: a key cannot be read.
+        StorageError: the disk is full, read-only or not permitted.
+    """
+    for path in sorted((keys / "online").glob("*.pem")):
+        copy_private(path, home / _KEYS_FOLDER / path.name)
+
+
+def _copy_roots(keys: Path, home: Path) -> None:
+    # Devices that were enrolled under an older root follow it step by step.
+    folder = home / "repository" / "metadata"
+    with disk_errors_named(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    for data in read_roots(keys):
+        version = decode_root(data, source=f"a root in {keys}").signed.version
+        write_bytes_atomically(folder / f"{version}.root.json", data)
 
 
 def _make_secret(path: Path) -> bool:

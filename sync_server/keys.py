@@ -1,28 +1,36 @@
 """The keys that sign updates, and who holds which.
 
-KEYS/offline/{root,targets}.pem         the builder's; they never touch the server
+KEYS/offline/{root,targets}*.pem        the builder's; they never touch the server
+KEYS/offline/channel-<name>*.pem        in the folder of a team that publishes to one channel only (delegations.py)
 KEYS/offline/targets.json               the newest targets that these keys signed (publisher.py)
-KEYS/online/{snapshot,timestamp}.pem    the server's
-KEYS/root.json                          for the server and for every device
+KEYS/offline/retired/                   keys that were rotated out (key_rotation.py)
+KEYS/online/{snapshot,timestamp}*.pem   the server's
+KEYS/roots/<n>.root.json                every root so far; each is signed by the one before it
+KEYS/root.json                          the newest root, for the server and for every device
+
+Which of several files is the key of a role is decided by what root.json says, not by the file's name.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
     NoEncryption,
     PrivateFormat,
+    PublicFormat,
     load_pem_private_key,
+    load_pem_public_key,
 )
-from securesystemslib.signer import CryptoSigner
+from securesystemslib.signer import CryptoSigner, Key, SSlibKey
 from tuf.api.exceptions import RepositoryError
-from tuf.api.metadata import Metadata, Root
+from tuf.api.metadata import Metadata, Role, Root
 from tuf.api.serialization import DeserializationError
 
 from edge_runtime.contract.atomic_files import disk_errors_named, sync_folder, write_bytes_atomically
@@ -32,11 +40,31 @@ OFFLINE_ROLES = ("root", "targets")
 ONLINE_ROLES = ("snapshot", "timestamp")
 PASSPHRASE_VARIABLE = "POCKETREC_KEY_PASSPHRASE_FILE"  # noqa: S105  (the name of a variable that names a file)
 ROOT_FILE = "root.json"
+ROOTS_FOLDER = "roots"
+RETIRED_FOLDER = "retired"
 
 
-def key_path(keys: Path, role: str) -> Path:
-    """Return where the private key of `role` lies under a key folder."""
-    return keys / ("online" if role in ONLINE_ROLES else "offline") / f"{role}.pem"
+@dataclass(frozen=True)
+class KeyCounts:
+    """How many keys a role has, and how many of them must sign.
+
+    Raises:
+        ConfigError: more must sign than there are, or fewer than one.
+    """
+
+    keys: int = 1
+    threshold: int = 1
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        if not 1 <= self.threshold <= self.keys <= 20:
+            raise ConfigError(f"expected a threshold from 1 to the number of keys, got {self.threshold} of {self.keys}")
+
+
+def key_path(keys: Path, name: str, *, online: bool | None = None) -> Path:
+    """Return where the private key called `name` (that of a role alone is called like the role) lies in a key folder."""
+    is_online = name in ONLINE_ROLES if online is None else online
+    return keys / ("online" if is_online else "offline") / f"{name}.pem"
 
 
 def read_passphrase(environment: Mapping[str, str]) -> bytes | None:
@@ -57,8 +85,16 @@ def read_passphrase(environment: Mapping[str, str]) -> bytes | None:
     return passphrase
 
 
-def create_keys(keys: Path, *, expires_days: int, passphrase: bytes | None, now: datetime) -> Metadata[Root]:
-    """Make a key per role and the root.json that names them; return the root.
+def create_keys(
+    keys: Path,
+    *,
+    expires_days: int,
+    passphrase: bytes | None,
+    now: datetime,
+    root_keys: KeyCounts = KeyCounts(),
+    targets_keys: KeyCounts = KeyCounts(),
+) -> Metadata[Root]:
+    """Make the keys of every role and the root.json that names them; return the root.
 
     Stopped halfway, there is no root.json, and the call may be repeated after the folder was removed.
 
@@ -67,6 +103,8 @@ def create_keys(keys: Path, *, expires_days: int, passphrase: bytes | None, now:
         expires_days: how long root.json is valid.
         passphrase: encrypts the offline keys; None leaves them readable to their owner.
         now: the time from which the validity counts.
+        root_keys: how many root keys there are, and how many must sign a new root.
+        targets_keys: how many targets keys there are, and how many must sign a release.
 
     Raises:
         ConfigError: the folder holds something, or `expires_days` is not positive.
@@ -77,14 +115,48 @@ def create_keys(keys: Path, *, expires_days: int, passphrase: bytes | None, now:
     if keys.exists() and (not keys.is_dir() or any(keys.iterdir())):
         raise ConfigError(f"{keys} is not empty; keys are never overwritten, choose another folder")
     root = Root(expires=expiry(now, timedelta(days=expires_days)), consistent_snapshot=True)
-    signers = {role: CryptoSigner(Ed25519PrivateKey.generate()) for role in (*OFFLINE_ROLES, *ONLINE_ROLES)}
-    for role, signer in signers.items():
-        root.add_key(signer.public_key, role)
-        _write_private(key_path(keys, role), _pem(signer, passphrase if role in OFFLINE_ROLES else None))
+    counts = {"root": root_keys, "targets": targets_keys}
+    signers: list[CryptoSigner] = []
+    for role in (*OFFLINE_ROLES, *ONLINE_ROLES):
+        for number in range(counts.get(role, KeyCounts()).keys):
+            signer = CryptoSigner(Ed25519PrivateKey.generate())
+            root.add_key(signer.public_key, role)
+            path = key_path(keys, role if number == 0 else f"{role}-{number + 1}", online=role in ONLINE_ROLES)
+            write_key(path, signer, passphrase if role in OFFLINE_ROLES else None)
+            signers += [signer] if role == Root.type else []
+        root.roles[role].threshold = counts.get(role, KeyCounts()).threshold
     metadata = Metadata(root)
-    metadata.sign(signers["root"])
-    write_bytes_atomically(keys / ROOT_FILE, metadata.to_bytes())
+    for signer in signers:
+        metadata.sign(signer, append=True)
+    write_root(keys, metadata)
     return metadata
+
+
+def write_root(keys: Path, metadata: Metadata[Root]) -> None:
+    """Write a root beside those before it, then as the newest.
+
+    Stopped halfway, the old root.json is there.
+
+    Raises:
+        StorageError: the disk is full, read-only or not permitted.
+    """
+    data = metadata.to_bytes()
+    folder = keys / ROOTS_FOLDER
+    with disk_errors_named(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    write_bytes_atomically(folder / f"{metadata.signed.version}.root.json", data)
+    write_bytes_atomically(keys / ROOT_FILE, data)
+
+
+def read_roots(keys: Path) -> list[bytes]:
+    """Return every root of a key folder, oldest first; the newest alone in a folder that was made before there were more.
+
+    Raises:
+        ConfigError, SignatureError: a file is no root.
+    """
+    newest = load_root(keys / ROOT_FILE)
+    paths = [keys / ROOTS_FOLDER / f"{number}.root.json" for number in range(1, newest.signed.version)]
+    return [_read(path) for path in paths if path.exists()] + [_read(keys / ROOT_FILE)]
 
 
 def expiry(now: datetime, lifetime: timedelta) -> datetime:
@@ -96,6 +168,15 @@ def _pem(signer: CryptoSigner, passphrase: bytes | None) -> bytes:
     key = load_pem_private_key(signer.private_bytes, None)
     encryption = BestAvailableEncryption(passphrase) if passphrase else NoEncryption()
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption)
+
+
+def write_key(path: Path, signer: CryptoSigner, passphrase: bytes | None) -> None:
+    """Write a new private key, readable to its owner only; an existing file is never overwritten.
+
+    Raises:
+        StorageError: the file exists, or the disk is full, read-only or not permitted.
+    """
+    _write_private(path, _pem(signer, passphrase))
 
 
 def _write_private(path: Path, data: bytes) -> None:
@@ -146,6 +227,54 @@ def load_signer(path: Path, *, passphrase: bytes | None = None) -> CryptoSigner:
     return CryptoSigner(key)
 
 
+def find_signers(
+    places: Iterable[Path], *, trusted: Role, name: str, passphrase: bytes | None = None, needed: int | None = None
+) -> list[CryptoSigner]:
+    """Return the private keys among `places` that a role trusts.
+
+    Args:
+        places: files of private keys, and folders in which every *.pem is looked at.
+        trusted: the role.
+        name: of the role, for the error.
+        passphrase: of those that are encrypted.
+        needed: how many there must be; the role's threshold by default.
+
+    Raises:
+        ConfigError: there are too few, or one that would be needed cannot be read.
+    """
+    found: dict[str, CryptoSigner] = {}
+    unreadable: list[ConfigError] = []
+    wanted = trusted.threshold if needed is None else needed
+    for path in _key_files(places):
+        try:
+            signer = load_signer(path, passphrase=passphrase)
+        except ConfigError as error:
+            unreadable.append(error)
+            continue
+        if signer.public_key.keyid in trusted.keyids:
+            found[signer.public_key.keyid] = signer
+    if len(found) < wanted and unreadable:
+        raise unreadable[0]
+    if len(found) < wanted:
+        raise ConfigError(
+            f"{wanted} of the {len(trusted.keyids)} {name} keys that root.json trusts are needed, {len(found)} are here; "
+            "name the files of the others by --key, or use the keys that were made together"
+        )
+    return list(found.values())
+
+
+def _key_files(places: Iterable[Path]) -> list[Path]:
+    files: list[Path] = []
+    for place in places:
+        files += sorted(place.glob("*.pem")) if place.is_dir() else [place]
+    return files
+
+
+def offline_places(keys: Path, more: Sequence[Path] = ()) -> list[Path]:
+    """Return where the offline keys of a key folder lie, and `more` files of keys that others hold."""
+    return [*more, keys / "offline"]
+
+
 def load_root(path: Path) -> Metadata[Root]:
     """Read a root.json and check that it is signed by its own keys.
 
@@ -153,17 +282,45 @@ def load_root(path: Path) -> Metadata[Root]:
         ConfigError: the file cannot be read or is no root.json.
         SignatureError: its own signature does not hold.
     """
+    return decode_root(_read(path), source=str(path))
+
+
+def decode_root(data: bytes, *, source: str) -> Metadata[Root]:
+    """Read the bytes of a root.json and check that it is signed by its own keys.
+
+    Raises:
+        ConfigError: they are something else.
+        SignatureError: its own signature does not hold.
+    """
     try:
-        metadata = Metadata[Root].from_bytes(_read(path))
+        metadata = Metadata[Root].from_bytes(data)
     except DeserializationError as error:
-        raise ConfigError(f"{path} is not a root.json; make keys with: pocketrec keys init") from error
+        raise ConfigError(f"{source} is not a root.json; make keys with: pocketrec keys init") from error
     if metadata.signed.type != Root.type:
-        raise ConfigError(f"{path} is {metadata.signed.type} metadata, expected root")
+        raise ConfigError(f"{source} is {metadata.signed.type} metadata, expected root")
     try:
         metadata.signed.verify_delegate(Root.type, metadata.signed_bytes, metadata.signatures)
     except RepositoryError as error:
-        raise SignatureError(f"{path} is not signed by its own keys; it was changed or cut") from error
+        raise SignatureError(f"{source} is not signed by its own keys; it was changed or cut") from error
     return metadata
+
+
+def check_successor(old: Metadata[Root], new: Metadata[Root]) -> None:
+    """Check that devices that trust `old` will follow to `new`, which is signed by its own keys.
+
+    Raises:
+        SignatureError: the version is not the next one, or not enough keys of `old` signed it.
+    """
+    if new.signed.version != old.signed.version + 1:
+        raise SignatureError(
+            f"root version {new.signed.version} cannot follow version {old.signed.version}: every step must be there"
+        )
+    try:
+        old.signed.verify_delegate(Root.type, new.signed_bytes, new.signatures)
+    except RepositoryError as error:
+        raise SignatureError(
+            f"root version {new.signed.version} is not signed by the keys of version {old.signed.version}"
+        ) from error
 
 
 def check_signer(root: Metadata[Root], role: str, signer: CryptoSigner) -> None:
@@ -174,3 +331,43 @@ def check_signer(root: Metadata[Root], role: str, signer: CryptoSigner) -> None:
     """
     if signer.public_key.keyid not in root.signed.roles[role].keyids:
         raise ConfigError(f"the {role} key is not the one that root.json trusts; use the keys that were made together")
+
+
+def create_team_key(folder: Path, role: str, *, root: Path, passphrase: bytes | None) -> Path:
+    """Make a key for the role of a delegated channel, and return the file with its public half.
+
+    Args:
+        folder: the team's folder of keys; made when missing.
+        role: of the channel.
+        root: the fleet's root.json, copied into the folder.
+        passphrase: encrypts the private key; None leaves it readable to its owner.
+
+    Raises:
+        ConfigError: there is a key of this role already, or `root` cannot be read.
+        StorageError: the disk is full, read-only or not permitted.
+    """
+    if any((folder / "offline").glob(f"{role}*.pem")):
+        raise ConfigError(f"{folder} has a key for {role} already; keys are never overwritten")
+    metadata = load_root(root)
+    signer = CryptoSigner(Ed25519PrivateKey.generate())
+    write_key(key_path(folder, role), signer, passphrase)
+    write_root(folder, metadata)
+    public = load_pem_private_key(signer.private_bytes, None).public_key()
+    path = folder / f"{role}.public.pem"
+    write_bytes_atomically(path, public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+    return path
+
+
+def load_public_key(path: Path) -> Key:
+    """Read a public key that `create_team_key` wrote.
+
+    Raises:
+        ConfigError: the file cannot be read or holds something else.
+    """
+    try:
+        key = load_pem_public_key(_read(path))
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise ConfigError(f"{path} is not a public key; a team makes one with: pocketrec keys team") from error
+    if not isinstance(key, Ed25519PublicKey):
+        raise ConfigError(f"{path} is not an ed25519 key; a team makes one with: pocketrec keys team")
+    return SSlibKey.from_crypto(key)

@@ -9,10 +9,12 @@ from typing import BinaryIO
 
 import msgspec
 import urllib3
+from tuf.api.metadata import Targets
 
 from edge_runtime.contract.errors import ConfigError, DownloadError, HttpStatusError
 from sync_server.errors import PublicationConflictError
 
+TOKEN_VARIABLE = "POCKETREC_PUBLISH_TOKEN_FILE"  # noqa: S105  (the name of a variable that names a file)
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 _MAX_ANSWER_BYTES = 10_000_000
 _MAX_FILE_BYTES = 2_000_000_000
@@ -64,10 +66,17 @@ class HttpTarget:
                 "--allow-plain-http"
             )
 
-    def targets(self) -> bytes | None:
-        """Return the targets.json that the server serves; None before the first publication."""
+    def metadata(self, name: str) -> bytes | None:
+        """Return the metadata file `name` as devices get it, or None when there is none."""
+        return self._found("GET", name, folder="tuf")
+
+    def targets(self, role: str = Targets.type) -> bytes | None:
+        """Return the targets of a role that the server serves; None before its first publication."""
+        return self._found("GET", f"targets?role={role}", folder="publish")
+
+    def _found(self, method: str, path: str, *, folder: str) -> bytes | None:
         try:
-            return self._send("GET", "targets")
+            return self._send(method, path, folder=folder)
         except HttpStatusError as error:
             if error.status_code == 404:
                 return None
@@ -95,9 +104,13 @@ class HttpTarget:
                 return None
             raise
 
-    def publish(self, targets: bytes) -> None:
-        """Hand over the signed targets.json."""
-        self._send("POST", "targets", body=targets)
+    def publish(self, targets: bytes, role: str = Targets.type) -> None:
+        """Hand over the signed targets of a role."""
+        self._send("POST", f"targets?role={role}", body=targets)
+
+    def publish_root(self, data: bytes) -> None:
+        """Hand over a new root."""
+        self._send("POST", "root", body=data)
 
     def _send(
         self,

@@ -4,33 +4,35 @@ The order makes it safe to be stopped: devices see the new release only when the
 is the last thing that happens.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from securesystemslib.signer import Signer
-from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import Metadata, Root, Targets
-from tuf.api.serialization import DeserializationError
 
 from edge_runtime.contract.atomic_files import write_bytes_atomically
 from edge_runtime.contract.bundle import MANIFEST_FILE, Bundle, open_bundle
 from edge_runtime.contract.delta_making import MakeDelta, make_delta
-from edge_runtime.contract.errors import ConfigError, SignatureError
+from edge_runtime.contract.errors import ConfigError
 from edge_runtime.contract.release import check_channel
-from sync_server.keys import ROOT_FILE, check_signer, expiry, key_path, load_root, load_signer
+from sync_server.keys import expiry
 from sync_server.publication_deltas import MadeDelta, make_deltas
 from sync_server.releases import KEPT_RELEASES, DeltaFile, all_releases, kept_releases, next_targets, releases
 from sync_server.repository import Repository
+from sync_server.signing import open_signing
 
 
 class PublicationTarget(Protocol):
     """Where a release goes: a server over the network, or a server's home on this machine."""
 
-    def targets(self) -> bytes | None:
-        """Return the targets.json that is served, not to be trusted; None before the first publication."""
+    def metadata(self, name: str) -> bytes | None:
+        """Return the metadata file `name` that is served, not to be trusted; None when there is none."""
+        ...
+
+    def targets(self, role: str = Targets.type) -> bytes | None:
+        """Return the targets of a role that are served, not to be trusted; None before its first publication."""
         ...
 
     def missing(self, sha256s: list[str]) -> list[str]:
@@ -45,8 +47,8 @@ class PublicationTarget(Protocol):
         """Return a published file, not to be trusted; None when it is not there."""
         ...
 
-    def publish(self, targets: bytes) -> None:
-        """Hand over the signed targets.json; after this devices see the release."""
+    def publish(self, targets: bytes, role: str = Targets.type) -> None:
+        """Hand over the signed targets of a role; after this devices see the release."""
         ...
 
 
@@ -57,9 +59,14 @@ class LocalTarget:
     repository: Repository
     max_file_bytes: int
 
-    def targets(self) -> bytes | None:
-        """Return the targets.json that is served."""
-        targets = self.repository.targets()
+    def metadata(self, name: str) -> bytes | None:
+        """Return the metadata file `name`, or None when there is none."""
+        path = self.repository.metadata_path(name)
+        return None if path is None else path.read_bytes()
+
+    def targets(self, role: str = Targets.type) -> bytes | None:
+        """Return the targets of a role that are served."""
+        targets = self.repository.targets(role)
         return targets.to_bytes() if targets else None
 
     def missing(self, sha256s: list[str]) -> list[str]:
@@ -75,9 +82,13 @@ class LocalTarget:
         path = self.repository.files.path(sha256)
         return None if path is None else path.read_bytes()
 
-    def publish(self, targets: bytes) -> None:
-        """Publish the signed targets.json."""
-        self.repository.accept(targets)
+    def publish(self, targets: bytes, role: str = Targets.type) -> None:
+        """Publish the signed targets of a role."""
+        self.repository.accept(targets, role=role)
+
+    def publish_root(self, data: bytes) -> None:
+        """Serve a new root."""
+        self.repository.adopt_root(data)
 
 
 @dataclass(frozen=True)
@@ -102,6 +113,7 @@ def publish(
     keys: Path,
     target: PublicationTarget,
     passphrase: bytes | None = None,
+    more_keys: Sequence[Path] = (),
     expires_days: int = 365,
     staged: bool = False,
     keep: int = KEPT_RELEASES,
@@ -116,9 +128,10 @@ def publish(
     Args:
         bundle_folder: the bundle; every digest is compared.
         channel: the channel that gets it.
-        keys: the folder that `pocketrec keys init` made.
+        keys: the folder that `pocketrec keys init` made, or a team's for its one channel.
         target: where the release goes.
         passphrase: of the offline keys, when they are encrypted.
+        more_keys: files of private keys that lie elsewhere, when several must sign.
         expires_days: after so many days without a publication devices refuse the release as stale.
         staged: devices install it only where a rollout or an experiment gives it to them.
         keep: how many releases of the channel stay signed, this one among them.
@@ -127,17 +140,14 @@ def publish(
         on_file: called with name and length (bytes) before each upload.
 
     Raises:
-        BundleError: the bundle is damaged.
-        ConfigError: the keys do not fit, or an argument is malformed.
+        BundleError, ConfigError: the bundle is damaged, the keys do not fit, or an argument is malformed.
         SignatureError: what the server serves was not signed by these keys.
-        PublicationError, DownloadError: the server refused it, or cannot be reached.
-        StorageError: the disk is full, read-only or not permitted.
+        PublicationError, DownloadError, StorageError: the server refused it, cannot be reached, or the disk is full.
     """
     _check_numbers(check_channel(channel), expires_days=expires_days, keep=keep)
-    bundle, root = open_bundle(bundle_folder), load_root(keys / ROOT_FILE)
-    signer = _offline_signer(root, keys, passphrase)
-    remembered, now = keys / "offline" / "targets.json", clock()
-    base = _newest_base(root, target.targets(), remembered)
+    bundle, now = open_bundle(bundle_folder), clock()
+    signing = open_signing(keys, target, channel=channel, passphrase=passphrase, more=more_keys)
+    base, expires = signing.base, expiry(now, timedelta(days=expires_days))
     kept = kept_releases(all_releases(base).get(channel, {}), keep=keep, staged=staged) if base else []
     deltas = list(make_deltas(bundle, earlier=kept, known=base, read=target.read, make=make)) if make else []
     signed = next_targets(
@@ -145,16 +155,16 @@ def publish(
         bundle,
         channel=channel,
         published_at=now,
-        expires=expiry(now, timedelta(days=expires_days)),
+        expires=expires,
         staged=staged,
         keep=keep,
         deltas=[delta.file for delta in deltas],
     )
-    data = _signed_bytes(signed, signer)
+    data = signing.sign(signed)
     uploaded = _upload(bundle, deltas, target, on_file)
-    target.publish(data)
-    write_bytes_atomically(remembered, data)
-    return _publication(bundle, signed, channel=channel, root=root, uploaded=uploaded, deltas=deltas)
+    target.publish(data, signing.role)
+    write_bytes_atomically(signing.remembered, data)
+    return _publication(bundle, signed, channel=channel, root=signing.root, uploaded=uploaded, deltas=deltas)
 
 
 def _check_numbers(channel: str, *, expires_days: int, keep: int) -> None:
@@ -185,40 +195,6 @@ def _publication(
         root_expires=root.signed.expires.isoformat(),
         deltas=[delta.file for delta in deltas],
     )
-
-
-def _offline_signer(root: Metadata[Root], keys: Path, passphrase: bytes | None) -> Signer:
-    signer = load_signer(key_path(keys, Targets.type), passphrase=passphrase)
-    check_signer(root, Targets.type, signer)
-    return signer
-
-
-def _signed_bytes(signed: Targets, signer: Signer) -> bytes:
-    metadata = Metadata(signed)
-    metadata.sign(signer)
-    return metadata.to_bytes()
-
-
-def _newest_base(root: Metadata[Root], served: bytes | None, remembered: Path) -> Targets | None:
-    # A server that was broken into could serve old targets, or some with files of its own; signing what it serves
-    # would make that true. So it must be signed by us, and not older than what we signed last.
-    bases = [] if served is None else [_trusted(root, served, "what the server serves")]
-    if remembered.exists():
-        bases.append(_trusted(root, remembered.read_bytes(), str(remembered)))
-    return max(bases, key=lambda targets: targets.version, default=None)
-
-
-def _trusted(root: Metadata[Root], data: bytes, source: str) -> Targets:
-    try:
-        metadata = Metadata[Targets].from_bytes(data)
-        root.signed.verify_delegate(Targets.type, metadata.signed_bytes, metadata.signatures)
-    except (DeserializationError, RepositoryError) as error:
-        raise SignatureError(
-            f"{source} was not signed by these keys; nothing was published, check the server"
-        ) from error
-    if not isinstance(metadata.signed, Targets):
-        raise SignatureError(f"{source} is no targets.json; nothing was published, check the server")
-    return metadata.signed
 
 
 def _upload(

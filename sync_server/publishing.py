@@ -4,7 +4,9 @@ from typing import cast
 
 import msgspec
 from flask import Blueprint, g, request
+from tuf.api.metadata import Targets
 
+from sync_server.delegations import channel_of
 from sync_server.errors import RequestError
 from sync_server.operators import Principal
 from sync_server.releases import releases
@@ -25,8 +27,8 @@ class FileList(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 @blueprint.get("/targets")
 def current_targets() -> tuple[bytes, int, dict[str, str]]:
-    """Give the targets.json that is served."""
-    targets = services().repository.targets()
+    """Give the targets that are served: those of the targets role, or of the role of a delegated channel (`role`)."""
+    targets = services().repository.targets(_role())
     if targets is None:
         raise RequestError("nothing is published yet", status_code=404)
     return targets.to_bytes(), 200, {"Content-Type": "application/json"}
@@ -52,12 +54,30 @@ def put_file(sha256: str) -> tuple[bytes, int, dict[str, str]]:
 @blueprint.post("/targets")
 def publish() -> tuple[bytes, int, dict[str, str]]:
     """Publish signed targets: after this, devices see the release."""
-    metadata = services().repository.accept(read_body(services().config.max_targets_bytes))
+    role = _role()
+    metadata = services().repository.accept(read_body(services().config.max_targets_bytes), role=role)
     notes = releases(metadata.signed)
     services().audit.record(
         actor=cast("Principal", g.principal).name,
-        action="targets published",
+        action=f"{role} published",
         subject=f"version {metadata.signed.version}",
         details={name: f"release {note.release}, bundle {note.bundle_id[:12]}" for name, note in notes.items()},
     )
     return json_answer({"version": metadata.signed.version, "channels": {name: n.release for name, n in notes.items()}})
+
+
+@blueprint.post("/root")
+def publish_root() -> tuple[bytes, int, dict[str, str]]:
+    """Serve a new root, which the keys of the one before have signed."""
+    metadata = services().repository.adopt_root(read_body(services().config.max_targets_bytes))
+    services().audit.record(
+        actor=cast("Principal", g.principal).name, action="root published", subject=f"version {metadata.signed.version}"
+    )
+    return json_answer({"version": metadata.signed.version})
+
+
+def _role() -> str:
+    role = request.args.get("role", Targets.type)
+    if role != Targets.type and channel_of(role) is None:
+        raise RequestError("expected the role targets, or channel- and the name of a channel", status_code=400)
+    return role

@@ -119,7 +119,12 @@ def next_targets(
         path = delta_target(delta.note.base_sha256, delta.note.result_sha256)
         custom = {"custom": msgspec.to_builtins(delta.note)}
         targets[path] = TargetFile(delta.length_bytes, {"sha256": delta.sha256}, path, custom)
-    return Targets(version=base.version + 1 if base else 1, expires=expires, targets=_without_strays(targets))
+    return Targets(
+        version=base.version + 1 if base else 1,
+        expires=expires,
+        targets=_without_strays(targets),
+        delegations=base.delegations if base else None,
+    )
 
 
 def _kept_targets(base: Targets, notes: dict[str, dict[int, ReleaseNote]]) -> dict[str, TargetFile]:

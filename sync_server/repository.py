@@ -1,6 +1,6 @@
 """The TUF repository on the server's disk: takes targets that the builder signed, adds snapshot and timestamp.
 
-    repository/metadata/<n>.root.json, <n>.targets.json, <n>.snapshot.json, timestamp.json
+    repository/metadata/<n>.root.json, <n>.targets.json, <n>.channel-<name>.json, <n>.snapshot.json, timestamp.json
     repository/files/…                                                          (storage.py)
 
 Devices start at timestamp.json, so writing it last is what publishes: stopped before, the old release is served.
@@ -10,31 +10,27 @@ The keys for root and targets are never here.
 import contextlib
 import fcntl
 import logging
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TypeVar
 
 from securesystemslib.signer import CryptoSigner
-from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, Targets, Timestamp
-from tuf.api.serialization import DeserializationError
 
-from edge_runtime.contract.atomic_files import disk_errors_named, write_bytes_atomically
-from edge_runtime.contract.errors import SignatureError, StorageError
-from edge_runtime.contract.release import ReleaseNote, file_target
+from edge_runtime.contract.atomic_files import disk_errors_named
+from edge_runtime.contract.errors import ConfigError
+from edge_runtime.contract.release import ReleaseNote
+from sync_server.acceptance import check_files, checked_targets
+from sync_server.delegations import delegated_channels, plain, role_of
 from sync_server.errors import PublicationConflictError, PublicationError
-from sync_server.keys import check_signer, expiry
-from sync_server.releases import all_releases, releases
+from sync_server.keys import ONLINE_ROLES, check_successor, decode_root, expiry, find_signers
+from sync_server.metadata_files import MetadataFiles
+from sync_server.releases import releases
 from sync_server.storage import FileStore
-
-_Signed = TypeVar("_Signed", Snapshot, Targets, Timestamp)
 
 _LOG = logging.getLogger(__name__)
 _OFFLINE_WARNING = timedelta(days=30)
-_METADATA_NAME = re.compile(r"timestamp\.json|[1-9][0-9]{0,8}\.(?:root|snapshot|targets)\.json")
 
 
 @dataclass(frozen=True)
@@ -55,16 +51,15 @@ class Repository:
 
     Args:
         folder: the repository's folder; made when missing.
-        root: the trusted root.
-        snapshot_signer: the online key of role snapshot.
-        timestamp_signer: the online key of role timestamp.
+        root: where the server's own trust begins; newer roots in the folder are followed from there.
+        keys: folder of the online keys.
         timestamp_lifetime: how long a timestamp is valid; renewed when less than half is left.
         snapshot_lifetime: the same for the snapshot.
         clock: gives the time (UTC).
         files: where the published files are; by default in the folder.
 
     Raises:
-        ConfigError: a key is not the one that root trusts.
+        ConfigError: a key that root trusts is missing.
         StorageError: the disk is full, read-only or not permitted.
     """
 
@@ -73,47 +68,53 @@ class Repository:
         folder: Path,
         *,
         root: Metadata[Root],
-        snapshot_signer: CryptoSigner,
-        timestamp_signer: CryptoSigner,
+        keys: Path,
         timestamp_lifetime: timedelta = timedelta(hours=48),
         snapshot_lifetime: timedelta = timedelta(days=14),
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         files: FileStore | None = None,
     ) -> None:
-        check_signer(root, Snapshot.type, snapshot_signer)
-        check_signer(root, Timestamp.type, timestamp_signer)
         self.files = files or FileStore(folder / "files")
         self._folder = folder
-        self._metadata = folder / "metadata"
-        self._root = root
-        self._snapshot_signer = snapshot_signer
-        self._timestamp_signer = timestamp_signer
+        self._metadata = MetadataFiles(folder / "metadata", root)
+        self._keys = keys
         self._timestamp_lifetime = timestamp_lifetime
         self._snapshot_lifetime = snapshot_lifetime
         self._clock = clock
-        with disk_errors_named(folder):
-            self._metadata.mkdir(parents=True, exist_ok=True)
-        root_path = self._metadata / f"{root.signed.version}.root.json"
-        if not root_path.exists():
-            write_bytes_atomically(root_path, root.to_bytes())
+        self._signers_of: tuple[int, dict[str, list[CryptoSigner]]] = (0, {})
+        self._online_signers(self.root())
 
     def metadata_path(self, name: str) -> Path | None:
         """Return where the metadata file `name` lies; None when there is none of that name."""
-        if not _METADATA_NAME.fullmatch(name):
-            return None
-        path = self._metadata / name
-        return path if path.is_file() else None
+        return self._metadata.path(name)
 
-    def targets(self) -> Metadata[Targets] | None:
-        """Return the targets that are served, or None before the first publication.
+    def root(self) -> Metadata[Root]:
+        """Return the newest root.
+
+        Raises:
+            SignatureError, StorageError: the repository's own files are damaged.
+        """
+        return self._metadata.root()
+
+    def targets(self, role: str = Targets.type) -> Metadata[Targets] | None:
+        """Return the targets of a role that are served, or None before its first publication.
 
         Raises:
             StorageError: the repository's own files are damaged.
         """
-        snapshot = self._snapshot()
-        if snapshot is None:
-            return None
-        return self._read(f"{snapshot.signed.meta['targets.json'].version}.targets.json", Targets)
+        return self._metadata.targets(role)
+
+    def channel_targets(self, channel: str) -> Targets | None:
+        """Return the targets that name a channel's releases and files, whoever signs them, under their plain names.
+
+        Raises:
+            StorageError: the repository's own files are damaged.
+        """
+        top = self.targets()
+        if top is None or channel not in delegated_channels(top.signed):
+            return top.signed if top else None
+        own = self.targets(role_of(channel))
+        return plain(own.signed, channel) if own else None
 
     def releases(self) -> dict[str, ReleaseNote]:
         """Return the newest release of each channel that is served.
@@ -121,8 +122,14 @@ class Repository:
         Raises:
             StorageError: the repository's own files are damaged.
         """
-        targets = self.targets()
-        return releases(targets.signed) if targets else {}
+        top = self.targets()
+        if top is None:
+            return {}
+        found = releases(top.signed)
+        for channel in delegated_channels(top.signed):
+            own = self.channel_targets(channel)
+            found.update(releases(own) if own else {})
+        return found
 
     def trust_status(self) -> list[TrustStatus]:
         """Return how long the metadata that is served is good for.
@@ -130,42 +137,83 @@ class Repository:
         Raises:
             StorageError: the repository's own files are damaged.
         """
-        served = [self._root, self.targets(), self._snapshot(), self._timestamp()]
+        top = self.targets()
+        roles = [role_of(channel) for channel in delegated_channels(top.signed)] if top else []
+        served = {
+            Root.type: self.root(),
+            Targets.type: top,
+            **{role: self.targets(role) for role in roles},
+            Snapshot.type: self._metadata.snapshot(),
+            Timestamp.type: self._metadata.timestamp(),
+        }
         return [
-            TrustStatus(
-                item.signed.type, item.signed.version, item.signed.expires.timestamp(), self._warn_s(item.signed.type)
-            )
-            for item in served
+            TrustStatus(role, item.signed.version, item.signed.expires.timestamp(), self._warn_s(role))
+            for role, item in served.items()
             if item is not None
         ]
 
-    def accept(self, data: bytes) -> Metadata[Targets]:
-        """Publish targets that the builder signed.
+    def accept(self, data: bytes, *, role: str = Targets.type) -> Metadata[Targets]:
+        """Publish targets that the builder, or the team of a delegated channel, signed.
 
         Stopped anywhere, devices see either the old release or the new one.
 
         Args:
-            data: bytes of a targets.json.
+            data: bytes of the metadata.
+            role: whose they are.
 
         Raises:
-            SignatureError: not signed by the targets key that root trusts.
+            SignatureError: not signed by the keys of this role.
             PublicationConflictError: a newer version is published already.
-            PublicationError: malformed, expired, or a file is missing here.
+            PublicationError: malformed, expired, about another channel, or a file is missing here.
             StorageError: the disk is full, read-only or not permitted.
         """
-        metadata = self._checked(data)
+        top = self.targets() if role != Targets.type else None
+        metadata = checked_targets(data, role=role, root=self.root(), top=top, now=self._clock())
         with self._locked():
-            current = self.targets()
+            current = self.targets(role)
             if current is not None and metadata.signed.version <= current.signed.version:
                 raise PublicationConflictError(
                     f"version {current.signed.version} is published already, this is {metadata.signed.version}; "
                     "publish again to sign a newer one"
                 )
-            self._check_files(metadata.signed)
-            write_bytes_atomically(self._metadata / f"{metadata.signed.version}.targets.json", data)
-            self._sign_timestamp(self._sign_snapshot(metadata.signed.version, data))
-        _LOG.info("published targets version %d", metadata.signed.version)
+            check_files(metadata.signed, role=role, files=self.files)
+            self._metadata.write(f"{metadata.signed.version}.{role}.json", data)
+            self._sign_timestamp(self._sign_snapshot(metadata.signed.version, data, role=role))
+        _LOG.info("published %s version %d", role, metadata.signed.version)
         return metadata
+
+    def adopt_root(self, data: bytes) -> Metadata[Root]:
+        """Follow to a new root, and let devices follow: snapshot and timestamp are signed by old and new keys meanwhile.
+
+        Stopped anywhere, devices find metadata that the root they have trusts.
+
+        Raises:
+            SignatureError: the root does not follow the one before it.
+            PublicationError: it has expired, or names online keys that are not here.
+            ConfigError: it is no root.
+            StorageError: the disk is full, read-only or not permitted.
+        """
+        new = decode_root(data, source="the root that was handed over")
+        with self._locked():
+            old = self.root()
+            if new.signed.version == old.signed.version and new.to_bytes() == old.to_bytes():
+                return old
+            check_successor(old, new)
+            if new.signed.is_expired(self._clock()):
+                raise PublicationError("the new root has expired already; nothing was changed")
+            try:
+                self._online_signers(new)
+            except ConfigError as error:
+                raise PublicationError(
+                    "the new root names online keys that this server does not have; on the server's machine: "
+                    "pocketrec keys push --store HOME"
+                ) from error
+            snapshot = self._metadata.snapshot()
+            if snapshot is not None:
+                self._sign_timestamp(self._sign_snapshot_meta(snapshot.signed.meta, (old, new)), (old, new))
+            self._metadata.write(f"{new.signed.version}.root.json", data)
+        _LOG.info("root version %d is served", new.signed.version)
+        return new
 
     def renew(self) -> bool:
         """Sign timestamp and snapshot anew when less than half of their life is left; return whether any was.
@@ -173,17 +221,16 @@ class Repository:
         Raises:
             StorageError: the disk is full, read-only or not permitted; the old ones are served.
         """
-        if not self._is_old(self._timestamp(), self._timestamp_lifetime):
+        if not self._is_old(self._metadata.timestamp(), self._timestamp_lifetime):
             return False
         with self._locked():
-            if not self._is_old(self._timestamp(), self._timestamp_lifetime):
+            if not self._is_old(self._metadata.timestamp(), self._timestamp_lifetime):
                 return False
-            snapshot = self._snapshot()
+            snapshot = self._metadata.snapshot()
             if snapshot is None:
                 return False
             if self._is_old(snapshot, self._snapshot_lifetime):
-                version = snapshot.signed.meta["targets.json"].version
-                snapshot = self._sign_snapshot(version, self._read_bytes(f"{version}.targets.json"))
+                snapshot = self._sign_snapshot_meta(snapshot.signed.meta)
             self._sign_timestamp(snapshot)
         return True
 
@@ -193,7 +240,7 @@ class Repository:
         Raises:
             StorageError: the repository's own files are damaged.
         """
-        timestamp = self._timestamp()
+        timestamp = self._metadata.timestamp()
         return timestamp.signed.expires if timestamp else None
 
     def renewal_due(self) -> datetime | None:
@@ -205,70 +252,56 @@ class Repository:
         expires = self.timestamp_expires()
         return expires - self._timestamp_lifetime / 2 if expires else None
 
-    def _checked(self, data: bytes) -> Metadata[Targets]:
-        try:
-            metadata = Metadata[Targets].from_bytes(data)
-        except DeserializationError as error:
-            raise PublicationError("the body is not a targets.json; nothing was published") from error
-        if metadata.signed.type != Targets.type:
-            raise PublicationError(f"expected targets metadata, got {metadata.signed.type}; nothing was published")
-        try:
-            self._root.signed.verify_delegate(Targets.type, metadata.signed_bytes, metadata.signatures)
-        except RepositoryError as error:
-            raise SignatureError(
-                "the targets are not signed by the key that this server's root.json trusts; nothing was published"
-            ) from error
-        if metadata.signed.is_expired(self._clock()):
-            raise PublicationError("the targets have expired already; nothing was published")
-        return metadata
+    def _online_signers(self, root: Metadata[Root]) -> dict[str, list[CryptoSigner]]:
+        version, signers = self._signers_of
+        if version != root.signed.version:
+            signers = {
+                role: find_signers([self._keys], trusted=root.signed.roles[role], name=role) for role in ONLINE_ROLES
+            }
+            self._signers_of = (root.signed.version, signers)
+        return signers
 
-    def _check_files(self, targets: Targets) -> None:
-        for path, target in targets.targets.items():
-            stored = self.files.path(target.hashes.get("sha256", ""))
-            if stored is None or stored.stat().st_size != target.length:
-                raise PublicationError(f"the signed file {path} was not uploaded; nothing was published")
-        notes = [(channel, note) for channel, found in all_releases(targets).items() for note in found.values()]
-        for channel, note in notes:
-            missing = [digest for digest in note.files if file_target(digest) not in targets.targets]
-            if missing:
-                raise PublicationError(
-                    f"channel {channel} names {len(missing)} files that are not signed; nothing was published"
-                )
+    def _sign(self, metadata: Metadata[Snapshot] | Metadata[Timestamp], roots: Iterable[Metadata[Root]]) -> None:
+        role = metadata.signed.type
+        keys: dict[str, CryptoSigner] = {}
+        for root in roots:
+            for signer in find_signers([self._keys], trusted=root.signed.roles[role], name=role, needed=0):
+                keys[signer.public_key.keyid] = signer
+        for signer in keys.values() or self._online_signers(self.root())[role]:
+            metadata.sign(signer, append=True)
 
-    def _sign_snapshot(self, targets_version: int, targets_data: bytes) -> Metadata[Snapshot]:
-        old = self._snapshot()
+    def _sign_snapshot(self, version: int, data: bytes, *, role: str = Targets.type) -> Metadata[Snapshot]:
+        old = self._metadata.snapshot()
+        # What was named once stays named: devices refuse a snapshot that no longer knows a role.
+        meta = {**(old.signed.meta if old else {}), f"{role}.json": MetaFile.from_data(version, data, ["sha256"])}
+        return self._sign_snapshot_meta(meta)
+
+    def _sign_snapshot_meta(
+        self, meta: dict[str, MetaFile], roots: Iterable[Metadata[Root]] = ()
+    ) -> Metadata[Snapshot]:
+        old = self._metadata.snapshot()
         snapshot = Snapshot(
             version=old.signed.version + 1 if old else 1,
             expires=expiry(self._clock(), self._snapshot_lifetime),
-            meta={"targets.json": MetaFile.from_data(targets_version, targets_data, ["sha256"])},
+            meta=dict(meta),
         )
         metadata = Metadata(snapshot)
-        metadata.sign(self._snapshot_signer)
-        write_bytes_atomically(self._metadata / f"{snapshot.version}.snapshot.json", metadata.to_bytes())
+        self._sign(metadata, roots)
+        self._metadata.write(f"{snapshot.version}.snapshot.json", metadata.to_bytes())
         return metadata
 
-    def _sign_timestamp(self, snapshot: Metadata[Snapshot]) -> None:
-        old = self._timestamp()
+    def _sign_timestamp(self, snapshot: Metadata[Snapshot], roots: Iterable[Metadata[Root]] = ()) -> None:
+        old = self._metadata.timestamp()
         version = snapshot.signed.version
+        data = self._metadata.read_bytes(f"{version}.snapshot.json")
         timestamp = Timestamp(
             version=old.signed.version + 1 if old else 1,
             expires=expiry(self._clock(), self._timestamp_lifetime),
-            snapshot_meta=MetaFile.from_data(version, self._read_bytes(f"{version}.snapshot.json"), ["sha256"]),
+            snapshot_meta=MetaFile.from_data(version, data, ["sha256"]),
         )
         metadata = Metadata(timestamp)
-        metadata.sign(self._timestamp_signer)
-        write_bytes_atomically(self._metadata / "timestamp.json", metadata.to_bytes())
-
-    def _timestamp(self) -> Metadata[Timestamp] | None:
-        if not (self._metadata / "timestamp.json").exists():
-            return None
-        return self._read("timestamp.json", Timestamp)
-
-    def _snapshot(self) -> Metadata[Snapshot] | None:
-        timestamp = self._timestamp()
-        if timestamp is None:
-            return None
-        return self._read(f"{timestamp.signed.snapshot_meta.version}.snapshot.json", Snapshot)
+        self._sign(metadata, roots)
+        self._metadata.write("timestamp.json", metadata.to_bytes())
 
     def _warn_s(self, role: str) -> float:
         # The server renews its own at half of their life; a quarter left means that it could not.
@@ -277,25 +310,6 @@ class Repository:
 
     def _is_old(self, metadata: Metadata[Timestamp] | Metadata[Snapshot] | None, lifetime: timedelta) -> bool:
         return metadata is not None and metadata.signed.expires - self._clock() < lifetime / 2
-
-    def _read(self, name: str, kind: type[_Signed]) -> Metadata[_Signed]:
-        try:
-            metadata = Metadata[_Signed].from_bytes(self._read_bytes(name))
-        except DeserializationError as error:
-            raise StorageError(
-                f"{self._metadata / name} is damaged; restore the server's home from a backup"
-            ) from error
-        if not isinstance(metadata.signed, kind):
-            raise StorageError(f"{self._metadata / name} is no {kind.type}; restore the server's home from a backup")
-        return metadata
-
-    def _read_bytes(self, name: str) -> bytes:
-        try:
-            return (self._metadata / name).read_bytes()
-        except OSError as error:
-            raise StorageError(
-                f"cannot read {self._metadata / name} ({error.strerror}); restore the server's home from a backup"
-            ) from error
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:

@@ -73,11 +73,12 @@ def _empty_database() -> bytes:
 class ServerSimulator:
     """Keys, a prepared home and the application, under `folder`; `settings` are those of ServerConfig."""
 
-    def __init__(self, folder: Path, *, expires_days: int = 3650, **settings: Any) -> None:
+    def __init__(self, folder: Path, *, expires_days: int = 3650, keys: Path | None = None, **settings: Any) -> None:
         self.folder = folder
         self.now = datetime.now(UTC)
-        self.keys = folder / "keys"
-        create_keys(self.keys, expires_days=expires_days, passphrase=None, now=self.now)
+        self.keys = keys or folder / "keys"
+        if keys is None:
+            create_keys(self.keys, expires_days=expires_days, passphrase=None, now=self.now)
         self.config = ServerConfig(home=folder / "server", **settings)
         if "database_url" not in settings:
             self.config.home.mkdir(parents=True)

@@ -136,7 +136,7 @@ def test_keys_of_two_fleets_do_not_mix(tmp_path):
     make_keys(tmp_path / "one")
     make_keys(tmp_path / "two")
     (tmp_path / "one" / "online" / "snapshot.pem").write_bytes((tmp_path / "two/online/snapshot.pem").read_bytes())
-    with pytest.raises(ConfigError, match="snapshot key is not the one"):
+    with pytest.raises(ConfigError, match="snapshot keys that root"):
         prepare_home(ServerConfig(home=tmp_path / "server"), keys=tmp_path / "one")
     assert not (tmp_path / "server" / "root.json").exists()
 

@@ -195,19 +195,19 @@ def test_server_that_serves_old_targets_cannot_undo_a_release(server, first, sec
 @pytest.mark.parametrize("name", ["2.targets.json", "2.snapshot.json", "timestamp.json"])
 def test_kill_while_publishing_serves_the_old_release(server, first, second, monkeypatch, tmp_path, name):
     server.publish(first)
-    from sync_server import repository
+    from sync_server import metadata_files
 
-    write = repository.write_bytes_atomically
+    write = metadata_files.write_bytes_atomically
 
     def killed_at(path, data):
         if path.name == name:
             raise Killed
         write(path, data)
 
-    monkeypatch.setattr(repository, "write_bytes_atomically", killed_at)
+    monkeypatch.setattr(metadata_files, "write_bytes_atomically", killed_at)
     with pytest.raises(Killed):
         server.publish(second)
-    monkeypatch.setattr(repository, "write_bytes_atomically", write)
+    monkeypatch.setattr(metadata_files, "write_bytes_atomically", write)
     assert served(server) == {"stable": first.bundle_id}
     assert server.updater(tmp_path / "device").update().to_bundle_id == first.bundle_id
     server.publish(second)
@@ -228,7 +228,7 @@ def test_kill_while_uploading_serves_the_old_release(server, first, second):
 
 def test_note_that_names_unsigned_files_is_refused(server, first, monkeypatch):
     note = ReleaseNote(bundle_id=first.bundle_id, release=1, published_at="now", files=["0" * 64])
-    monkeypatch.setattr("sync_server.repository.all_releases", lambda _: {"stable": {1: note}})
+    monkeypatch.setattr("sync_server.acceptance.all_releases", lambda _: {"stable": {1: note}})
     with pytest.raises(PublicationError, match="not signed"):
         server.publish(first)
 

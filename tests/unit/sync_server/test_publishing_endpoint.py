@@ -94,7 +94,7 @@ def test_missing_names_what_was_not_uploaded(server):
 def test_targets_of_another_key_are_refused(server, tmp_path):
     create_keys(tmp_path / "thief", expires_days=10, passphrase=None, now=server.now)
     answer = publish(server, signed_targets(server, keys=tmp_path / "thief", version=1))
-    assert answer.status_code == 422 and "not signed by the key" in answer.json["error"]
+    assert answer.status_code == 422 and "not signed by the targets keys" in answer.json["error"]
 
 
 def test_online_keys_cannot_sign_targets(server):
@@ -209,7 +209,7 @@ def test_timestamp_that_cannot_be_renewed_is_served_as_it_is(server, bundle, mon
     def full(_path, _data):
         raise StorageError("the disk is full")
 
-    monkeypatch.setattr("sync_server.repository.write_bytes_atomically", full)
+    monkeypatch.setattr("sync_server.metadata_files.write_bytes_atomically", full)
     with server.client.get("/v1/tuf/timestamp.json") as answer:
         assert answer.status_code == 200 and answer.json["signed"]["version"] == 1
     assert "was not renewed" in caplog.text

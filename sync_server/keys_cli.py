@@ -1,0 +1,258 @@
+"""The command `pocketrec keys`: making, rotating, renewing, delegating and watching the keys that sign updates."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+from tuf.api.metadata import Metadata, Root
+
+from edge_runtime.contract.errors import ConfigError
+from sync_server.config import ServerConfig
+from sync_server.delegations import role_of
+from sync_server.home import copy_online_keys, open_repository
+from sync_server.key_delivery import KeyTarget, delegate_channel, push
+from sync_server.key_rotation import renew_root, rotate
+from sync_server.key_status import key_status
+from sync_server.keys import (
+    OFFLINE_ROLES,
+    ONLINE_ROLES,
+    PASSPHRASE_VARIABLE,
+    KeyCounts,
+    create_keys,
+    create_team_key,
+    load_public_key,
+    read_passphrase,
+)
+from sync_server.publish_client import TOKEN_VARIABLE, HttpTarget, read_token
+from sync_server.publisher import LocalTarget
+
+_WARN_DAYS = 30
+
+
+def add_keys_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `pocketrec keys`."""
+    actions = parser.add_subparsers(dest="action", required=True)
+    init = actions.add_parser("init", help="make the keys and the root.json that devices trust")
+    init.add_argument("--dir", required=True, type=Path, metavar="KEYS", help="a new folder for the keys")
+    for role in OFFLINE_ROLES:
+        init.add_argument(f"--{role}-keys", type=int, default=1, metavar="N", help=f"how many {role} keys (1)")
+        init.add_argument(
+            f"--{role}-threshold", type=int, default=1, metavar="M", help="how many of them must sign (1)"
+        )
+    _add_expiry(init, 1825, "validity of root.json (1825: five years)")
+    status = actions.add_parser("status", help="which keys are here, what expires when; exit 3 with --fail-within")
+    _add_keys(status)
+    _add_server(status, required=False)
+    status.add_argument(
+        "--fail-within", type=int, metavar="DAYS", help="fail when something expires within so many days"
+    )
+    change = actions.add_parser("rotate", help="give a role new keys, in a new root.json; then push it")
+    change.add_argument("role", choices=(*OFFLINE_ROLES, *ONLINE_ROLES))
+    _add_keys(change)
+    change.add_argument(
+        "--only", action="append", default=[], metavar="ID", help="replace only the key whose id begins so"
+    )
+    _add_expiry(change, 1825, "validity of the new root.json (1825)")
+    renew = actions.add_parser("renew", help="write a root.json that says the same for longer; then push it")
+    _add_keys(renew)
+    _add_expiry(renew, 1825, "validity of the new root.json (1825)")
+    hand = actions.add_parser("push", help="hand new roots to the server; devices follow")
+    _add_keys(hand)
+    _add_server(hand, required=True)
+    _add_expiry(hand, 365, "validity of targets that are signed anew (365)")
+    _add_channel_actions(actions)
+    for action_parser in actions.choices.values():
+        action_parser.add_argument("--json", action="store_true", help="print the result as one line of JSON")
+
+
+def _add_channel_actions(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    team = actions.add_parser("team", help="make a key for a team that publishes to one channel only")
+    team.add_argument("channel", metavar="CHANNEL")
+    team.add_argument("--dir", required=True, type=Path, metavar="TEAM", help="the team's own folder of keys")
+    team.add_argument("--root", required=True, type=Path, metavar="FILE", help="the fleet's root.json")
+    give = actions.add_parser("delegate", help="let the holders of keys publish to one channel")
+    give.add_argument("channel", metavar="CHANNEL")
+    give.add_argument(
+        "--public-key",
+        action="append",
+        required=True,
+        type=Path,
+        metavar="FILE",
+        help="a team's public key; repeatable",
+    )
+    give.add_argument("--threshold", type=int, default=1, metavar="M", help="how many of them must sign (1)")
+    take = actions.add_parser("undelegate", help="take a channel back from its team")
+    take.add_argument("channel", metavar="CHANNEL")
+    for action_parser in (give, take):
+        _add_keys(action_parser)
+        _add_server(action_parser, required=True)
+        _add_expiry(action_parser, 365, "validity of the targets (365)")
+
+
+def _add_keys(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--keys", required=True, type=Path, metavar="KEYS", help="folder of pocketrec keys init")
+    parser.add_argument(
+        "--key",
+        action="append",
+        default=[],
+        type=Path,
+        metavar="FILE",
+        help="a private key that lies elsewhere; repeatable",
+    )
+
+
+def _add_expiry(parser: argparse.ArgumentParser, days: int, text: str) -> None:
+    parser.add_argument("--expires-days", type=int, default=days, help=text)
+
+
+def _add_server(parser: argparse.ArgumentParser, *, required: bool) -> None:
+    place = parser.add_mutually_exclusive_group(required=required)
+    place.add_argument("--server", metavar="URL", help="the server's address")
+    place.add_argument("--store", type=Path, metavar="DIR", help="the server's home, when it is on this machine")
+    parser.add_argument("--token-file", type=Path, metavar="FILE", help=f"file with an API key ({TOKEN_VARIABLE})")
+    parser.add_argument("--allow-plain-http", action="store_true", help="accept an unprotected connection")
+
+
+@dataclass(frozen=True)
+class _Said:
+    result: object
+    text: str
+    exit_code: int = 0
+
+
+def run_keys(args: argparse.Namespace) -> int:
+    """Run `pocketrec keys`."""
+    said = _ACTIONS[args.action](args, read_passphrase(os.environ))
+    print(msgspec.json.encode(said.result).decode() if args.json else said.text, flush=True)
+    return said.exit_code
+
+
+def _init(args: argparse.Namespace, passphrase: bytes | None) -> _Said:
+    root = create_keys(
+        args.dir,
+        expires_days=args.expires_days,
+        passphrase=passphrase,
+        now=datetime.now(UTC),
+        root_keys=KeyCounts(args.root_keys, args.root_threshold),
+        targets_keys=KeyCounts(args.targets_keys, args.targets_threshold),
+    )
+    if passphrase is None:
+        print(
+            f"warning: the offline keys are not encrypted; name a passphrase file in {PASSPHRASE_VARIABLE} to encrypt them",
+            file=sys.stderr,
+        )
+    result = {"keys": str(args.dir), "root_expires": root.signed.expires.isoformat(), "encrypted": bool(passphrase)}
+    text = (
+        f"keys are in {args.dir}: keep offline/ with the builder, give online/ and root.json to the server "
+        f"(pocketrec serve --keys), root.json to every device; root.json is valid until {root.signed.expires:%Y-%m-%d}"
+    )
+    return _Said(result, text)
+
+
+def _status(args: argparse.Namespace, passphrase: bytes | None) -> _Said:
+    target = _target(args) if args.server or args.store else None
+    lines = key_status(args.keys, served=target, passphrase=passphrase, more=args.key)
+    now, texts, failed = datetime.now(UTC), [], False
+    for line in lines:
+        expires = f", good until {line.expires_at:%Y-%m-%d %H:%M}" if line.expires_at else ""
+        version = f" version {line.version}" if line.version else ""
+        texts.append(
+            f"{line.role}{version}: {line.threshold} of {len(line.key_ids)} keys sign, {line.keys_here} here "
+            f"({', '.join(key_id[:8] for key_id in line.key_ids)}){expires}"
+        )
+        left = (line.expires_at - now).days if line.expires_at else None
+        is_online = line.role in ONLINE_ROLES
+        if left is not None and left < (0 if is_online else _WARN_DAYS):
+            print(f"warning: {line.role} {'has expired' if left < 0 else f'expires in {left} days'}", file=sys.stderr)
+        failed |= args.fail_within is not None and left is not None and not is_online and left < args.fail_within
+    return _Said(lines, "\n".join(texts), 3 if failed else 0)
+
+
+def _rotate(args: argparse.Namespace, passphrase: bytes | None) -> _Said:
+    done = rotate(
+        args.keys,
+        args.role,
+        expires_days=args.expires_days,
+        passphrase=passphrase,
+        now=datetime.now(UTC),
+        only=args.only,
+        more=args.key,
+    )
+    added = ", ".join(key_id[:8] for key_id in done.added)
+    return _Said(
+        done, f"root version {done.root_version} names {args.role} key {added}; hand it over with: pocketrec keys push"
+    )
+
+
+def _renew(args: argparse.Namespace, passphrase: bytes | None) -> _Said:
+    root: Metadata[Root] = renew_root(
+        args.keys, expires_days=args.expires_days, passphrase=passphrase, now=datetime.now(UTC), more=args.key
+    )
+    result = {"root_version": root.signed.version, "root_expires": root.signed.expires.isoformat()}
+    return _Said(
+        result,
+        f"root version {root.signed.version} is valid until {root.signed.expires:%Y-%m-%d}; hand it over with: "
+        "pocketrec keys push",
+    )
+
+
+def _push(args: argparse.Namespace, passphrase: bytes | None) -> _Said:
+    target = _target(args)
+    if args.store:
+        copy_online_keys(args.keys, args.store)
+    done = push(args.keys, target, passphrase=passphrase, expires_days=args.expires_days, more=args.key)
+    anew = ", targets signed anew" if done.targets_signed_anew else ""
+    return _Said(done, f"the server has root version {done.root_version} ({done.new_roots} new{anew})")
+
+
+def _team(args: argparse.Namespace, passphrase: bytes | None) -> _Said:
+    public = create_team_key(args.dir, role_of(args.channel), root=args.root, passphrase=passphrase)
+    text = (
+        f"give {public} to the fleet's owner (pocketrec keys delegate {args.channel} --public-key); keep offline/ here"
+    )
+    return _Said({"channel": args.channel, "public_key": str(public)}, text)
+
+
+def _delegate(args: argparse.Namespace, passphrase: bytes | None) -> _Said:
+    giving = args.action == "delegate"
+    version = delegate_channel(
+        args.keys,
+        _target(args),
+        args.channel,
+        public_keys=[load_public_key(path) for path in args.public_key] if giving else [],
+        threshold=args.threshold if giving else 1,
+        passphrase=passphrase,
+        expires_days=args.expires_days,
+        more=args.key,
+    )
+    text = f"channel {args.channel} is {'given to its team' if giving else 'taken back'} by targets version {version}"
+    return _Said({"channel": args.channel, "delegated": giving, "targets_version": version}, text)
+
+
+def _target(args: argparse.Namespace) -> KeyTarget:
+    if args.store:
+        config = ServerConfig(home=args.store)
+        return LocalTarget(repository=open_repository(config), max_file_bytes=config.max_file_bytes)
+    token_file = args.token_file or os.environ.get(TOKEN_VARIABLE)
+    if not token_file:
+        raise ConfigError(f"name the file with an API key by --token-file or in {TOKEN_VARIABLE}")
+    return HttpTarget(args.server, token=read_token(Path(token_file)), allow_plain_http=args.allow_plain_http)
+
+
+_ACTIONS: dict[str, Callable[[argparse.Namespace, bytes | None], _Said]] = {
+    "init": _init,
+    "status": _status,
+    "rotate": _rotate,
+    "renew": _renew,
+    "push": _push,
+    "team": _team,
+    "delegate": _delegate,
+    "undelegate": _delegate,
+}
+
+COMMANDS = {"keys": (add_keys_arguments, run_keys)}
