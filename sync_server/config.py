@@ -43,6 +43,9 @@ class ServerConfig:
 
     An operator's login lasts `session_hours`; one address may try `login_attempts_per_minute`. `trusted_proxies` says
     how many reverse proxies stand in front and tell the client's address and protocol (X-Forwarded-For, -Proto).
+
+    A connection without a request ends after `keep_alive_s`. The header of a request may take `slow_header_s`, a request
+    `slow_request_s`, one that moves a file of a bundle `slow_transfer_s`; then the server hangs up.
     """
 
     home: Path = Path("server")
@@ -60,6 +63,10 @@ class ServerConfig:
     session_hours: int = 12
     login_attempts_per_minute: int = 20
     trusted_proxies: int = 0
+    keep_alive_s: int = 5
+    slow_header_s: int = 10
+    slow_request_s: int = 30
+    slow_transfer_s: int = 900
     retention_days: int = 400
     feedback_per_minute: int = 600
     enrolments_per_minute: int = 60
@@ -105,6 +112,10 @@ class ServerConfig:
             "rank_per_minute",
             "session_hours",
             "login_attempts_per_minute",
+            "keep_alive_s",
+            "slow_header_s",
+            "slow_request_s",
+            "slow_transfer_s",
             "retention_days",
         ):
             if getattr(self, name) < 1:

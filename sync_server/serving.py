@@ -13,6 +13,7 @@ from sync_server.config import ServerConfig
 from sync_server.judging import start_judging
 from sync_server.metrics import share_between_workers
 from sync_server.services import EXTENSION, Services
+from sync_server.slow_clients import SlowLimits
 
 
 class _Server(BaseApplication):
@@ -20,6 +21,9 @@ class _Server(BaseApplication):
         self._config = config
         self._metrics = metrics
         self._on_ready = on_ready
+        self.limits = SlowLimits(
+            header_s=config.slow_header_s, request_s=config.slow_request_s, transfer_s=config.slow_transfer_s
+        )
         super().__init__()
 
     def load_config(self) -> None:
@@ -27,7 +31,8 @@ class _Server(BaseApplication):
             "bind": f"{self._config.host}:{self._config.port}",
             "workers": self._config.workers,
             "threads": self._config.threads,
-            "worker_class": "gthread",
+            "worker_class": "sync_server.slow_clients.DeadlineWorker",
+            "keepalive": self._config.keep_alive_s,
             "when_ready": self._ready,
             "on_exit": self._exit,
             "graceful_timeout": 20,

@@ -9,6 +9,7 @@ from sync_server import cli
 from sync_server.config import ServerConfig
 from sync_server.keys import PASSPHRASE_VARIABLE
 from sync_server.serving import _Server
+from sync_server.slow_clients import DeadlineWorker
 from tests.support.fleet_bundles import write_bundle
 
 
@@ -114,7 +115,7 @@ def test_gunicorn_is_told_the_settings(started):
     config = ServerConfig(home=started / "server", port=0, workers=3, threads=4)
     ready = []
     server = _Server(config, ready.append)
-    assert server.cfg.workers == 3 and server.cfg.threads == 4 and server.cfg.worker_class_str == "gthread"
+    assert server.cfg.workers == 3 and server.cfg.threads == 4 and server.cfg.worker_class is DeadlineWorker
     app = server.load()
     assert app.test_client().get("/healthz").status_code == 200
 
