@@ -92,8 +92,8 @@ class Offers:
             # The old timestamp is good for half its life yet: time for the operator to read this.
             _LOG.error("the timestamp was not renewed: %s", error)
         timestamp = self.repository.metadata_path("timestamp.json")
-        targets = self.repository.targets()
-        notes = all_releases(targets.signed).get(channel, {}) if targets is not None else {}
+        targets = self.repository.channel_targets(channel)
+        notes = all_releases(targets).get(channel, {}) if targets is not None else {}
         if timestamp is None or not notes:
             return None
         with database_errors_named(), Session(reading(self.engine)) as session:
@@ -102,7 +102,7 @@ class Offers:
             experiment = None if rollout is not None else self._experiment(session, channel, notes)
             base = base_release(notes, newest)
         return Offer(
-            root_version=self._root_version(),
+            root_version=self.repository.root().signed.version,
             timestamp=timestamp.read_text(encoding="utf-8"),
             release=base or None,
             rollout=rollout,
@@ -117,12 +117,6 @@ class Offers:
         if any(arm.release not in notes for arm in arms):
             return None
         return ExperimentOffer(row.experiment_id, row.seed, arms)
-
-    def _root_version(self) -> int:
-        version = 1
-        while self.repository.metadata_path(f"{version + 1}.root.json") is not None:
-            version += 1
-        return version
 
 
 def _rollout_offer(row: RolloutRow, notes: dict[int, ReleaseNote]) -> RolloutOffer | None:

@@ -80,3 +80,16 @@ class FleetHour(Base):
     hour_s: Mapped[int] = mapped_column(Big, primary_key=True, autoincrement=False)
     bundle_id: Mapped[str] = mapped_column(primary_key=True)
     devices: Mapped[int]
+
+
+class GuardrailPoint(Base):
+    """What a guardrail of a rollout said at one time; a bound that is not known yet is null."""
+
+    __tablename__ = "guardrail_points"
+
+    rollout_id: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(primary_key=True)
+    at_s: Mapped[float] = mapped_column(Double, primary_key=True)
+    estimate: Mapped[float] = mapped_column(Double)
+    lower: Mapped[float | None] = mapped_column(Double)
+    upper: Mapped[float | None] = mapped_column(Double)

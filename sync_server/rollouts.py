@@ -15,6 +15,7 @@ from edge_runtime.contract.release import ReleaseNote, check_channel
 from sync_server.audit import append
 from sync_server.database import database_errors_named, reading
 from sync_server.errors import RequestError
+from sync_server.guardrail_history import remember
 from sync_server.releases import all_releases
 from sync_server.repository import Repository
 from sync_server.rollout_data import measured
@@ -190,7 +191,9 @@ class Rollouts:
             decision = decide(plan, stage=stage, hours_in_stage=hours, measured=counts, guardrails=guardrails)
             if newest_open > row.release:
                 decision = Decision("superseded", f"release {newest_open} was published for every device")
-            if decision.action == "wait":
+            changes = decision.action != "wait"
+            remember(session, rollout_id, guardrails, at_s=self.clock_s(), at_once=changes)
+            if not changes:
                 row.reason = decision.reason
             else:
                 self._apply(session, row, decision, actor=SERVER, devices=counts.devices)
@@ -274,8 +277,8 @@ class Rollouts:
         Raises:
             RequestError: there is none.
         """
-        targets = self.repository.targets()
-        notes = all_releases(targets.signed).get(channel, {}) if targets is not None else {}
+        targets = self.repository.channel_targets(channel)
+        notes = all_releases(targets).get(channel, {}) if targets is not None else {}
         if not notes:
             raise RequestError(f"nothing is published in channel {channel}", status_code=404)
         return notes

@@ -1,5 +1,6 @@
 """How the pages write times and numbers."""
 
+import math
 from datetime import UTC, datetime
 
 from flask import Flask
@@ -22,6 +23,15 @@ def duration(seconds: float | None) -> str:
     return f"{seconds:,.1f} s" if abs(seconds) < 10 else f"{seconds:,.0f} s"
 
 
+def percent(share: float | None) -> str:
+    """Return a share as a percentage; one without a bound is endless."""
+    if share is None:
+        return "–"
+    if math.isinf(share):
+        return "∞" if share > 0 else "−∞"
+    return f"{share:.2%}".replace("-", "−")
+
+
 def add_filters(app: Flask) -> None:
     """Give the templates of an application these functions."""
-    app.jinja_env.filters.update(moment=moment, duration=duration, short_number=short_number)
+    app.jinja_env.filters.update(moment=moment, duration=duration, short_number=short_number, percent=percent)

@@ -5,7 +5,7 @@ import pytest
 from tests.support.browser import DESK, PHONE, chromium, log_in, serving
 from tests.support.console_fleet import PASSWORD, fleet_with_a_past
 
-PATHS = ("", "feedback", "devices", "audit", "keys")
+PATHS = ("", "rollouts", "experiments", "feedback", "devices", "audit", "keys")
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +61,28 @@ def test_operator_revokes_a_device_by_clicks(server, url, page):
     assert page.complaints == []
 
 
+def test_operator_halts_a_rollout_by_clicks(server, url, page):
+    log_in(page, url, name="publisher", password=PASSWORD)
+    page.get_by_role("link", name="Rollouts").click()
+    page.locator("tbody a").first.click()
+    assert page.locator("svg[role=img]").count() == 4, "a chart for each guardrail"
+    assert page.locator("[aria-current=step]").inner_text().startswith("10%")
+    page.get_by_role("button", name="Pause").click()
+    page.get_by_text("is paused.").wait_for()
+    page.get_by_role("button", name="Halt").click()
+    page.get_by_role("button", name="Yes").click()
+    page.get_by_text("is halted.").wait_for()
+    (rollout,) = server.services.rollouts.all()
+    assert rollout.state == "halted"
+    assert "publisher" in page.locator("tbody").inner_text()
+    assert page.get_by_role("button", name="Halt").count() == 0
+    page.get_by_role("link", name="Experiments").click()
+    page.get_by_role("button", name="End").click()
+    page.get_by_role("button", name="Yes").click()
+    page.get_by_text("has ended").wait_for()
+    assert page.complaints == []
+
+
 @pytest.mark.parametrize("size", [PHONE, DESK], ids=["phone", "desk"])
 def test_pages_fit_the_screen_and_break_no_rule_of_their_own(url, page, size):
     page.set_viewport_size(size)
@@ -80,9 +102,8 @@ def test_console_is_used_by_keyboard_alone(url, page):
     log_in(page, url, name="viewer", password=PASSWORD)
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.textContent") == "Skip to content"
-    for _ in range(3):
+    for _ in range(6):
         page.keyboard.press("Tab")
-    page.keyboard.press("Tab")
     page.keyboard.press("Enter")
     page.wait_for_url(f"{url}/console/devices")
     assert page.locator("nav [aria-current]").inner_text() == "Devices"

@@ -5,10 +5,15 @@ import math
 import random
 from pathlib import Path
 
+import msgspec
 from sqlalchemy import insert
+from sqlalchemy.orm import Session
 
+from sync_server.guardrail_history import remember
 from sync_server.models import Device, Event
 from sync_server.operator_tables import FleetHour
+from sync_server.rollout_plan import Guardrail, RolloutPlan
+from sync_server.rollout_tables import RolloutRow
 from tests.support.fleet_bundles import write_bundle
 from tests.support.server_simulator import ServerSimulator
 
@@ -24,6 +29,9 @@ def fleet_with_a_past(folder: Path, *, devices: int = 240) -> ServerSimulator:
     bundles = [write_bundle(folder / words, words=words) for words in ("first", "second", "third")]
     for bundle in bundles:
         simulator.publish(bundle)
+    simulator.publish(write_bundle(folder / "fourth", words="fourth"), staged=True)
+    _roll_out(simulator)
+    _experiment(simulator)
     simulator.services.api_keys.create("publisher", role="publisher", label="nightly build", actor="publisher")
     ids = [bundle.bundle_id for bundle in bundles]
     chance, now = random.Random(7), simulator.now.timestamp()
@@ -78,3 +86,45 @@ def _events(names: list[str], ids: list[str], chance: random.Random, now: float)
             }
         )
     return rows
+
+
+def _roll_out(simulator: ServerSimulator) -> None:
+    """A rollout in its second stage, whose guardrails narrow while devices report."""
+    plan = RolloutPlan(stages=(1.0, 10.0, 50.0, 100.0), soak_hours=12)
+    rollouts = simulator.services.rollouts
+    started = rollouts.start(channel="stable", release=None, plan=plan, actor="publisher")
+    rollouts.act(started.id, "advance", actor="publisher", reason="the first stage looked well")
+    now, final = simulator.now.timestamp(), []
+    with Session(simulator.fleet.engine) as session, session.begin():
+        for look in range(1, 41):
+            width = 1 / math.sqrt(look)
+            wiggle = math.sin(look / 3) / 3
+            final = [
+                _guardrail("install_failed", 0.004, 0.05 * width, 0.02, look, low=0.0),
+                _guardrail("crashed", 0.002, 0.04 * width, 0.02, look, low=0.0),
+                _guardrail("click_through", 0.012 + 0.05 * width * wiggle, 0.5 * width, -0.15, look),
+                _guardrail("latency", -0.18, 0.2 * width, 0.0, look),
+            ]
+            remember(session, started.id, final, at_s=now - (41 - look) * 900, at_once=True)
+        row = session.get(RolloutRow, started.id)
+        row.guardrails, row.judged_at_s = msgspec.json.encode(final).decode(), now
+        row.stage_started_at_s, row.created_at_s = now - 9 * 3_600, now - 30 * 3_600
+        row.reason = "stage 2 soaks: 9.0 of 12 hours"
+
+
+def _guardrail(name: str, middle: float, width: float, limit: float, look: int, low: float | None = None) -> Guardrail:
+    lower = middle - width if low is None else max(low, middle - width)
+    fine = limit > lower if limit > 0 else middle - width > limit
+    return Guardrail(
+        name=name,
+        verdict="fine" if fine or name == "latency" else "undecided",
+        estimate=middle,
+        lower=lower,
+        upper=middle + width,
+        limit=limit,
+        devices=look * 11,
+    )
+
+
+def _experiment(simulator: ServerSimulator) -> None:
+    simulator.services.experiments.start(channel="stable", name="interleaved ranking", arms=[], actor="publisher")

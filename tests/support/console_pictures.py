@@ -7,7 +7,7 @@ from pathlib import Path
 from tests.support.browser import DESK, PHONE, chromium, log_in, serving
 from tests.support.console_fleet import PASSWORD, fleet_with_a_past
 
-PAGES = ("", "feedback", "devices", "audit", "keys")
+PAGES = ("", "rollouts", "experiments", "feedback", "devices", "audit", "keys")
 
 
 def take_pictures(folder: Path) -> None:
@@ -24,6 +24,10 @@ def take_pictures(folder: Path) -> None:
                 for path in PAGES:
                     page.goto(f"{url}/console/{path}")
                     page.screenshot(path=folder / f"{name}-{path or 'fleet'}.png")
+                page.goto(f"{url}/console/rollouts")
+                page.locator("tbody a").first.click()
+                page.get_by_role("heading", name="History").wait_for()
+                page.screenshot(path=folder / f"{name}-rollout.png", full_page=True)
                 page.close()
         simulator.close()
 

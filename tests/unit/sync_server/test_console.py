@@ -7,13 +7,25 @@ import pytest
 from argon2 import PasswordHasher
 
 from edge_runtime.contract.events import FeedbackBatch, FeedbackEvent, SequencedEvent
+from edge_runtime.contract.offer import ArmOffer
 from sync_server.console.access import COOKIE
+from sync_server.guardrail_history import moves
 from sync_server.models import Device
+from sync_server.rollout_plan import RolloutPlan
+from tests.support.fleet_bundles import write_bundle
 from tests.support.server_simulator import ServerSimulator
 
 PASSWORD = "correct horse battery"
 EVIL = "<script>alert(1)</script>'\"--;DROP TABLE devices{{7*7}}"
-PAGES = ("/console/", "/console/feedback", "/console/devices", "/console/audit", "/console/keys")
+PAGES = (
+    "/console/",
+    "/console/rollouts",
+    "/console/experiments",
+    "/console/feedback",
+    "/console/devices",
+    "/console/audit",
+    "/console/keys",
+)
 
 
 @pytest.fixture
@@ -209,6 +221,54 @@ def test_revoking_from_the_console_needs_an_admin(server):
         assert send(client, f"/console/devices/{device}/revoke").status_code == status
     assert server.services.audit.newest(1)[0].actor == "admin"
     assert "there is no device" in send(client, "/console/devices/none/revoke").text
+
+
+@pytest.fixture
+def rollout(server, tmp_path):
+    server.publish(write_bundle(tmp_path / "one", words="one"))
+    server.publish(write_bundle(tmp_path / "two", words="two"), staged=True)
+    return server.services.rollouts.start(channel="stable", release=None, plan=RolloutPlan(), actor="test")
+
+
+def test_halting_a_rollout_needs_a_publisher(server, rollout):
+    for role, status in (("viewer", 403), ("publisher", 302)):
+        client, _ = log_in(server, role)
+        page = client.get(f"/console/rollouts/{rollout.id}").text
+        assert (">Halt<" in page) == (role == "publisher")
+        assert send(client, f"/console/rollouts/{rollout.id}/halt", reason=EVIL).status_code == status
+    found = server.services.rollouts.find(rollout.id)
+    assert (found.state, found.reason) == ("halted", EVIL)
+    assert "<script>alert" not in client.get(f"/console/rollouts/{rollout.id}").text
+    assert send(client, f"/console/rollouts/{rollout.id}/resume").status_code == 409
+    assert client.get("/console/rollouts/none").status_code == 404
+    assert client.get(f"/console/rollouts/{rollout.id}/halt").status_code == 405
+
+
+def test_guardrails_are_remembered_while_they_move(server, rollout):
+    rollouts = server.services.rollouts
+    for _ in range(3):
+        rollouts.judge(rollout.id)
+        server.pass_time(minutes=2)
+    over_time = moves(server.fleet.engine, rollout.id)
+    assert len(over_time["crashed"]) == 1, "looks that follow one another closely are one point"
+    server.pass_time(minutes=10)
+    rollouts.judge(rollout.id)
+    assert [len(points) for points in moves(server.fleet.engine, rollout.id).values()] == [2] * 5
+    assert over_time["click_through"][0].high == float("inf")
+    client, _ = log_in(server, "viewer")
+    page = client.get(f"/console/rollouts/{rollout.id}").text
+    assert page.count("<svg viewBox") == 6 and "[−∞, ∞]" in page
+
+
+def test_experiment_is_shown_and_ended(server, rollout):
+    server.services.rollouts.act(rollout.id, "halt", actor="test")
+    arms = [ArmOffer("old", 1, 0.5), ArmOffer(EVIL[:40], 2, 0.5)]
+    made = server.services.experiments.start(channel="stable", name=EVIL, arms=arms, actor="test")
+    client, _ = log_in(server, "publisher")
+    page = client.get("/console/experiments").text
+    assert "<script>alert" not in page and "compared with" in page
+    assert send(client, f"/console/experiments/{made.id}/stop").status_code == 302
+    assert server.services.experiments.find(made.id).state == "ended"
 
 
 def test_enrollment_code_is_shown_once_and_works(server):

@@ -9,6 +9,7 @@ from werkzeug.serving import make_server
 
 from edge_runtime.contract.bundle import MODEL_FILES
 from edge_runtime.contract.errors import (
+    BundleFormatError,
     ConfigError,
     DigestMismatchError,
     DownloadError,
@@ -145,6 +146,17 @@ def test_other_channels_stay_as_they_are(server, first, second):
 def test_damaged_bundle_is_not_published(server, first):
     (first.folder / MODEL_FILES[0]).write_bytes(b"x" * first.manifest.artifacts[3].length_bytes)
     with pytest.raises(DigestMismatchError):
+        server.publish(first)
+    assert served(server) == {}
+
+
+def test_symbolic_link_in_a_bundle_is_not_published(server, first, tmp_path):
+    """A bundle from elsewhere could have a secret of the builder's machine published."""
+    secret = tmp_path / "secret"
+    path = first.folder / MODEL_FILES[0]
+    path.rename(secret)
+    path.symlink_to(secret)
+    with pytest.raises(BundleFormatError, match="not a regular file"):
         server.publish(first)
     assert served(server) == {}
 

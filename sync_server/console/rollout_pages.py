@@ -1,0 +1,97 @@
+"""The pages of rollouts and experiments."""
+
+from dataclasses import dataclass
+from typing import cast
+
+from flask import Blueprint, flash, redirect, render_template, request, url_for
+
+from sync_server.console.access import needs, operator
+from sync_server.console.charts import Chart, with_intervals
+from sync_server.console.pages import Page, furnish
+from sync_server.guardrail_history import moves
+from sync_server.rollout_plan import Guardrail
+from sync_server.rollouts import RolloutAction
+from sync_server.services import services
+
+blueprint = Blueprint("rollout_pages", __name__, url_prefix="/console")
+
+_TITLES = {
+    "install_failed": "Installations that failed",
+    "proof_failed": "Bundles that failed their proof",
+    "crashed": "Crashes",
+    "click_through": "Click-through, relative change",
+    "latency": "Latency beyond what is allowed, relative",
+}
+_DONE = {"pause": "is paused", "resume": "goes on", "advance": "is in its next stage", "halt": "is halted"}
+
+
+@dataclass(frozen=True)
+class GuardrailView:
+    """One guardrail with its chart."""
+
+    title: str
+    now: Guardrail
+    chart: Chart | None
+
+
+@blueprint.get("/rollouts")
+def rollouts() -> Page:
+    """List rollouts, newest first."""
+    return render_template("console/rollouts.html", rollouts=services().rollouts.all())
+
+
+@blueprint.get("/rollouts/<rollout_id>")
+def rollout(rollout_id: str) -> Page:
+    """Show one rollout: stages, guardrails with their intervals, history."""
+    found = services().rollouts.find(rollout_id)
+    over_time = moves(services().fleet.engine, rollout_id)
+    views = [
+        GuardrailView(
+            _TITLES.get(guardrail.name, guardrail.name),
+            guardrail,
+            with_intervals(
+                _TITLES.get(guardrail.name, guardrail.name),
+                [(guardrail.name, over_time[guardrail.name])] if guardrail.name in over_time else [],
+                limit=guardrail.limit,
+                percent=True,
+            ),
+        )
+        for guardrail in found.guardrails
+    ]
+    return render_template(
+        "console/rollout.html",
+        rollout=found,
+        guardrails=views,
+        history=services().rollouts.history(rollout_id)[::-1],
+        now_s=services().fleet.clock_s(),
+    )
+
+
+@blueprint.post("/rollouts/<rollout_id>/<any(pause, resume, advance, halt):action>")
+@needs("publisher")
+def act(rollout_id: str, action: str) -> Page:
+    """Pause, resume, advance or halt a rollout."""
+    reason = request.form.get("reason", "").strip()[:500]
+    services().rollouts.act(rollout_id, cast("RolloutAction", action), actor=operator().name, reason=reason)
+    services().offers.forget()
+    flash(f"{rollout_id} {_DONE[action]}.")
+    return redirect(url_for("rollout_pages.rollout", rollout_id=rollout_id))
+
+
+@blueprint.get("/experiments")
+def experiments() -> Page:
+    """List experiments with their results."""
+    return render_template("console/experiments.html", experiments=services().experiments.all())
+
+
+@blueprint.post("/experiments/<experiment_id>/stop")
+@needs("publisher")
+def stop(experiment_id: str) -> Page:
+    """End an experiment."""
+    services().experiments.stop(experiment_id, actor=operator().name)
+    services().offers.forget()
+    flash(f"{experiment_id} has ended: its devices return to the channel's release.")
+    return redirect(url_for("rollout_pages.experiments"))
+
+
+furnish(blueprint)
