@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 WIDTH, HEIGHT = 720, 220
-_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 10, 10, 24
+_LEFT, _RIGHT, _TOP, _BOTTOM = 84, 14, 14, 30
 _COLORS = 8
 
 
@@ -168,7 +168,7 @@ def _round_up(value: float) -> float:
 
 def _value_ticks(low: float, high: float, y: _Scale, *, percent: bool = False) -> list[Tick]:
     values = [low + (high - low) * part / 4 for part in range(5)]
-    return [Tick(y(value), f"{value:.2%}" if percent else short_number(value)) for value in values]
+    return [Tick(y(value), f"{value * 100:.3g}%" if percent else short_number(value)) for value in values]
 
 
 def _time_ticks(first: float, last: float, x: _Scale) -> list[Tick]:

@@ -51,7 +51,7 @@ def rollout(rollout_id: str) -> Page:
             guardrail,
             with_intervals(
                 _TITLES.get(guardrail.name, guardrail.name),
-                [(guardrail.name, over_time[guardrail.name])] if guardrail.name in over_time else [],
+                [("estimate, in its interval", over_time[guardrail.name])] if guardrail.name in over_time else [],
                 limit=guardrail.limit,
                 percent=True,
             ),

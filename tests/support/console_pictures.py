@@ -27,7 +27,7 @@ def take_pictures(folder: Path) -> None:
                 page.goto(f"{url}/console/rollouts")
                 page.locator("tbody a").first.click()
                 page.get_by_role("heading", name="History").wait_for()
-                page.screenshot(path=folder / f"{name}-rollout.png", full_page=True)
+                page.screenshot(path=folder / f"{name}-rollout.png")
                 page.close()
         simulator.close()
 
