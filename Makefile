@@ -2,7 +2,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-test demo test test-fast test-builder test-device test-tflite-runtime lint types lock docs \
-        data bench-esci bench-online-retail bench-sync clean web test-web bench-web conformance bench-edge test-arm64 bench-personal
+        data bench-esci bench-online-retail bench-sync clean web test-web bench-web conformance bench-edge test-arm64 bench-personal bench-device-size
 
 # A bundle with a real int8 student, which the end-to-end tests leave for the environments that cannot build.
 TESTED_BUNDLE := build/tested-bundle
@@ -119,6 +119,9 @@ bench-web: data setup-test web  ## typed query to painted results in Chromium, a
 
 bench-personal: data setup-test  ## what the user's taste brings on UCI Online Retail (POCKETREC_DATA)
 	@$(RUN) -m benchmarks.personal $(BENCH_OPTIONS)
+
+bench-device-size: setup  ## the smallest environment of a device, and its size
+	@scripts/slim_device.sh build/slim-device
 
 bench-edge: data setup-test  ## the device's speed, memory and start beside its peer (BUNDLE=… measures another bundle)
 	@$(RUN) -m benchmarks.edge $(if $(BUNDLE),--bundle $(BUNDLE))
