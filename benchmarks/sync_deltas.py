@@ -1,9 +1,9 @@
 """What a device downloads when little has changed: deltas of a retrained model and of a changed catalogue.
 
-    python -m benchmarks.sync_deltas BUNDLE [--retrained NEW] [--changed 0.01] [--seed 0]
+    python -m benchmarks.sync_deltas [BUNDLE] [--retrained NEW] [--changed 0.01] [--seed 0]
 
 prints a row of JSON for each file: the delta that `pocketrec publish` would sign, against the whole file and against the
-file compressed. BUNDLE is any bundle. Its catalogue is written anew twice, as it is and with a share of its products
+file compressed. BUNDLE is any bundle; without one the sample shop is built once, in build/bench-sync. Its catalogue is written anew twice, as it is and with a share of its products
 changed (new words and vectors, new prices, added, removed, a third of each); `--retrained` names a bundle that was
 trained on from BUNDLE (`pocketrec retrain`).
 """
@@ -25,12 +25,22 @@ import numpy.typing as npt
 import zstandard
 
 from compress.catalogue import write_catalogue
-from edge_runtime.contract.bundle import CATALOGUE_FILES, ITEM_VECTORS_FILE, MODEL_FILES, Bundle, open_bundle
+from compress.command_process import run_command
+from compress.demo import SETTINGS as DEMO_SETTINGS
+from edge_runtime.contract.bundle import (
+    CATALOGUE_FILES,
+    ITEM_VECTORS_FILE,
+    MANIFEST_FILE,
+    MODEL_FILES,
+    Bundle,
+    open_bundle,
+)
 from edge_runtime.contract.delta import apply_delta
 from edge_runtime.contract.delta_making import make_delta
 from train.shop.tables import Product
 
 Float32 = npt.NDArray[np.float32]
+SAMPLE = Path(__file__).parents[1] / "build" / "bench-sync"
 SCENARIOS = ("prices", "changed", "added", "removed", "mixed")
 
 
@@ -169,15 +179,25 @@ def delta_rows(
         yield from file_rows("model, retrained", bundle, open_bundle(retrained).folder, MODEL_FILES)
 
 
+def sample_bundle(folder: Path = SAMPLE) -> Path:
+    """Return a bundle of the sample shop under `folder`, built with the demo's settings unless it is there."""
+    bundle = folder / "bundle"
+    if not (bundle / MANIFEST_FILE).exists():
+        shop = str(folder / "shop")
+        run_command(["shop", "sample", shop, "--overwrite", "--json"])
+        run_command(["build", shop, "--out", str(bundle), "--config", str(DEMO_SETTINGS), "--resume", "--json"])
+    return bundle
+
+
 def main() -> int:
     """Print the rows as lines of JSON."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n", 1)[0])
-    parser.add_argument("bundle", type=Path, metavar="BUNDLE")
+    parser.add_argument("bundle", type=Path, nargs="?", metavar="BUNDLE", help="by default one of the sample shop")
     parser.add_argument("--retrained", type=Path, metavar="NEW", help="a bundle that was trained on from BUNDLE")
     parser.add_argument("--changed", type=float, default=0.01, help="share of products that change (0.01)")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
-    for row in delta_rows(args.bundle, retrained=args.retrained, share=args.changed, seed=args.seed):
+    for row in delta_rows(args.bundle or sample_bundle(), retrained=args.retrained, share=args.changed, seed=args.seed):
         sys.stdout.write(json.dumps(row) + "\n")
         sys.stdout.flush()
     return 0

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from benchmarks import sync_deltas
 from benchmarks.sync_deltas import SCENARIOS, _change, file_rows, read_catalogue
 from benchmarks.sync_rollouts import MODELS, Model, rollout_rows, simulate
 from sync_server.rollout_plan import RolloutPlan
@@ -52,3 +53,13 @@ def test_scenarios_change_what_they_say(catalogue, scenario, products):
     assert len({product.product_id for product in new}) == products
     assert np.linalg.norm(vectors, axis=1) == pytest.approx(np.ones(products), abs=1e-5)
     assert new != catalogue[0]
+
+
+def test_bundle_that_was_built_is_built_no_more(tmp_path, monkeypatch):
+    commands = []
+    monkeypatch.setattr(sync_deltas, "run_command", commands.append)
+    assert sync_deltas.sample_bundle(tmp_path) == tmp_path / "bundle"
+    assert [words[0] for words in commands] == ["shop", "build"]
+    make_toy_bundle(tmp_path / "bundle")
+    sync_deltas.sample_bundle(tmp_path)
+    assert len(commands) == 2
