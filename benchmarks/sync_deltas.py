@@ -5,7 +5,7 @@
 prints a row of JSON for each file: the delta that `pocketrec publish` would sign, against the whole file and against the
 file compressed. BUNDLE is any bundle; without one the sample shop is built once, in build/bench-sync. Its catalogue is written anew twice, as it is and with a share of its products
 changed (new words and vectors, new prices, added, removed, a third of each); `--retrained` names a bundle that was
-trained on from BUNDLE (`pocketrec retrain`).
+trained on from BUNDLE (`pocketrec retrain`), for the sample by default build/bench-sync/retrained when it is there.
 """
 
 import argparse
@@ -197,7 +197,10 @@ def main() -> int:
     parser.add_argument("--changed", type=float, default=0.01, help="share of products that change (0.01)")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
-    for row in delta_rows(args.bundle or sample_bundle(), retrained=args.retrained, share=args.changed, seed=args.seed):
+    retrained = args.retrained
+    if args.bundle is None and retrained is None and (SAMPLE / "retrained" / MANIFEST_FILE).exists():
+        retrained = SAMPLE / "retrained"
+    for row in delta_rows(args.bundle or sample_bundle(), retrained=retrained, share=args.changed, seed=args.seed):
         sys.stdout.write(json.dumps(row) + "\n")
         sys.stdout.flush()
     return 0

@@ -69,7 +69,15 @@ def _fleet(result: dict[str, Any]) -> list[Figure]:
 
 
 def _deltas(result: dict[str, Any]) -> list[Figure]:
-    return []
+    rows = _part(result, "deltas") or []
+    whole = {row["change"]: f"{row['of_full']:.2%}" for row in rows if row["file"] == "all"}
+    named = (
+        ("model, retrained", "delta after a retrain with frozen embeddings, of the full model", "8%", "4%"),
+        ("catalogue, 1% changed", "catalogue delta for 1% changed products, of the full catalogue", "3%", "1.5%"),
+        ("catalogue, 1% prices", "the same for 1% new prices", "3%", "1.5%"),
+        ("catalogue, 1% mixed", "the same for 1% changed, added and removed, a third each", "3%", "1.5%"),
+    )
+    return [Figure(name, floor, aim, whole.get(change, MISSING)) for change, name, floor, aim in named]
 
 
 def _rollouts(result: dict[str, Any]) -> list[Figure]:
