@@ -2,7 +2,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-test demo test test-fast test-builder test-device test-tflite-runtime lint types lock docs \
-        data bench-esci bench-online-retail bench-sync clean web test-web bench-web conformance bench-edge test-arm64 bench-personal bench-device-size
+        data bench-esci bench-online-retail bench-learning-loop bench-sync clean web test-web bench-web conformance bench-edge test-arm64 bench-personal bench-device-size
 
 # A bundle with a real int8 student, which the end-to-end tests leave for the environments that cannot build.
 TESTED_BUNDLE := build/tested-bundle
@@ -107,6 +107,9 @@ data:
 
 bench-esci: data setup-test  ## product search against its peers on Amazon ESCI (POCKETREC_DATA names the data)
 	@$(RUN) -m benchmarks.esci $(BENCH_OPTIONS)
+
+bench-learning-loop: setup-test  ## retraining from the clicks of simulated people whose preferences are known
+	@$(RUN) -m benchmarks.learning_loop $(BENCH_OPTIONS)
 
 bench-online-retail: data setup-test  ## next-basket recommendation on UCI Online Retail (POCKETREC_DATA)
 	@$(RUN) -m benchmarks.online_retail $(BENCH_OPTIONS)
