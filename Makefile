@@ -115,7 +115,7 @@ bench-online-retail: data setup-test  ## next-basket recommendation on UCI Onlin
 	@$(RUN) -m benchmarks.online_retail $(BENCH_OPTIONS)
 
 bench-sync: setup-test  ## server, fleet, deltas and rollouts: every figure of docs/benchmarks.md about them
-	@$(RUN) -m benchmarks.sync
+	@$(RUN) -m benchmarks.sync $(if $(BUNDLE),--bundle $(BUNDLE)) $(if $(RETRAINED),--retrained $(RETRAINED))
 
 bench-web: data setup-test web  ## typed query to painted results in Chromium, answers equal to Python's (BUNDLE=… of ESCI)
 	@$(RUN) -m benchmarks.web $(or $(BUNDLE),work/esci/fold-0/bundle)

@@ -17,6 +17,7 @@ VERBS = {
     "demo": ("compress.demo_cli", "the whole way on the sample shop: build, publish, serve, sync, search, feedback"),
     "shop": ("train.shop.cli", "make, import or check a shop's tables"),
     "build": ("compress.cli", "train, distil and compress a shop into one bundle"),
+    "export": ("compress.export_command", "a teacher and its vectors of a shop, for /v1/rank of the server"),
     "evaluate": ("compress.cli", "ranking quality of a bundle on a shop's judgements and purchases"),
     "bench": ("compress.cli", "latency, memory and size of a bundle on this machine"),
     "retrain": ("compress.retrain_cli", "a better bundle from what devices reported, shipped as a small delta"),
@@ -52,6 +53,8 @@ def _import_module(module_name: str) -> ModuleType:
         if error.name is None or error.name.split(".")[0] in {"train", "compress", "edge_runtime", "sync_server"}:
             raise
         extra = "server" if module_name.startswith("sync_server") else "train"
+        if error.name == "onnx":
+            extra = "bench"
         raise PocketrecError(
             f"this command needs the package {error.name}; install it with: pip install 'pocketrec[{extra}]'"
         ) from error

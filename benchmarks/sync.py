@@ -1,6 +1,7 @@
 """Figures of the server, the fleet, deltas and rollouts; writes benchmarks/results/sync.json.
 
     python -m benchmarks.sync [--devices 10000] [--seconds 10] [--only load|fleet|idle|deltas|rollouts ...]
+                              [--bundle BUNDLE --retrained BUNDLE]
 
 Server, databases and load run on this one machine, over loopback.
 """
@@ -95,16 +96,21 @@ def measure_idle() -> dict[str, Any]:
         return dataclasses.asdict(measure_idle_sync(server, Path(folder)))
 
 
-def run_module(module: str) -> list[dict[str, Any]]:
+def run_module(module: str, *arguments: str) -> list[dict[str, Any]]:
     """Return the lines of JSON that `python -m module` prints.
 
     Raises:
         BenchmarkError: it failed.
     """
-    done = subprocess.run([sys.executable, "-m", module], stdout=subprocess.PIPE, text=True, check=False)
+    done = subprocess.run([sys.executable, "-m", module, *arguments], stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode:
         raise BenchmarkError(f"python -m {module} ended with code {done.returncode}; run it by itself to see why")
     return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+
+
+def _delta_arguments(options: argparse.Namespace) -> list[str]:
+    arguments = [str(options.bundle)] if options.bundle else []
+    return [*arguments, "--retrained", str(options.retrained)] if options.retrained else arguments
 
 
 def _say(text: str) -> None:
@@ -119,13 +125,15 @@ def main() -> int:
     parser.add_argument(
         "--only", nargs="+", choices=PARTS, default=PARTS, help="these parts; others keep their figures"
     )
+    parser.add_argument("--bundle", type=Path, help="whose deltas are measured; by default the sample shop's")
+    parser.add_argument("--retrained", type=Path, help="what pocketrec retrain made of that bundle")
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
     measures: dict[str, Callable[[], Any]] = {
         "load": lambda: measure_load(seconds=options.seconds),
         "fleet": lambda: measure_fleet(devices=options.devices),
         "idle": measure_idle,
-        "deltas": lambda: run_module("benchmarks.sync_deltas"),
+        "deltas": lambda: run_module("benchmarks.sync_deltas", *_delta_arguments(options)),
         "rollouts": lambda: run_module("benchmarks.sync_rollouts"),
     }
     result: dict[str, Any] = json.loads(options.out.read_text()) if options.out.exists() else {}

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from tokenizers import Tokenizer
 
 from edge_runtime.contract.errors import ConfigError
+from edge_runtime.contract.text import normalize_text
 from edge_runtime.recommender import Recommendations, Recommender
 from sync_server.config import ServerConfig
 
@@ -127,7 +128,7 @@ class VectorRanker:
 
     def search(self, query: str, k: int) -> RankedProducts:
         """Return the `k` products nearest to the query's vector."""
-        return self._nearest(self._encoder.encode(self._tokenizer.encode(query).ids), k, without=())
+        return self._nearest(self._encoder.encode(self._tokenizer.encode(normalize_text(query)).ids), k, without=())
 
     def recommend(self, history: Sequence[str], k: int) -> RankedProducts:
         """Return the `k` products nearest to the mean of the history's vectors; none of it known: the first ones."""
