@@ -69,7 +69,6 @@ def _fleet(result: dict[str, Any]) -> list[Figure]:
 
 
 def _deltas(result: dict[str, Any]) -> list[Figure]:
-<<<<<<< HEAD
     rows = _part(result, "deltas") or []
     whole = {row["change"]: f"{row['of_full']:.2%}" for row in rows if row["file"] == "all"}
     named = (
@@ -79,25 +78,6 @@ def _deltas(result: dict[str, Any]) -> list[Figure]:
         ("catalogue, 1% mixed", "the same for 1% changed, added and removed, a third each", "3%", "1.5%"),
     )
     return [Figure(name, floor, aim, whole.get(change, MISSING)) for change, name, floor, aim in named]
-=======
-    rows = [row for row in _part(result, "deltas") or [] if row["file"] == "all"]
-    model = [row for row in rows if row["change"].startswith("model")]
-    catalogue = [row for row in rows if row["change"].startswith("catalogue") and row["change"].endswith("mixed")]
-    return [
-        Figure(
-            "delta after a retrain with frozen embeddings, of the full model",
-            "8%",
-            "4%",
-            f"{model[0]['of_full']:.1%}" if model else MISSING,
-        ),
-        Figure(
-            "catalogue delta for 1% changed products, of the full catalogue",
-            "3%",
-            "1.5%",
-            f"{catalogue[0]['of_full']:.1%}" if catalogue else MISSING,
-        ),
-    ]
->>>>>>> ee75c52 (Export the teacher for the server's ranking; print the fleet's figures beside what was to be reached)
 
 
 def _rollouts(result: dict[str, Any]) -> list[Figure]:
