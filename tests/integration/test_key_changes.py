@@ -17,7 +17,9 @@ from sync_server.key_delivery import delegate_channel, push
 from sync_server.key_rotation import renew_root, rotate
 from sync_server.key_status import key_status
 from sync_server.keys import KeyCounts, create_keys, create_team_key, load_public_key, load_root
+from sync_server.publish_client import HttpTarget
 from sync_server.publisher import LocalTarget, publish
+from tests.support.browser import serving
 from tests.support.fleet_bundles import write_bundle
 from tests.support.server_simulator import ServerSimulator
 
@@ -505,3 +507,24 @@ def test_files_of_the_fleet_hold_the_whole_chain(server):
     ]
     retired = {path.name.split("-")[0] for path in server.keys.rglob("retired/*.pem")}
     assert retired == {"targets", "timestamp"}
+
+
+def test_keys_are_handed_over_a_network(server, home, bundles, tmp_path):
+    """The same over HTTP: rotation, delegation, a team's release, and what the audit log says of them."""
+    with serving(server.app) as url:
+        target = HttpTarget(url, token=server.token)
+        publish(bundles[0].folder, channel="stable", keys=server.keys, target=target)
+        server.updater(home).update()
+        change(server, "targets")
+        change(server, "root")
+        assert push(server.keys, target, passphrase=None).new_roots == 2
+        team = tmp_path / "team"
+        public = load_public_key(create_team_key(team, "channel-toys", root=server.keys / "root.json", passphrase=None))
+        delegate_channel(server.keys, target, "toys", public_keys=[public], threshold=1, passphrase=None)
+        assert publish(bundles[1].folder, channel="toys", keys=team, target=target).release == 1
+        assert {line.role for line in key_status(server.keys, served=target, passphrase=None)} >= {"channel-toys"}
+    assert server.updater(home).update().bytes_downloaded == 0
+    assert server.updater(home.with_name("toy"), channel="toys").update().to_bundle_id == bundles[1].bundle_id
+    said = [entry.action for entry in server.services.audit.newest(6)]
+    assert said == ["channel-toys published", "targets published", "root published", "root published",
+                    "targets published", "targets published"]  # fmt: skip
