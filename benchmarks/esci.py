@@ -33,9 +33,11 @@ from benchmarks.esci_protocol import (
     shop_without,
     summarize,
 )
+from benchmarks.esci_shared import shared_teacher
 from benchmarks.machine import describe_machine
 from benchmarks.peers_esci import MINILM_INT8, Peers, prepare_peers
 from benchmarks.peers_latency import Latency, measure_in_turns, texts_of_length
+from compress.build_command import ConsoleReporter
 from edge_runtime.contract.atomic_files import write_bytes_atomically
 from edge_runtime.contract.errors import ConfigError, PocketrecError
 from edge_runtime.recommender import Recommender
@@ -111,14 +113,20 @@ def data_folder() -> Path:
 def rank_folds(data: EsciData, folds: Sequence[int], options: argparse.Namespace, console: Console) -> list[FoldResult]:
     """Build (or take) a bundle for each fold and judge it on the fold's queries."""
     results = []
+    teacher = None
+    if options.bundle is None:
+        with ConsoleReporter(console) as reporter:
+            teacher = shared_teacher(data, options.work / "shared", reporter=reporter)
     for fold in folds:
         folder = options.work / f"fold-{fold}"
         bundle = options.bundle
-        if bundle is None:
+        if teacher is not None:
             bundle = folder / "bundle"
             console.print(f"fold {fold}: {len(queries_of(data, fold))} test queries, building {bundle}")
             write_fold_shop(shop_without(data, fold), folder / "shop")
-            build_fold(folder / "shop", bundle, config=options.config)
+            build_fold(
+                folder / "shop", bundle, config=options.config, teacher=teacher, remembered=options.work / "vectors"
+            )
         folder.mkdir(parents=True, exist_ok=True)
         results.append(judge_bundle(bundle, data, fold, queries_of(data, fold), kept=folder / "figures.json"))
     return results

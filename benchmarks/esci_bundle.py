@@ -67,13 +67,14 @@ def write_fold_shop(shop: FoldShop, folder: Path) -> None:
     write_shop(folder, tables, overwrite=True)
 
 
-def build_fold(shop: Path, bundle: Path, *, config: Path | None) -> None:
+def build_fold(shop: Path, bundle: Path, *, config: Path | None, teacher: Path, remembered: Path) -> None:
     """Run `pocketrec build` on the shop of a fold; it goes on where an earlier run was stopped.
 
     Raises:
         PocketrecError: the build failed; it has said why on stderr.
     """
     command = [sys.executable, "-m", "pocketrec", "build", str(shop), "--out", str(bundle), "--resume"]
+    command += ["--teacher", str(teacher), "--remember", str(remembered)]
     if config is not None:
         command += ["--config", str(config)]
     finished = subprocess.run(command, check=False, stdout=sys.stderr)

@@ -22,7 +22,15 @@ from train.stages import Reporter, Stages, digest_of
 
 
 def build_bundle(
-    shop: Shop, out: Path, settings: BuildSettings, *, work: Path, resume: bool, reporter: Reporter, created_at: str
+    shop: Shop,
+    out: Path,
+    settings: BuildSettings,
+    *,
+    work: Path,
+    resume: bool,
+    reporter: Reporter,
+    created_at: str,
+    remembered: Path | None = None,
 ) -> Bundle:
     """Train, distil and compress `shop` into the bundle `out`.
 
@@ -37,6 +45,7 @@ def build_bundle(
         resume: keep what an earlier run left in `work`.
         reporter: shows progress and a line of result for each stage.
         created_at: ISO 8601 time for the manifest.
+        remembered: folder of vectors that builds with the same teacher share (train/text_vectors.py).
 
     Raises:
         ConfigError: `out` holds something other than a bundle.
@@ -49,14 +58,22 @@ def build_bundle(
     with disk_errors_named(work):
         stages = Stages(work, resume=resume, reporter=reporter)
         search = BudgetSearch(settings, work, reporter) if settings.budget.asked else None
-        return _Build(shop, settings, stages, search).run(out, created_at)
+        return _Build(shop, settings, stages, search, remembered).run(out, created_at)
 
 
 class _Build:
-    def __init__(self, shop: Shop, settings: BuildSettings, stages: Stages, search: BudgetSearch | None) -> None:
+    def __init__(
+        self,
+        shop: Shop,
+        settings: BuildSettings,
+        stages: Stages,
+        search: BudgetSearch | None,
+        remembered: Path | None,
+    ) -> None:
         self._shop = shop
         self._settings = settings
         self._search = search
+        self._remembered = remembered
         self._run = seeded_runner(stages, settings.seed)
         self._training_shop, self._held_out = split_holdout(shop, settings.holdout)
         self._quality: list[StageQuality] = []
@@ -101,9 +118,9 @@ class _Build:
         )
         encoded = run(
             "vectors",
-            [teacher.key, settings.texts, settings.dim, list(self._held_out)],
+            [teacher.key, settings.projection, settings.texts, settings.dim, list(self._held_out)],
             lambda folder, progress: encode_shop(
-                folder, teacher.folder, shop, list(self._held_out), settings, progress
+                folder, teacher.folder, shop, list(self._held_out), settings, progress, remembered=self._remembered
             ),
         )
         vectors = read_vectors(encoded.folder)

@@ -103,6 +103,7 @@ def run(args: argparse.Namespace) -> int:
             work=work,
             resume=args.resume,
             reporter=reporter,
+            remembered=args.remember,
             created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         )
     report = json.loads(bundle.path(REPORT_FILE).read_bytes())

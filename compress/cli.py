@@ -31,6 +31,9 @@ def add_build_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--seed", type=int, metavar="N", help="of every random choice (0)")
     parser.add_argument("--work", type=Path, metavar="DIR", help="folder of the stages (BUNDLE.build)")
+    parser.add_argument(
+        "--remember", type=Path, metavar="DIR", help="keep the teacher's vectors of texts here, and take them from here"
+    )
     parser.add_argument("--resume", action="store_true", help="go on from what an earlier run finished")
     budget = parser.add_argument_group(
         "budget", "with any of these, shape and recipe of the student are searched; exit 3 when nothing fits"

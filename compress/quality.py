@@ -69,15 +69,3 @@ def unit_rows(vectors: npt.NDArray[np.floating]) -> Float32:
     """Return float32 rows of unit length; a zero row stays zero."""
     norms = np.linalg.norm(vectors, axis=-1, keepdims=True)
     return (vectors / np.maximum(norms, 1e-12)).astype(np.float32)
-
-
-def project_to(vectors: Float32, dim: int) -> npt.NDArray[np.float32]:
-    """Return the matrix float32 [width, dim] that keeps most of the cosines of unit `vectors` [n, width].
-
-    The leading right singular vectors of the uncentered data: dot products, not variances, are what ranks. Where there
-    are fewer than `dim`, the last columns are zero and no cosine changes.
-    """
-    _, _, directions = np.linalg.svd(vectors, full_matrices=False)
-    matrix = np.zeros((vectors.shape[1], dim), dtype=np.float32)
-    matrix[:, : len(directions)] = directions[:dim].T
-    return matrix

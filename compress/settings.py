@@ -8,6 +8,7 @@ from compress.pruning import PruneSettings
 from train.distill import DistillSettings
 from train.distillation_texts import TextSettings
 from train.fine_tuning import TeacherSettings
+from train.projection import ProjectionSettings
 from train.sequence import HistorySettings
 from train.student import StudentSettings
 
@@ -41,6 +42,7 @@ class BuildSettings:
     variant: VariantName = "int8"
     teacher_source: str = "minilm"
     teacher: TeacherSettings = field(default_factory=TeacherSettings)
+    projection: ProjectionSettings = field(default_factory=ProjectionSettings)
     texts: TextSettings = field(default_factory=TextSettings)
     student: StudentSettings = field(default_factory=StudentSettings)
     distill: DistillSettings = field(default_factory=DistillSettings)

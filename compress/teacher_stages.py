@@ -8,15 +8,17 @@ from typing import Any
 import numpy as np
 from tokenizers import Tokenizer
 
-from compress.quality import Float32, project_to, unit_rows
+from compress.quality import Float32, unit_rows
 from compress.settings import BuildSettings
 from edge_runtime.contract.atomic_files import write_bytes_atomically
 from edge_runtime.contract.bundle import TOKENIZER_FILE
 from train.distillation_texts import distillation_texts
 from train.fine_tuning import fine_tune
+from train.projection import learn_projection, start_projection
 from train.shop.tables import Shop
 from train.stages import Progress
 from train.teacher import Teacher
+from train.text_vectors import TextVectors
 from train.vocabulary import CutVocabulary, cut_vocabulary
 
 QUERY_WEIGHT = 3.0
@@ -62,32 +64,44 @@ def encode_shop(
     held_out: Sequence[str],
     settings: BuildSettings,
     progress: Progress,
+    *,
+    remembered: Path | None = None,
 ) -> tuple[str, dict[str, Any]]:
-    """Encode items, distillation texts and held-out queries; write what `read_vectors` reads."""
-    teacher = Teacher.load(teacher_folder / TEACHER_FOLDER)
+    """Encode items, distillation texts and held-out queries; write what `read_vectors` reads.
+
+    Args:
+        folder: of the stage.
+        teacher_folder: of the stage that left the teacher.
+        shop: what may be learned from.
+        held_out: queries that may not.
+        settings: see `BuildSettings`.
+        progress: called with (done, total) texts.
+        remembered: vectors of texts that other builds have encoded (train/text_vectors.py).
+    """
+    encoder = TextVectors(Teacher.load(teacher_folder / TEACHER_FOLDER), remembered)
     pairs = distillation_texts(shop, settings.texts, seed=settings.seed)
     texts = sorted({pair.teacher_text for pair in pairs})
     item_texts = [product.text for product in shop.products]
-    others = [*texts, *held_out]
-    total = len(item_texts) + len(others)
-    items = teacher.encode(item_texts, progress=lambda done, _: progress(done, total))
-    rest = teacher.encode(others, progress=lambda done, _: progress(len(items) + done, total))
-    projection = project_to(np.concatenate([items, rest[: len(texts)]]), settings.dim)
+    vectors = encoder.encode([*item_texts, *texts, *held_out], progress=progress)
+    items, made, asked = np.split(vectors, [len(item_texts), len(item_texts) + len(texts)])
+    matrix = start_projection(np.concatenate([items, made]), settings.dim, whitening=settings.projection.whitening)
+    matrix = learn_projection(matrix, shop, items, encoder.encode, settings.projection, seed=settings.seed)
     row_of = {text: row for row, text in enumerate(texts)}
     student_texts = [pair.student_text.replace("\n", " ") for pair in pairs]
     arrays = {
-        "items": unit_rows(items @ projection),
-        "targets": unit_rows(rest @ projection)[[row_of[pair.teacher_text] for pair in pairs]],
-        "held_out": unit_rows(rest[len(texts) :] @ projection),
+        "items": unit_rows(items @ matrix),
+        "targets": unit_rows(made @ matrix)[[row_of[pair.teacher_text] for pair in pairs]],
+        "held_out": unit_rows(asked @ matrix),
         "wide_items": items,
-        "wide_held_out": rest[len(texts) :],
+        "wide_held_out": asked,
     }
     for name, array in arrays.items():
         np.save(folder / f"{name}.npy", array)
     write_bytes_atomically(folder / _STUDENT_TEXTS, "\n".join(student_texts).encode())
     error = _cosine_error(items, arrays["items"], seed=settings.seed)
-    line = f"{len(items):,} products and {len(texts):,} texts; {settings.dim} of {teacher.dim} dimensions change cosines by {error:.3f}"
-    return line, {"products": len(items), "texts": len(texts), "teacher_dim": teacher.dim, "cosine_error": error}
+    width = items.shape[1]
+    line = f"{len(items):,} products and {len(texts):,} texts; {settings.dim} of {width} dimensions change cosines by {error:.3f}"
+    return line, {"products": len(items), "texts": len(texts), "teacher_dim": width, "cosine_error": error}
 
 
 def read_vectors(folder: Path) -> TeacherVectors:

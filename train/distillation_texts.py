@@ -83,19 +83,20 @@ def distillation_texts(shop: Shop, settings: TextSettings, *, seed: int) -> list
         settings: see `TextSettings`.
         seed: of every random choice.
     """
-    random = np.random.default_rng(seed)
+    # Each kind draws by itself: other queries or shares leave the texts of the others as they are.
+    pieces, phrases, random = (np.random.default_rng((seed, kind)) for kind in range(3))
     pool = _Pool()
     for query in [*(judgement.query for judgement in shop.judgements), *shop.queries]:
         pool.add(query, query, "query")
     queries = [pair.student_text for pair in pool.pairs]
     wanted = _split(max(0, settings.count - len(queries)), settings, with_synonyms=bool(shop.synonyms))
 
-    def made(make: Callable[[Product, np.random.Generator], str]) -> tuple[str, str]:
-        text = make(_any(shop.products, random), random)
+    def made(make: Callable[[Product, np.random.Generator], str], own: np.random.Generator) -> tuple[str, str]:
+        text = make(_any(shop.products, own), own)
         return text, text
 
-    pool.fill("title_pieces", wanted["title_pieces"], lambda: made(title_piece))
-    pool.fill("phrases", wanted["phrases"], lambda: made(phrase))
+    pool.fill("title_pieces", wanted["title_pieces"], lambda: made(title_piece, pieces))
+    pool.fill("phrases", wanted["phrases"], lambda: made(phrase, phrases))
     clean = [pair.student_text for pair in pool.pairs[len(queries) :]]
     # With everything clean switched off there is still something to damage.
     bases = _Bases(queries, clean or [normalize_text(product.title) for product in shop.products], random)
@@ -106,7 +107,7 @@ def distillation_texts(shop: Shop, settings: TextSettings, *, seed: int) -> list
         pool.fill("synonyms", wanted["synonyms"], lambda: _changed(_any(sources, random), reword, random))
     pool.fill("word_order", wanted["word_order"], lambda: _changed(bases.draw(), _reordered, random))
     if settings.title_pieces:
-        pool.fill("title_pieces", settings.count - len(pool.pairs), lambda: made(title_piece))
+        pool.fill("title_pieces", settings.count - len(pool.pairs), lambda: made(title_piece, pieces))
     return pool.pairs
 
 

@@ -2,6 +2,7 @@ import functools
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -9,7 +10,8 @@ from rich.console import Console
 import benchmarks.esci
 from benchmarks.esci import chosen_folds, data_folder, main, parse_arguments, print_stages
 from benchmarks.esci_bundle import FoldResult, build_fold, judge_bundle, write_fold_shop
-from benchmarks.esci_protocol import load_esci, shop_without
+from benchmarks.esci_protocol import load_esci, overlaps_any, shop_without
+from benchmarks.esci_shared import shared_shop
 from benchmarks.peers_latency import measure_in_turns
 from edge_runtime.contract.errors import ConfigError, PocketrecError
 from edge_runtime.recommender import Recommender
@@ -152,9 +154,11 @@ def test_each_fold_is_built_by_the_command_that_users_type(small_world, monkeypa
         return subprocess.CompletedProcess(command, 0)
 
     monkeypatch.setattr(subprocess, "run", build)
+    monkeypatch.setattr(benchmarks.esci, "shared_teacher", lambda *arguments, **options: Path("w/shared/teacher"))
     assert run(monkeypatch, "--work", "w", "--folds", str(TEST_FOLD), "--config", "c.toml") == 0
     folder = f"w/fold-{TEST_FOLD}"
-    arguments = ["build", f"{folder}/shop", "--out", f"{folder}/bundle", "--resume", "--config", "c.toml"]
+    arguments = ["build", f"{folder}/shop", "--out", f"{folder}/bundle", "--resume"]
+    arguments += ["--teacher", "w/shared/teacher", "--remember", "w/vectors", "--config", "c.toml"]
     assert commands == [[sys.executable, "-m", "pocketrec", *arguments]]
     assert QUERIES[0] not in read_shop(small_world / folder / "shop").queries
 
@@ -162,7 +166,7 @@ def test_each_fold_is_built_by_the_command_that_users_type(small_world, monkeypa
 def test_build_that_fails_ends_the_benchmark(tmp_path, monkeypatch):
     monkeypatch.setattr(subprocess, "run", lambda command, **kwargs: subprocess.CompletedProcess(command, 3))
     with pytest.raises(PocketrecError, match="ended with exit code 3"):
-        build_fold(tmp_path / "shop", tmp_path / "bundle", config=None)
+        build_fold(tmp_path / "shop", tmp_path / "bundle", config=None, teacher=tmp_path, remembered=tmp_path)
 
 
 def test_result_goes_beside_the_script_by_default():
@@ -186,3 +190,11 @@ def test_stages_of_the_builds_are_averaged_by_their_queries(capsys):
 def test_builds_without_a_report_print_no_stages(capsys):
     print_stages([FoldResult(0, "b", "c", 1, 2, [], {})], Console(width=120))
     assert capsys.readouterr().out == ""
+
+
+def test_what_folds_share_overlaps_no_judged_query(tmp_path):
+    write_esci_shaped(tmp_path)
+    esci_data = load_esci(tmp_path)
+    queries = {pair.query for pair in shared_shop(esci_data).labelled}
+    assert queries
+    assert not any(overlaps_any(query, esci_data.judged) for query in queries)

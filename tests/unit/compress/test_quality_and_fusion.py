@@ -11,7 +11,7 @@ from compress.fusion import (
     learn_coverage_weights,
     learn_dense_weight,
 )
-from compress.quality import ndcg_by_query, project_to, rank_quality, unit_rows
+from compress.quality import ndcg_by_query, rank_quality, unit_rows
 from edge_runtime.lexical import LexicalParts
 from train.shop.tables import Judgement
 
@@ -73,21 +73,6 @@ def test_unit_rows_have_length_one_and_zero_stays_zero():
     rows = unit_rows(np.array([[3.0, 4.0], [0.0, 0.0]]))
     np.testing.assert_allclose(rows, [[0.6, 0.8], [0, 0]], rtol=1e-6)
     assert rows.dtype == np.float32
-
-
-def test_projection_keeps_the_dot_products_of_vectors_in_a_subspace():
-    random = np.random.default_rng(0)
-    vectors = unit_rows(random.standard_normal((30, 4)) @ random.standard_normal((4, 12)))
-    narrow = vectors @ project_to(vectors, 4)
-    np.testing.assert_allclose(narrow @ narrow.T, vectors @ vectors.T, atol=1e-5)
-
-
-@pytest.mark.parametrize(("rows", "width", "dim"), [(3, 12, 8), (30, 4, 8)])
-def test_projection_to_more_than_there_is_fills_with_zeros_and_keeps_cosines(rows, width, dim):
-    vectors = unit_rows(np.random.default_rng(0).standard_normal((rows, width)))
-    matrix = project_to(vectors, dim)
-    assert (matrix.shape, matrix.dtype) == ((width, dim), np.float32)
-    np.testing.assert_allclose((vectors @ matrix) @ (vectors @ matrix).T, vectors @ vectors.T, atol=1e-5)
 
 
 RIGHT, WRONG = scores(0.9, 0.1, 0.0, 0.2), scores(0.0, 0.8, 0.9, 0.7)

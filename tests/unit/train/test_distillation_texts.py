@@ -59,7 +59,7 @@ def test_student_texts_are_distinct_whatever_their_case():
 
 
 def test_count_is_kept_where_the_shop_can_give_as_many():
-    assert len(distillation_texts(lamp_shop(queries=["desk lamp"]), TextSettings(count=60), seed=0)) == 60
+    assert len(distillation_texts(lamp_shop(queries=["desk lamp"]), TextSettings(count=40), seed=0)) == 40
 
 
 @pytest.mark.parametrize("origin", sorted(ONLY))
