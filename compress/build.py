@@ -58,17 +58,19 @@ def build_bundle(
     with disk_errors_named(work):
         stages = Stages(work, resume=resume, reporter=reporter)
         search = BudgetSearch(settings, work, reporter) if settings.budget.asked else None
-        return _Build(shop, settings, stages, search, remembered).run(out, created_at)
+        return BundleBuild(shop, settings, stages, search, remembered).run(out, created_at)
 
 
-class _Build:
+class BundleBuild:
+    """The stages of one build."""
+
     def __init__(
         self,
         shop: Shop,
         settings: BuildSettings,
         stages: Stages,
-        search: BudgetSearch | None,
-        remembered: Path | None,
+        search: BudgetSearch | None = None,
+        remembered: Path | None = None,
     ) -> None:
         self._shop = shop
         self._settings = settings
@@ -79,9 +81,10 @@ class _Build:
         self._quality: list[StageQuality] = []
 
     def run(self, out: Path, created_at: str) -> Bundle:
+        """Run all stages and put the bundle into `out`."""
         # Before the teacher learns for minutes: a budget that no shape can hold is refused at once.
         shapes = self._search.plausible() if self._search else []
-        inputs = self._inputs()
+        inputs = self.inputs()
         found = self._search.search(inputs, shapes) if self._search else None
         settings = found.settings if found else self._settings
         vectors = inputs.vectors
@@ -108,7 +111,7 @@ class _Build:
         )
         return install_bundle(packed.folder / BUNDLE_FOLDER, out)
 
-    def _inputs(self) -> EncoderInputs:
+    def inputs(self) -> EncoderInputs:
         """Run what all students share: teacher, vectors, history head."""
         settings, run, shop = self._settings, self._run, self._training_shop
         teacher = run(

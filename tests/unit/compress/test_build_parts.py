@@ -181,7 +181,7 @@ def test_flags_win_over_the_file_and_the_answer_is_json_on_stdout(shop_folder, t
     config.write_text("seed = 3\nholdout = 0.5\ndim = 32\n")
     seen = []
 
-    def build(shop, out, settings, *, work, resume, reporter, created_at):
+    def build(shop, out, settings, *, work, resume, reporter, created_at, remembered):
         seen.append((len(shop.products), out, settings, work, resume))
         reporter.started("teacher")
         reporter.progress("teacher", 1, 2)
@@ -270,8 +270,7 @@ class FakeTeacher:
 
     dim = 24
 
-    def encode(self, texts, *, progress):
-        progress(len(texts), len(texts))
+    def encode(self, texts, *, max_tokens):
         rows = [np.random.default_rng(sum(map(ord, text))).standard_normal(self.dim) for text in texts]
         return unit_rows(np.array(rows).reshape(-1, self.dim))
 
