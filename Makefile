@@ -111,6 +111,12 @@ bench-esci: data setup-test  ## product search against its peers on Amazon ESCI 
 bench-learning-loop: setup-test  ## retraining from the clicks of simulated people whose preferences are known
 	@$(RUN) -m benchmarks.learning_loop $(BENCH_OPTIONS)
 
+bench-architectures: data setup-test  ## student architectures under one budget (POCKETREC_DATA)
+	@$(RUN) -m benchmarks.architectures $(BENCH_OPTIONS)
+
+bench-ablation: data setup-test  ## what each part of a build gives, on ESCI's training queries (POCKETREC_DATA)
+	@$(RUN) -m benchmarks.ablation $(BENCH_OPTIONS)
+
 bench-online-retail: data setup-test  ## next-basket recommendation on UCI Online Retail (POCKETREC_DATA)
 	@$(RUN) -m benchmarks.online_retail $(BENCH_OPTIONS)
 

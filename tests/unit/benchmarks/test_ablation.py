@@ -1,0 +1,32 @@
+"""The ablation's parts and rows; its trainings are those of a build."""
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from benchmarks.ablation import PARTS, WHOLE, make_row, print_table, settings_without
+from benchmarks.architectures import CANDIDATES
+from compress.settings import BuildSettings
+from train.student import StudentSettings
+
+
+@pytest.mark.parametrize("part", list(PARTS))
+def test_each_part_changes_the_settings_and_everything_changes_nothing(part):
+    settings = BuildSettings(teacher_source="taught")
+    assert (settings_without(settings, part) == settings) == (part == WHOLE)
+
+
+@pytest.mark.parametrize("name", list(CANDIDATES))
+def test_each_architecture_can_be_built(name):
+    assert StudentSettings(**CANDIDATES[name]).architecture in name
+
+
+def test_a_row_holds_the_paired_difference_to_everything(capsys):
+    whole = np.random.default_rng(0).random((50, 3))
+    row = make_row("whitening", whole - [0.1, 0.2, 0.0], whole)
+    np.testing.assert_allclose(row.rerank_difference, -0.1)
+    np.testing.assert_allclose(row.retrieval_difference, -0.2)
+    print_table([make_row(WHOLE, whole, whole), row], Console(width=160))
+    shown = capsys.readouterr().out
+    assert "-0.200 (-0.200 … -0.200)" in shown
+    assert "50 held-out queries" in shown
