@@ -18,6 +18,7 @@ from edge_runtime.contract.errors import ConfigError
 
 _START_LIMIT_S = 60.0
 _POSTGRES_USER = "postgres"
+_MEMORY_IN_USE = "pre-existing shared memory block"
 
 
 def find_program(name: str, *, package: str) -> str:
@@ -129,7 +130,18 @@ class LocalPostgres(_Program):
         }
         arguments = [item for name, value in settings.items() for item in ("-c", f"{name}={value}")]
         program = find_program("postgres", package="postgresql")
-        self._launch([*self._as_owner, program, "-D", str(self.folder / "data"), *arguments], self._is_ready)
+        command = [*self._as_owner, program, "-D", str(self.folder / "data"), *arguments]
+        limit = time.monotonic() + _START_LIMIT_S
+        while True:
+            try:
+                self._launch(command, self._is_ready)
+            except ConfigError:
+                # After a crash the backends, each in a session of its own, need a moment to let go of the memory.
+                if _MEMORY_IN_USE not in self.log[-1_000:] or time.monotonic() > limit:
+                    raise
+                time.sleep(0.1)
+            else:
+                return
 
     def url(self, database: str = "postgres") -> str:
         """Return the URL of a database in this cluster."""
