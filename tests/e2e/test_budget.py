@@ -11,7 +11,7 @@ pytestmark = pytest.mark.timeout(900)
 SMALL_SEARCH = """
 [budget]
 vocabularies = [300]
-widths = [16, 32]
+widths = [16]
 depths = [1]
 trials = 2
 finalists = 1
