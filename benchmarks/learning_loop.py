@@ -46,6 +46,10 @@ _START_S = 1_700_000_000.0
 _DAY_S = 86_400.0
 
 
+def _say_nothing(*_: object) -> None:
+    """A progress that shows nothing."""
+
+
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Return the options."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.learning_loop", description=__doc__.splitlines()[0])
@@ -172,8 +176,7 @@ def run(options: argparse.Namespace) -> int:
     bundle = open_bundle(base)
     _, held_out = split_holdout(shop, _HOLDOUT)
     people = people_of(shop, asked_queries(shop, held_out, options.queries), places=PLACES)
-    quiet = lambda *_: None  # noqa: E731
-    reserve = rankings(bundle, people.queries, k=POLICY.candidates(PLACES), progress=quiet)
+    reserve = rankings(bundle, people.queries, k=POLICY.candidates(PLACES), progress=_say_nothing)
     messages.print(f"{options.lists} lists seen by {options.devices} people")
     export = collect(people, reserve, bundle.bundle_id, options)
     settings = RetrainSettings(seed=options.seed)
@@ -187,10 +190,10 @@ def run(options: argparse.Namespace) -> int:
         settings,
         work=base.with_name(f"{base.name}.build"),
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        progress=quiet,
+        progress=_say_nothing,
     )
     before = {query: ranked[:PLACES] for query, ranked in reserve.items()}
-    after = rankings(open_bundle(out), people.queries, k=PLACES, progress=quiet)
+    after = rankings(open_bundle(out), people.queries, k=PLACES, progress=_say_nothing)
     messages.print(f"coverage of the intervals over {options.repeats} fresh logs")
     covered = coverage(people, before, after, reserve, options, settings)
     content = {

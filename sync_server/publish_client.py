@@ -1,7 +1,6 @@
 """Handing a release to a server over the network."""
 
 import contextlib
-import urllib.parse
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,9 +12,9 @@ from tuf.api.metadata import Targets
 
 from edge_runtime.contract.errors import ConfigError, DownloadError, HttpStatusError
 from sync_server.errors import PublicationConflictError
+from sync_server.server_api import check_server_address
 
 TOKEN_VARIABLE = "POCKETREC_PUBLISH_TOKEN_FILE"  # noqa: S105  (the name of a variable that names a file)
-_LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 _MAX_ANSWER_BYTES = 10_000_000
 _MAX_FILE_BYTES = 2_000_000_000
 
@@ -57,14 +56,7 @@ class HttpTarget:
 
     def __post_init__(self) -> None:
         """Check the address."""
-        parts = urllib.parse.urlsplit(self.server_url)
-        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or "@" in self.server_url:
-            raise ConfigError(f"expected a server address like https://updates.example.com, got {self.server_url!r}")
-        if parts.scheme == "http" and parts.hostname not in _LOOPBACK and not self.allow_plain_http:
-            raise ConfigError(
-                f"{self.server_url} is plain http, which shows the token to the network; use https, or allow it with "
-                "--allow-plain-http"
-            )
+        check_server_address(self.server_url, sent="token", allow_plain_http=self.allow_plain_http)
 
     def metadata(self, name: str) -> bytes | None:
         """Return the metadata file `name` as devices get it, or None when there is none."""

@@ -13,6 +13,22 @@ _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 _MAX_ANSWER_BYTES = 10_000_000
 
 
+def check_server_address(server_url: str, *, sent: str, allow_plain_http: bool) -> None:
+    """Refuse an address that is malformed, or that would show what is `sent` (its name) to the network.
+
+    Raises:
+        ConfigError: not an address, or plain http to another machine without `allow_plain_http`.
+    """
+    parts = urllib.parse.urlsplit(server_url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or "@" in server_url:
+        raise ConfigError(f"expected a server address like https://updates.example.com, got {server_url!r}")
+    if parts.scheme == "http" and parts.hostname not in _LOOPBACK and not allow_plain_http:
+        raise ConfigError(
+            f"{server_url} is plain http, which shows the {sent} to the network; use https, or allow it with "
+            "--allow-plain-http"
+        )
+
+
 @dataclass(frozen=True)
 class ServerApi:
     """A server over the network.
@@ -34,14 +50,7 @@ class ServerApi:
 
     def __post_init__(self) -> None:
         """Check the address."""
-        parts = urllib.parse.urlsplit(self.server_url)
-        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or "@" in self.server_url:
-            raise ConfigError(f"expected a server address like https://updates.example.com, got {self.server_url!r}")
-        if parts.scheme == "http" and parts.hostname not in _LOOPBACK and not self.allow_plain_http:
-            raise ConfigError(
-                f"{self.server_url} is plain http, which shows the key to the network; use https, or allow it with "
-                "--allow-plain-http"
-            )
+        check_server_address(self.server_url, sent="key", allow_plain_http=self.allow_plain_http)
 
     def ask(self, method: str, path: str, body: object = None) -> Any:
         """Return the answer's JSON.
