@@ -10,8 +10,8 @@ import json
 import shutil
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -163,39 +163,66 @@ def coverage(
     }
 
 
+@dataclass(frozen=True)
+class Taught:
+    """What people taught.
+
+    Attributes:
+        people: who they are.
+        reserve: query -> what the bundle ranked before, page and reserve.
+        folder: of the retrained bundle.
+        report: of the retraining.
+    """
+
+    people: People
+    reserve: Mapping[str, Sequence[str]]
+    folder: Path
+    report: RetrainReport
+
+
+def teach(options: argparse.Namespace, settings: RetrainSettings, *, say: Callable[[str], None]) -> Taught:
+    """Let people click on what a bundle ranks, and retrain it into `options.work`/retrained.
+
+    Raises:
+        PocketrecError: wrong options, or a build that failed.
+    """
+    shop_folder, base = prepare(options)
+    shop, bundle = read_shop(shop_folder), open_bundle(base)
+    _, held_out = split_holdout(shop, _HOLDOUT)
+    people = people_of(shop, asked_queries(shop, held_out, options.queries), places=PLACES)
+    reserve = rankings(bundle, people.queries, k=POLICY.candidates(PLACES), progress=_say_nothing)
+    say(f"{options.lists} lists seen by {options.devices} people")
+    export = collect(people, reserve, bundle.bundle_id, options)
+    folder = options.work / "retrained"
+    say("retraining")
+    report = retrain_bundle(
+        base,
+        shop,
+        export,
+        folder,
+        settings,
+        work=base.with_name(f"{base.name}.build"),
+        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        progress=_say_nothing,
+    )
+    return Taught(people, reserve, folder, report)
+
+
 def run(options: argparse.Namespace) -> int:
     """Run the benchmark and write its result file; return 0 when the bundle passed its gates, else 3.
 
     Raises:
         PocketrecError: wrong options, or a build that failed.
     """
-    messages = Console(stderr=True)
+    messages, began = Console(stderr=True), time.monotonic()
     options.work.mkdir(parents=True, exist_ok=True)
-    shop_folder, base = prepare(options)
-    shop = read_shop(shop_folder)
-    bundle = open_bundle(base)
-    _, held_out = split_holdout(shop, _HOLDOUT)
-    people = people_of(shop, asked_queries(shop, held_out, options.queries), places=PLACES)
-    reserve = rankings(bundle, people.queries, k=POLICY.candidates(PLACES), progress=_say_nothing)
-    messages.print(f"{options.lists} lists seen by {options.devices} people")
-    export = collect(people, reserve, bundle.bundle_id, options)
     settings = RetrainSettings(seed=options.seed)
-    out = options.work / "retrained"
-    messages.print("retraining")
-    report = retrain_bundle(
-        base,
-        shop,
-        export,
-        out,
-        settings,
-        work=base.with_name(f"{base.name}.build"),
-        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        progress=_say_nothing,
-    )
-    before = {query: ranked[:PLACES] for query, ranked in reserve.items()}
-    after = rankings(open_bundle(out), people.queries, k=PLACES, progress=_say_nothing)
+    taught = teach(options, settings, say=messages.print)
+    people, report = taught.people, taught.report
+    before = {query: ranked[:PLACES] for query, ranked in taught.reserve.items()}
+    after = rankings(open_bundle(taught.folder), people.queries, k=PLACES, progress=_say_nothing)
     messages.print(f"coverage of the intervals over {options.repeats} fresh logs")
-    covered = coverage(people, before, after, reserve, options, settings)
+    covered = coverage(people, before, after, taught.reserve, options, settings)
     content = {
         "machine": asdict(describe_machine()),
         "people": {"devices": options.devices, "lists": options.lists, "queries": len(people.queries)},
@@ -206,8 +233,10 @@ def run(options: argparse.Namespace) -> int:
             "best": people.value(_best(people)),
         },
         "true_position_bias": [float(one) for one in people.look],
+        "repeats": options.repeats,
         "coverage": covered,
         "retrain": asdict(replace(report, left_out=dict(report.left_out))),
+        "seconds": round(time.monotonic() - began, 1),
     }
     options.out.parent.mkdir(parents=True, exist_ok=True)
     write_bytes_atomically(options.out, (json.dumps(content, indent=2) + "\n").encode())

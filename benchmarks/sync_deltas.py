@@ -3,9 +3,10 @@
     python -m benchmarks.sync_deltas [BUNDLE] [--retrained NEW] [--changed 0.01] [--seed 0]
 
 prints a row of JSON for each file: the delta that `pocketrec publish` would sign, against the whole file and against the
-file compressed. BUNDLE is any bundle; without one the sample shop is built once, in build/bench-sync. Its catalogue is written anew twice, as it is and with a share of its products
-changed (new words and vectors, new prices, added, removed, a third of each); `--retrained` names a bundle that was
-trained on from BUNDLE (`pocketrec retrain`), for the sample by default build/bench-sync/retrained when it is there.
+file compressed. BUNDLE is any bundle; without one the sample shop is built once, in build/bench-sync, and retrained once on
+the clicks of simulated people. The catalogue is written anew, as it is and with a share of its products changed (new words
+and vectors, new prices, added, removed, a third of each); `--retrained` names a bundle that was trained on from BUNDLE
+(`pocketrec retrain`).
 """
 
 import argparse
@@ -24,9 +25,11 @@ import numpy as np
 import numpy.typing as npt
 import zstandard
 
+from benchmarks.learning_loop import parse_arguments, teach
 from compress.catalogue import write_catalogue
 from compress.command_process import run_command
 from compress.demo import SETTINGS as DEMO_SETTINGS
+from compress.retrain_settings import RetrainSettings
 from edge_runtime.contract.bundle import (
     CATALOGUE_FILES,
     ITEM_VECTORS_FILE,
@@ -189,6 +192,21 @@ def sample_bundle(folder: Path = SAMPLE) -> Path:
     return bundle
 
 
+def retrained_sample(folder: Path = SAMPLE) -> Path:
+    """Return what retraining makes of the sample's bundle under `folder`; simulated people teach it unless it is there."""
+    retrained = folder / "retrained"
+    if not (retrained / MANIFEST_FILE).exists():
+        options = parse_arguments(
+            ["--shop", str(folder / "shop"), "--bundle", str(folder / "bundle"), "--work", str(folder)]
+        )
+        teach(options, RetrainSettings(), say=_say)
+    return retrained
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(f"{text}\n")
+
+
 def main() -> int:
     """Print the rows as lines of JSON."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n", 1)[0])
@@ -197,10 +215,11 @@ def main() -> int:
     parser.add_argument("--changed", type=float, default=0.01, help="share of products that change (0.01)")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
-    retrained = args.retrained
-    if args.bundle is None and retrained is None and (SAMPLE / "retrained" / MANIFEST_FILE).exists():
-        retrained = SAMPLE / "retrained"
-    for row in delta_rows(args.bundle or sample_bundle(), retrained=retrained, share=args.changed, seed=args.seed):
+    bundle, retrained = args.bundle, args.retrained
+    if bundle is None:
+        bundle = sample_bundle()
+        retrained = retrained or retrained_sample()
+    for row in delta_rows(bundle, retrained=retrained, share=args.changed, seed=args.seed):
         sys.stdout.write(json.dumps(row) + "\n")
         sys.stdout.flush()
     return 0

@@ -112,9 +112,12 @@ class _Fleet:
         arrives = chosen & (self._chance.random(len(chosen)) < hours / 24)
         self._reached |= arrives
         self._has_new |= arrives & ~self._will_fail["install_failed"] & ~self._will_fail["proof_failed"]
-        shown = self._chance.poisson(IMPRESSIONS_A_DAY * hours / 24, len(chosen))
         rate = np.where(self._has_new, np.minimum(1.0, self._rate * self._model.clicks), self._rate)
-        clicked = self._chance.binomial(shown, rate)
+        # Clicks of a Poisson number of impressions are Poisson numbers of their own, independent of the rest: exact, and
+        # several times as fast to draw as binomial ones.
+        products = IMPRESSIONS_A_DAY * hours / 24
+        clicked = self._chance.poisson(products * rate)
+        shown = clicked + self._chance.poisson(products * (1.0 - rate))
         for side, mask in enumerate((self._has_new, ~self._reached)):
             self._shown[side] += shown * mask
             self._clicked[side] += clicked * mask
@@ -123,22 +126,20 @@ class _Fleet:
         return float(self._reached.mean())
 
     def measured(self) -> Measured:
-        new, old = self._has_new, ~self._reached
-        one = np.ones(len(new))
+        new, old = self._has_new.astype(float), (~self._reached).astype(float)
         return Measured(
             devices=int(self._reached.sum()),
             failures={name: int((self._reached & will).sum()) for name, will in self._will_fail.items()},
             clicks=_sums(self._clicked[0], self._shown[0]),
             control_clicks=_sums(self._clicked[1], self._shown[1]),
-            latency=_sums((self._latency * self._model.latency)[new], one[new]),
-            control_latency=_sums(self._latency[old], one[old]),
+            latency=_sums(self._latency * self._model.latency * new, new),
+            control_latency=_sums(self._latency * old, old),
         )
 
 
 def _sums(n: Any, d: Any) -> RatioSums:
-    used = d > 0
-    n, d = n[used], d[used]
-    return RatioSums(len(n), *(float(value.sum()) for value in (n, d, n * n, n * d, d * d)))
+    # Devices that showed nothing are zeros, which add nothing to the sums.
+    return RatioSums(int(np.count_nonzero(d)), *(float(value.sum()) for value in (n, d, n * n, n * d, d * d)))
 
 
 def _run(job: tuple[Model, RolloutPlan, int, int]) -> Outcome:

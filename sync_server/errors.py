@@ -2,6 +2,8 @@
 
 from edge_runtime.contract.errors import PocketrecError, UpdateError
 
+UNKNOWN_DEVICE = "no device holds this credential, or it was revoked; enroll it anew"
+
 
 class PublicationError(UpdateError):
     """A release was not accepted; what was published before stays published."""

@@ -4,7 +4,7 @@ from flask import Blueprint
 
 from edge_runtime.contract.events import FeedbackBatch
 from sync_server.errors import RequestError
-from sync_server.services import decode_body, json_answer, require_device, services
+from sync_server.services import decode_body, json_answer, require_sender, services
 
 blueprint = Blueprint("feedback", __name__, url_prefix="/v1")
 
@@ -12,7 +12,7 @@ blueprint = Blueprint("feedback", __name__, url_prefix="/v1")
 @blueprint.post("/feedback")
 def receive() -> tuple[bytes, int, dict[str, str]]:
     """Store a batch of the device that the credential names."""
-    device_id = require_device()
+    device_id = require_sender()
     config = services().config
     services().rates.take("feedback", device_id, per_minute=config.feedback_per_minute)
     batch = decode_body(FeedbackBatch, max_bytes=config.max_feedback_bytes)

@@ -5,7 +5,7 @@ import itertools
 import math
 import secrets
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import msgspec
@@ -17,13 +17,15 @@ from edge_runtime.contract.errors import ConfigError, EventRejectedError
 from edge_runtime.contract.events import FeedbackBatch, FeedbackEvent, FeedbackReceipt, check_event
 from sync_server.database import database_errors_named, reading
 from sync_server.errors import RequestError
-from sync_server.event_writer import DeviceEvents, EventRow, EventWriter
+from sync_server.event_writer import DeviceEvents, EventRow, EventWriter, Heard
 from sync_server.models import Device, EnrolmentCode, Event
 
 MAX_SEQUENCE = 2**62
 _EXPORT_ROWS = 10_000
 _DAY_S = 86_400.0
 _TOLERATED_SKEW_S = 120.0
+# Some 200 bytes each; a larger fleet asks the database more often.
+_MAX_SENDERS = 50_000
 _TIMESTAMP = FeedbackEvent.__struct_fields__.index("timestamp_s")
 # Made once: building a statement costs more than running it.
 _DEVICE_OF_CREDENTIAL = select(Device.device_id).where(
@@ -48,6 +50,7 @@ class Fleet:
     engine: Engine
     clock_s: Callable[[], float]
     _writer: EventWriter = field(init=False)
+    _senders: dict[str, str] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         """Open the writer of events."""
@@ -103,6 +106,19 @@ class Fleet:
         with database_errors_named(), reading(self.engine).connect() as connection:
             return connection.scalar(_DEVICE_OF_CREDENTIAL, {"digest": digest_of(credential)})
 
+    def sender_of(self, credential: str) -> str | None:
+        """Return the device that holds this credential, by memory when it was here before; None when there is none.
+
+        It may have been revoked since: only for what ends in `store`, which looks at that while it holds the device.
+        """
+        digest = digest_of(credential)
+        device_id = self._senders.get(digest)
+        if device_id is None and (device_id := self.device_of(credential)) is not None:
+            if len(self._senders) >= _MAX_SENDERS:
+                self._senders.clear()
+            self._senders[digest] = device_id
+        return device_id
+
     def store(self, batch: FeedbackBatch) -> FeedbackReceipt:
         """Store a batch in one transaction; events that are here already are counted, not stored again.
 
@@ -110,7 +126,7 @@ class Fleet:
             batch: events of an enrolled device, whose identity the caller has checked.
 
         Raises:
-            RequestError: no events, or numbers that do not rise.
+            RequestError: no events, numbers that do not rise, or a device that was revoked.
             StorageError: the database cannot be written; nothing of the batch is stored.
         """
         numbers = [item.sequence for item in batch.events]
@@ -122,9 +138,9 @@ class Fleet:
         refused: list[str] = []
         now_s = self.clock_s()
         rows = list(_rows(batch, refused, now_s))
-        heard: dict[str, object] = {"last_feedback_at_s": now_s, "bundle_id": batch.events[-1].event.bundle_id[:64]}
+        heard = Heard(now_s, batch.events[-1].event.bundle_id[:64].replace("\0", ""))
         if batch.consent is not None:
-            heard |= {"privacy_level": batch.consent.level, "consented_at_s": batch.consent.given_at_s}
+            heard = replace(heard, privacy_level=batch.consent.level, consented_at_s=batch.consent.given_at_s)
         stored = self._writer.store(DeviceEvents(batch.device_id, rows, heard))
         return FeedbackReceipt(acknowledged=numbers[-1], stored=stored, duplicates=len(rows) - stored, refused=refused)
 
@@ -181,10 +197,9 @@ def _rows(batch: FeedbackBatch, refused: list[str], now_s: float) -> Iterator[Ev
         values = msgspec.structs.astuple(item.event)
         # What a device says of its own future cannot be true.
         timestamp_s = min(item.event.timestamp_s + skew_s, now_s)
-        yield (
-            *(batch.device_id, item.sequence, now_s),
-            *(*values[:_TIMESTAMP], timestamp_s, *values[_TIMESTAMP + 1 :]),
-        )
+        if timestamp_s != item.event.timestamp_s:
+            values = (*values[:_TIMESTAMP], timestamp_s, *values[_TIMESTAMP + 1 :])
+        yield (batch.device_id, item.sequence, now_s, *values)
 
 
 def clock_skew_s(sent_at_s: float | None, now_s: float) -> float:

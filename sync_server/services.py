@@ -13,7 +13,7 @@ from sync_server.audit import AuditLog
 from sync_server.config import ServerConfig
 from sync_server.device_register import DeviceRegister
 from sync_server.device_reports import DeviceReports
-from sync_server.errors import RequestError
+from sync_server.errors import UNKNOWN_DEVICE, RequestError
 from sync_server.experiments import Experiments
 from sync_server.fleet import Fleet
 from sync_server.fleet_history import FleetHistory
@@ -109,11 +109,23 @@ def require_device() -> str:
     """Return the id of the device that sends this request.
 
     Raises:
+        RequestError: no credential, or an unknown or revoked one.
+    """
+    return _named(services().fleet.device_of(bearer()))
+
+
+def require_sender() -> str:
+    """Return the same for a request whose events are stored by `Fleet.store`, which refuses a revoked device.
+
+    Raises:
         RequestError: no credential or an unknown one.
     """
-    device_id = services().fleet.device_of(bearer())
+    return _named(services().fleet.sender_of(bearer()))
+
+
+def _named(device_id: str | None) -> str:
     if device_id is None:
-        raise RequestError("no device holds this credential, or it was revoked; enroll it anew", status_code=401)
+        raise RequestError(UNKNOWN_DEVICE, status_code=401)
     g.device_id = device_id
     return device_id
 

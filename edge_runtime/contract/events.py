@@ -98,27 +98,43 @@ def check_event(event: FeedbackEvent) -> None:
     Raises:
         EventRejectedError: names the field and what was expected.
     """
-    if not event.product_id or len(event.product_id) > MAX_ID_CHARS:
-        raise EventRejectedError(f"product_id: expected 1 to {MAX_ID_CHARS} characters, got {len(event.product_id)}")
-    for name in ("bundle_id", "list_id", "experiment", "variant"):
-        text = getattr(event, name)
-        if text is not None and len(text) > MAX_ID_CHARS:
-            raise EventRejectedError(f"{name}: expected at most {MAX_ID_CHARS} characters, got {len(text)}")
-    if event.query is not None and len(event.query) > MAX_QUERY_CHARS:
-        raise EventRejectedError(f"query: expected at most {MAX_QUERY_CHARS} characters, got {len(event.query)}")
+    # Written out field by field: a server does this for every event that a fleet sends.
+    if not event.product_id:
+        raise EventRejectedError(f"product_id: expected 1 to {MAX_ID_CHARS} characters, got 0")
+    _check_text("product_id", event.product_id)
+    _check_text("bundle_id", event.bundle_id)
+    if event.list_id is not None:
+        _check_text("list_id", event.list_id)
+    if event.experiment is not None:
+        _check_text("experiment", event.experiment)
+    if event.variant is not None:
+        _check_text("variant", event.variant)
+    if event.query is not None:
+        _check_text("query", event.query, MAX_QUERY_CHARS)
     if not math.isfinite(event.timestamp_s):
         raise EventRejectedError(f"timestamp_s: expected seconds since 1970, got {event.timestamp_s}")
-    for name in ("position", "rank"):
-        place = getattr(event, name)
-        if place is not None and not 1 <= place <= MAX_PLACE:
-            raise EventRejectedError(f"{name}: expected 1 for the first place, {MAX_PLACE} at most, got {place}")
-    for name in ("propensity", "page_propensity"):
-        probability = getattr(event, name)
-        if probability is not None and not 0 < probability <= 1:
-            raise EventRejectedError(f"{name}: expected a probability in (0, 1], got {probability}")
-    for name in _TEXTS:
-        if "\x00" in (getattr(event, name) or ""):
-            raise EventRejectedError(f"{name}: expected text without the character NUL")
+    if event.position is not None:
+        _check_place("position", event.position)
+    if event.rank is not None:
+        _check_place("rank", event.rank)
+    if event.propensity is not None:
+        _check_probability("propensity", event.propensity)
+    if event.page_propensity is not None:
+        _check_probability("page_propensity", event.page_propensity)
 
 
-_TEXTS = ("product_id", "bundle_id", "list_id", "experiment", "variant", "query")
+def _check_text(name: str, text: str, limit: int = MAX_ID_CHARS) -> None:
+    if len(text) > limit:
+        raise EventRejectedError(f"{name}: expected at most {limit} characters, got {len(text)}")
+    if "\x00" in text:
+        raise EventRejectedError(f"{name}: expected text without the character NUL")
+
+
+def _check_place(name: str, place: int) -> None:
+    if not 1 <= place <= MAX_PLACE:
+        raise EventRejectedError(f"{name}: expected 1 for the first place, {MAX_PLACE} at most, got {place}")
+
+
+def _check_probability(name: str, probability: float) -> None:
+    if not 0 < probability <= 1:
+        raise EventRejectedError(f"{name}: expected a probability in (0, 1], got {probability}")

@@ -8,7 +8,7 @@ from sqlalchemy import event, func, select, update
 from edge_runtime.contract.errors import StorageError
 from sync_server.database import migrate, open_database
 from sync_server.errors import RequestError
-from sync_server.event_writer import EVENT_COLUMNS, DeviceEvents, EventWriter, array_literal
+from sync_server.event_writer import EVENT_COLUMNS, DeviceEvents, EventWriter, Heard, array_literal
 from sync_server.models import Device, Event
 
 
@@ -32,7 +32,7 @@ def batch(device, first, last, **texts):
     times = {"timestamp_s": 1.0, "received_at_s": 2.0}
     values = [{**fixed, **times, "sequence": number} for number in range(first, last + 1)]
     rows = [tuple(row.get(name) for name in EVENT_COLUMNS) for row in values]
-    return DeviceEvents(device, rows, {"last_feedback_at_s": 2.0})
+    return DeviceEvents(device, rows, Heard(2.0, "b"))
 
 
 def stored_numbers(engine, device):
@@ -78,6 +78,32 @@ def test_batch_of_an_unknown_device_fails_alone(engine):
         assert [done.result() for done in good] == [3, 3, 3]
     with engine.connect() as connection:
         assert connection.scalar(select(func.count()).select_from(Event)) == 9
+
+
+def test_revoked_device_is_refused_while_others_of_its_group_are_stored(engine):
+    with engine.begin() as connection:
+        connection.execute(update(Device).where(Device.device_id == "d1").values(revoked_at_s=1.0))
+    writer, sizes = EventWriter(engine), []
+    event.listen(engine, "commit", lambda _: sizes.append(1))
+    with ThreadPoolExecutor(4) as pool:
+        with writer._writing:
+            jobs = [pool.submit(writer.store, batch(f"d{n}", 1, 3)) for n in range(3)]
+            while len(writer._waiting) < 3:
+                pass
+        with pytest.raises(RequestError, match="revoked"):
+            jobs[1].result()
+        assert [jobs[0].result(), jobs[2].result()] == [3, 3]
+    assert not stored_numbers(engine, "d1") and len(sizes) == 1
+
+
+def test_what_a_batch_does_not_tell_of_its_device_stays(engine):
+    writer = EventWriter(engine)
+    first, second = batch("d1", 1, 1), batch("d1", 2, 2)
+    writer.store(DeviceEvents("d1", first.rows, Heard(1.0, "old", "events", 0.5)))
+    writer.store(DeviceEvents("d1", second.rows, Heard(2.0, "new")))
+    with engine.connect() as connection:
+        row = connection.execute(select(Device).where(Device.device_id == "d1")).one()
+    assert (row.last_feedback_at_s, row.bundle_id, row.privacy_level, row.consented_at_s) == (2.0, "new", "events", 0.5)
 
 
 def test_forgotten_events_do_not_come_back(engine):
