@@ -37,6 +37,8 @@ PEER = "MiniLM int8 (ONNX Runtime) + FAISS SQ8"
 TOP = 10
 ROW_OF_CALLS = 10
 COLD_STARTS = 7
+NARROWING_QUERIES = 300
+"""So many further queries decide how narrow a large catalogue's layer may be."""
 
 Operation = Callable[[str], object]
 
@@ -213,7 +215,8 @@ def run(options: argparse.Namespace) -> list[EdgeRow]:
         PocketrecError: missing data, or a build that failed.
     """
     data = Path(os.environ.get("POCKETREC_DATA", ""))
-    queries = real_queries(data, options.queries)
+    queries = real_queries(data, options.queries + NARROWING_QUERIES)
+    queries, others = queries[: options.queries], queries[options.queries :]
     options.work.mkdir(parents=True, exist_ok=True)
     base = options.bundle or build_base(data, options.work)
     messages = Console(stderr=True)
@@ -221,7 +224,7 @@ def run(options: argparse.Namespace) -> list[EdgeRow]:
     real = open_bundle(base).manifest.catalogue.products
     for products in options.products or [real, 50_000]:
         messages.print(f"{products:,} products: packing")
-        bundle = made_bundle(base, products, options.work / f"products-{products}")
+        bundle = made_bundle(base, products, options.work / f"products-{products}", texts=others)
         messages.print(f"{products:,} products: measuring")
         rows += measure_bundle(bundle, queries, peer_search(options.work, products))
         rows += measure_starts(bundle, queries[0], options.work / "byte-code")

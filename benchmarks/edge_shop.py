@@ -8,6 +8,7 @@ they lie in clusters, and no two are equal.
 import contextlib
 import math
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -16,6 +17,7 @@ import numpy.lib.format as npy_format
 import numpy.typing as npt
 
 from compress.catalogue import write_catalogue
+from compress.catalogue_axes import narrow_layer
 from edge_runtime.contract.bundle import (
     CATALOGUE_ROWS_FILE,
     ENCODER_FILE,
@@ -27,8 +29,10 @@ from edge_runtime.contract.bundle import (
     seal_bundle,
 )
 from edge_runtime.product_rows import ProductRows
+from edge_runtime.recommender import Recommender
 from edge_runtime.rows_database import RowsDatabase
 from train.shop.tables import Product
+from train.stages import digest_of
 
 NOISE = 0.35
 """Length of the noise beside a unit vector."""
@@ -119,20 +123,21 @@ def product_ids_of(bundle: Bundle) -> list[str]:
         return [one for (one,) in database.fetch("SELECT product_id FROM products ORDER BY row")]
 
 
-def made_bundle(base: Path, count: int, folder: Path, *, seed: int = 0) -> Bundle:
+def made_bundle(base: Path, count: int, folder: Path, *, texts: Sequence[str] = (), seed: int = 0) -> Bundle:
     """Write a bundle of `count` products with the models of `base` into `folder`; one that is there is kept.
 
     Args:
         base: a bundle of real products.
         count: how many products.
         folder: where the bundle goes.
+        texts: what people search for, by which a large catalogue's layer is narrowed; without any it is not.
         seed: of every choice.
 
     Raises:
         BundleError: `base` is no bundle.
     """
     origin = open_bundle(base)
-    source = {"base": origin.bundle_id, "count": count, "seed": seed, "version": 4}
+    source = {"base": origin.bundle_id, "count": count, "seed": seed, "texts": digest_of(list(texts)), "version": 5}
     mark = folder.with_suffix(".source.json")
     if mark.exists() and msgspec.json.decode(mark.read_bytes()) == source:
         return open_bundle(folder, verify=False)
@@ -145,12 +150,15 @@ def made_bundle(base: Path, count: int, folder: Path, *, seed: int = 0) -> Bundl
     for name in (ENCODER_FILE, TOKENIZER_FILE):
         shutil.copyfile(base / name, folder / name)
     shutil.copyfile(base / GOLDEN_FILE, folder / GOLDEN_FILE)
+    item_vectors = made_vectors(vectors, parents, seed=seed)
     spec = write_catalogue(
         folder,
         products,
-        made_vectors(vectors, parents, seed=seed),
+        item_vectors,
         popularity=np.random.default_rng(seed).zipf(1.5, count).clip(max=1e6).astype(np.float32),
     )
+    with Recommender(origin) as shop:
+        narrow_layer(folder, item_vectors, candidates=spec.candidates, encode=shop.encode_query, texts=texts)
     manifest = origin.manifest
     sealed = seal_bundle(
         folder,

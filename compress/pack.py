@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 
 from compress.catalogue import write_catalogue
+from compress.catalogue_axes import narrow_layer
 from compress.findings import bundle_findings
 from compress.fusion import (
     DEFAULT_FUSION,
@@ -96,6 +97,13 @@ def pack_bundle(folder: Path, facts: BuildFacts, progress: Progress) -> tuple[st
     fusion = msgspec.structs.replace(DEFAULT_FUSION, coverage_weights=_coverage_weights(target, facts))
     with Recommender(_seal(target, facts, catalogue, fusion)) as recommender:
         scores = _held_out_scores(recommender, facts, progress)
+        narrow_layer(
+            target,
+            facts.item_vectors,
+            candidates=catalogue.candidates,
+            encode=recommender.encode_query,
+            texts=_training_texts(facts),
+        )
     if scores:
         fusion = msgspec.structs.replace(fusion, dense_weight=learn_dense_weight(facts.held_out, scores))
     with Recommender(_seal(target, facts, catalogue, fusion)) as recommender:
@@ -206,6 +214,13 @@ def _held_out_scores(recommender: Recommender, facts: BuildFacts, progress: Prog
         scores[query] = QueryScores(*recommender.score_parts(query, every))
         progress(number, len(facts.held_out))
     return scores
+
+
+def _training_texts(facts: BuildFacts) -> list[str]:
+    """Return the queries that were not held out; a shop without any is asked for its titles."""
+    queries = [*ranked_queries(facts.shop), *facts.shop.queries]
+    known = [query for query in queries if query not in facts.held_out and normalize_text(query)]
+    return known or [product.title for product in facts.shop.products if normalize_text(product.title)]
 
 
 def _coverage_weights(target: Path, facts: BuildFacts) -> dict[str, float]:

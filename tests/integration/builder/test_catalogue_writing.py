@@ -5,11 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from compress import catalogue_layer
 from compress.catalogue import write_catalogue
+from compress.catalogue_axes import narrow_layer
 from compress.errors import CompressionError
 from edge_runtime.catalogue import Catalogue
-from edge_runtime.contract.bundle import Bundle, CatalogueSpec, VectorSpace, describe_file
-from tests.support.toy_bundle import make_toy_bundle
+from edge_runtime.contract.bundle import TOKENIZER_FILE, Bundle, CatalogueSpec, VectorSpace, describe_file
+from edge_runtime.interpreter import Model
+from tests.support.toy_bundle import make_toy_bundle, write_toy_tokenizer
 from train.shop.tables import Product
 
 
@@ -58,3 +61,70 @@ def test_inputs_that_do_not_fit_together_are_refused(tmp_path: Path) -> None:
     with pytest.raises(CompressionError, match="candidates must be at least 1"):
         write_catalogue(tmp_path, products, unit_rows(2, 8), candidates=0)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture(scope="module")
+def clustered() -> tuple[np.ndarray, np.ndarray]:
+    """Items float32 [17,000, 64] and queries [40, 64] that differ along their first axes far more than along others."""
+    random = np.random.default_rng(5)
+    spread = (0.9 ** np.arange(64)).astype(np.float32)
+    vectors = random.standard_normal((17_040, 64), dtype=np.float32) * spread
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    turned = vectors @ np.linalg.qr(random.standard_normal((64, 64)))[0].astype(np.float32)
+    return turned[40:], turned[:40]
+
+
+@pytest.mark.parametrize(("count", "candidates"), [(4_096, 100), (5_001, 7), (17_000, 200)])
+def test_sifting_by_blocks_gives_what_one_top_k_over_all_rows_gives(
+    tmp_path: Path,
+    clustered: tuple[np.ndarray, np.ndarray],
+    monkeypatch: pytest.MonkeyPatch,
+    count: int,
+    candidates: int,
+) -> None:
+    items, queries = clustered
+    answers = []
+    for number, blocked_from in enumerate((catalogue_layer.BLOCKED_FROM, count + 1)):
+        monkeypatch.setattr(catalogue_layer, "BLOCKED_FROM", blocked_from)
+        path = tmp_path / f"{number}.tflite"
+        path.write_bytes(catalogue_layer.convert_catalogue(items[:count], candidates=candidates))
+        model = Model(path)
+        answers.append([model.run("top", {"query": query[None]}) for query in queries[:10]])
+    for blocked, whole in zip(*answers, strict=True):
+        assert np.array_equal(blocked["scores"], whole["scores"])
+        assert len(set(blocked["rows"][0].tolist())) == candidates
+        assert len(set(blocked["rows"][0].tolist()) & set(whole["rows"][0].tolist())) >= candidates - 2  # equal scores
+
+
+def test_narrowed_layer_of_a_large_catalogue_finds_what_the_whole_one_finds(
+    tmp_path: Path, clustered: tuple[np.ndarray, np.ndarray]
+) -> None:
+    items, queries = clustered
+    write_toy_tokenizer(tmp_path / TOKENIZER_FILE)
+    spec = write_catalogue(tmp_path, [Product(f"p{row}", "thing") for row in range(len(items))], items)
+    whole = (tmp_path / "catalogue.tflite").stat().st_size
+    learned = iter(range(10**6))
+    width = narrow_layer(
+        tmp_path,
+        items,
+        candidates=spec.candidates,
+        encode=lambda _: items[next(learned)],
+        texts=[str(one) for one in range(300)],
+    )
+    assert width < 56
+    assert (tmp_path / "catalogue.tflite").stat().st_size < 0.9 * whole
+    catalogue = opened(tmp_path, spec, 64)
+    assert catalogue.has_layer
+    found = sum(
+        len(set(catalogue.top(query, 10).rows.tolist()) & set(catalogue.scan(query, 10).rows.tolist()))
+        for query in queries
+    )
+    assert found >= 0.99 * 10 * len(queries)
+
+
+def test_layer_stays_whole_where_every_axis_counts_or_the_catalogue_is_small(tmp_path: Path) -> None:
+    items = unit_rows(20_000, 16)
+    write_toy_tokenizer(tmp_path / TOKENIZER_FILE)
+    for rows in (items, items[:100]):
+        assert narrow_layer(tmp_path, rows, candidates=50, encode=lambda _: items[0], texts=["lamp"]) == 16
+    assert not (tmp_path / "catalogue.tflite").exists()
