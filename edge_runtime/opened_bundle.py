@@ -1,6 +1,5 @@
 """A bundle opened for answering: its models, its catalogue, its product rows, and what is asked of them directly."""
 
-import threading
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -13,15 +12,12 @@ from edge_runtime.arguments import check_ids, checked_text
 from edge_runtime.catalogue import Catalogue
 from edge_runtime.columns import ProductColumns
 from edge_runtime.contract.bundle import (
-    CATALOGUE_LAYER_FILE,
     CATALOGUE_ROWS_FILE,
-    ENCODER_FILE,
-    TOKENIZER_FILE,
     Bundle,
-    check_artifact,
     open_bundle,
 )
-from edge_runtime.contract.errors import BundleError, ConfigError
+from edge_runtime.contract.errors import ConfigError
+from edge_runtime.digest_check import DigestCheck
 from edge_runtime.encoder import Encoder
 from edge_runtime.filters import Where
 from edge_runtime.ladder import RungCosts
@@ -31,8 +27,6 @@ from edge_runtime.product_rows import ProductRow, ProductRows
 from edge_runtime.rows_database import RowsDatabase
 from edge_runtime.searching import Searcher
 from edge_runtime.suggestions import Suggestions
-
-_RUN_FILES = (ENCODER_FILE, TOKENIZER_FILE, CATALOGUE_LAYER_FILE)
 
 Float32 = npt.NDArray[np.float32]
 Rows = npt.NDArray[np.int32]
@@ -87,7 +81,7 @@ class OpenedBundle:
             path: where `manifest.json` lies.
             num_threads: threads of one model call.
             verify: compare every file with its SHA-256 (some 1.5 ms per MB): those that are run before they are loaded,
-                the others in a second thread while the models are loaded.
+                the largest of the others in a second thread meanwhile. Nothing is answered before all are compared.
             interpreter: "litert" or "tflite-runtime"; by default the first that is installed.
 
         Raises:
@@ -95,7 +89,7 @@ class OpenedBundle:
             InferenceError: the encoder cannot be run here.
         """
         bundle = open_bundle(path, verify=False)
-        check = _VerifiedFiles(bundle if verify else None)
+        check = DigestCheck(bundle if verify else None)
         try:
             opened = cls(bundle, num_threads=num_threads, interpreter=interpreter)
         except BaseException:
@@ -201,43 +195,3 @@ class OpenedBundle:
             if one not in known:
                 raise ConfigError(f"the catalogue has no product {one!r}; `search` shows which there are")
         return np.array([known[one] for one in product_ids], dtype=np.int32)
-
-
-class _VerifiedFiles:
-    """The digests of a bundle's files: of those that interpreters run at once, of the others in a thread."""
-
-    def __init__(self, bundle: Bundle | None) -> None:
-        """Check what is run, and begin with the rest; None checks nothing.
-
-        Raises:
-            BundleError: a file that is run is not what the manifest says.
-        """
-        self._error: BundleError | OSError | None = None
-        self._thread: threading.Thread | None = None
-        if bundle is None:
-            return
-        for artifact in bundle.manifest.artifacts:
-            if artifact.path in _RUN_FILES:
-                check_artifact(bundle.folder, artifact)
-        self._thread = threading.Thread(target=self._check_rest, args=(bundle,), daemon=True)
-        self._thread.start()
-
-    def finish(self) -> None:
-        """Wait for the thread.
-
-        Raises:
-            BundleError: a file is not what the manifest says.
-        """
-        if self._thread is not None:
-            self._thread.join()
-            self._thread = None
-        if self._error is not None:
-            raise self._error
-
-    def _check_rest(self, bundle: Bundle) -> None:
-        try:
-            for artifact in bundle.manifest.artifacts:
-                if artifact.path not in _RUN_FILES:
-                    check_artifact(bundle.folder, artifact)
-        except (BundleError, OSError) as error:
-            self._error = error

@@ -307,6 +307,7 @@ class Recommender(OpenedBundle):
         cold_start: bool = False,
         rung: str = "",
     ) -> Recommendations:
+        self._catalogue.let_go()
         return Recommendations(
             self._products.ids_of(ranked.rows),
             ranked.scores,

@@ -137,8 +137,43 @@ def test_opening_maps_the_vectors_and_copies_nothing(tmp_path: Path) -> None:
         assert not vectors.flags.writeable
 
 
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="Linux alone says what is resident")
+def test_answer_leaves_no_page_of_the_vectors_in_this_process(tmp_path: Path) -> None:
+    folder = make_toy_bundle(tmp_path / "bundle").folder
+    with Recommender.open(folder) as shop:
+        expected = shop.search("red lamp").product_ids
+        assert resident_bytes(folder / ITEM_VECTORS_FILE) == 0
+        assert shop.search("red lamp").product_ids == expected
+        assert resident_bytes(folder / ITEM_VECTORS_FILE) > 0  # searches that follow each other fast keep them
+        shop._catalogue._let_go_at -= 1.0
+        assert shop.search("red lamp").product_ids == expected
+        assert resident_bytes(folder / ITEM_VECTORS_FILE) == 0
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="Linux alone says what is resident")
+def test_loaded_model_gives_its_mapped_file_back_and_reads_it_again(tmp_path: Path) -> None:
+    path = make_toy_bundle(tmp_path / "bundle").folder / "encoder.tflite"
+    model = Model(path)
+    assert resident_bytes(path) == 0
+    shape = model.input_shape("encode_query", "ids")
+    assert np.isfinite(model.run("encode_query", {"ids": np.ones(shape, np.int32)})["vector"]).all()
+
+
+def resident_bytes(path: Path) -> int:
+    """How much of the mappings of a file lies in this process's memory."""
+    found, counted = 0, False
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        words = line.split()
+        if "-" in words[0] and not words[0].endswith(":"):
+            counted = words[-1] == str(path.resolve())
+        elif counted and words[0] == "Rss:":
+            found += int(words[1]) * 1024
+    return found
+
+
 @pytest.mark.parametrize(
-    "name", [CATALOGUE_ROWS_FILE, ITEM_VECTORS_FILE, "catalogue.tflite", "encoder.tflite", "golden.json"]
+    "name",
+    [CATALOGUE_ROWS_FILE, ITEM_VECTORS_FILE, "catalogue.tflite", "encoder.tflite", "tokenizer.json", "golden.json"],
 )
 @pytest.mark.parametrize("damage", ["flipped", "cut"])
 def test_damage_of_any_file_is_caught_on_opening(tmp_path: Path, name: str, damage: str) -> None:
