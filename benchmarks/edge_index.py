@@ -1,12 +1,13 @@
 """Candidates of large catalogues: the layer, inverted lists and USearch at one size: `python -m benchmarks.edge_index`.
 
-Vectors are those of benchmarks/edge_shop.py, queries are vectors of other products with noise; each index proposes rows,
-which are rescored exactly, and recall is against exact search over float32. Prints a line for each index as it is done.
+Vectors are those of benchmarks/edge_shop.py, queries are real ones, encoded by the bundle; each index proposes rows, which
+are rescored exactly, and recall is against exact search over float32. Prints a line for each index as it is done.
 """
 
 import argparse
 import functools
 import json
+import os
 import sys
 import tempfile
 import time
@@ -18,11 +19,15 @@ import numpy as np
 import numpy.typing as npt
 from usearch.index import Index
 
+from benchmarks.edge import real_queries
 from benchmarks.edge_lists import make_lists
 from benchmarks.edge_shop import made_vectors, parents_of
+from compress.catalogue_axes import principal_axes, sufficient_width, vocabulary
 from compress.catalogue_layer import convert_catalogue
-from edge_runtime.contract.bundle import ITEM_VECTORS_FILE, open_bundle
+from edge_runtime.contract.bundle import ITEM_VECTORS_FILE, TOKENIZER_FILE, open_bundle
+from edge_runtime.contract.errors import PocketrecError
 from edge_runtime.interpreter import Model
+from edge_runtime.recommender import Recommender
 
 CANDIDATES = 100
 QUERIES = 200
@@ -45,16 +50,23 @@ class IndexRow:
     build_s: float
 
 
-def _layer(vectors: Float32, folder: Path) -> tuple[Propose, int]:
+def _layer(vectors: Float32, folder: Path, axes: Float32 | None) -> tuple[Propose, int]:
     path = folder / "layer.tflite"
-    path.write_bytes(convert_catalogue(vectors, candidates=CANDIDATES))
+    path.write_bytes(convert_catalogue(vectors, candidates=CANDIDATES, axes=axes))
     model = Model(path)
     return (lambda query: model.run("top", {"query": query[None]})["rows"][0]), path.stat().st_size
 
 
-def _usearch(vectors: Float32, folder: Path) -> tuple[Propose, int]:
+def _usearch(vectors: Float32, folder: Path, expansion: int) -> tuple[Propose, int]:
     index, opened = (
-        Index(ndim=vectors.shape[1], metric="ip", dtype="i8", connectivity=16, expansion_add=64, expansion_search=128)
+        Index(
+            ndim=vectors.shape[1],
+            metric="ip",
+            dtype="i8",
+            connectivity=16,
+            expansion_add=64,
+            expansion_search=expansion,
+        )
         for _ in range(2)
     )
     index.add(np.arange(len(vectors)), vectors, threads=2, log=False)
@@ -81,25 +93,40 @@ def measure(base: Path, products: int, *, seed: int = 0) -> Iterator[IndexRow]:
     """Yield one row for each index over `products` vectors made of those of the bundle `base`."""
     real = np.load(open_bundle(base).path(ITEM_VECTORS_FILE)).astype(np.float32)
     vectors = made_vectors(real, parents_of(len(real), products, seed=seed), seed=seed)
-    rng = np.random.default_rng(seed + 1)
-    queries = vectors[rng.choice(products, QUERIES, replace=False)]
-    queries += 0.5 * rng.standard_normal(queries.shape, dtype=np.float32) / np.sqrt(np.float32(queries.shape[1]))
-    queries /= np.linalg.norm(queries, axis=1, keepdims=True)
+    queries, axes, width = _asked(base, vectors)
     wanted = [set(np.argpartition(-(vectors @ query), TOP)[:TOP].tolist()) for query in queries]
     lists = max(1, round(2 * products**0.5))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         makers: dict[str, Callable[[], tuple[Propose, int]]] = {
-            "layer (int8, all rows)": lambda: _layer(vectors, folder),
+            f"layer, int8, all {vectors.shape[1]} axes": lambda: _layer(vectors, folder, None),
+            f"layer, int8, {width} axes (packed)": lambda: _layer(vectors, folder, axes),
             **{
                 f"inverted lists, {probes} of {lists}": functools.partial(_lists, vectors, lists, probes)
-                for probes in (32, 64, 128)
+                for probes in (32, 128, 512)
             },
-            "USearch HNSW i8": lambda: _usearch(vectors, folder),
+            **{
+                f"USearch HNSW i8, expansion {expansion}": functools.partial(_usearch, vectors, folder, expansion)
+                for expansion in (128, 1024)
+            },
         }
         for label, make in makers.items():
             print(f"{label} …", file=sys.stderr)
             yield _measured(label, make, vectors, queries, wanted)
+
+
+def _asked(base: Path, vectors: Float32) -> tuple[Float32, Float32, int]:
+    """Return the queries float32 [n, dim], the layer's axes float32 [dim, width] as a build would choose them, and `width`.
+
+    Further queries than those that are asked choose how many axes there are.
+    """
+    texts = real_queries(Path(os.environ.get("POCKETREC_DATA", "")), 2 * QUERIES)
+    with Recommender.open(base) as shop:
+        encoded = shop.encode_batch(texts)
+        words = shop.encode_batch(vocabulary(base / TOKENIZER_FILE))
+    axes = principal_axes(words)
+    width = sufficient_width(vectors, axes, encoded[QUERIES:], CANDIDATES)
+    return encoded[:QUERIES], np.ascontiguousarray(axes[:, :width]), width
 
 
 def _measured(
@@ -128,14 +155,22 @@ def main() -> int:
     parser.add_argument("--products", type=int, nargs="+", default=[200_000, 1_000_000])
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
+    try:
+        _print_all(args)
+    except PocketrecError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+def _print_all(args: argparse.Namespace) -> None:
     for products in args.products:
         for row in measure(args.bundle, products):
             if args.json:
-                print(json.dumps(asdict(row)))
+                print(json.dumps(asdict(row)), flush=True)
             else:
                 print(f"{row.products:9,d}  {row.name:34s} {row.p50_ms:8.3f} {row.p99_ms:8.3f} ms  recall@10 {row.recall10:.4f}  "
                       f"{row.bytes / 1e6:7.1f} MB  {row.build_s:6.1f} s")  # fmt: skip
-    return 0
 
 
 if __name__ == "__main__":

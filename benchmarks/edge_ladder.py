@@ -1,5 +1,6 @@
 """Quality of each rung of the ladder, and how often an answer comes after its deadline."""
 
+import re
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -8,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.edge_shop import product_ids_of
-from benchmarks.esci_protocol import EsciData, load_esci
+from benchmarks.esci_protocol import EsciData, load_esci, queries_of
 from edge_runtime.catalogue import Catalogue
 from edge_runtime.ladder import RUNGS
 from edge_runtime.recommender import Recommender
@@ -19,28 +20,42 @@ CALLS = 600
 TOP = 10
 
 
-def measure_ladder(bundle: Path, data: Path) -> Iterator[tuple[str, float, str]]:
-    """Yield (name, value, unit): nDCG@10 of every rung over the judged queries, and shares of late answers by deadline.
+def measure_ladder(bundle: Path, data: Path, *, fold: int | None = None) -> Iterator[tuple[str, float, str]]:
+    """Yield (name, value, unit): nDCG@10 of every rung, and by deadline how many answers came from it and how many late.
 
-    The queries may have trained the bundle: rungs are compared with each other, not with other systems.
+    Args:
+        bundle: the folder.
+        data: where ESCI lies.
+        fold: whose queries the bundle has not seen, so that only they are asked; by default what its folder's name
+            says (`fold-N`). Without one all judged queries are asked, which may have trained the bundle: then rungs are
+            compared with each other, not with other systems.
     """
     esci = load_esci(data)
+    fold = _fold_of(bundle) if fold is None else fold
+    queries = list(esci.judged) if fold is None else queries_of(esci, fold)
+    asked = "all queries" if fold is None else f"{len(queries)} queries not trained on"
     with Recommender.open(bundle) as shop:
         catalogue, ids = Catalogue(shop.bundle), product_ids_of(shop.bundle)
         for rung in RUNGS:
-            values = [_ndcg(esci, query, _answer_of(shop, catalogue, ids, query, rung)) for query in esci.judged]
-            yield f"ladder: nDCG@10 of the rung {rung}", float(np.mean(values)), ""
-        queries = list(esci.judged)
+            values = [_ndcg(esci, query, _answer_of(shop, catalogue, ids, query, rung)) for query in queries]
+            yield f"ladder: nDCG@10 of the rung {rung}, {asked}", float(np.mean(values)), ""
         for deadline_ms in DEADLINES_MS:
-            late, rungs = 0, Counter[str]()
+            late, rungs = Counter[str](), Counter[str]()
             for call in range(CALLS):
                 started = time.perf_counter()
                 answer = shop.search(queries[call % len(queries)], k=TOP, deadline_ms=deadline_ms)
-                late += (time.perf_counter() - started) * 1e3 > deadline_ms
+                late[answer.rung] += (time.perf_counter() - started) * 1e3 > deadline_ms
                 rungs[answer.rung] += 1
-            yield f"ladder: late at {deadline_ms} ms", late / CALLS, "of answers"
+            yield f"ladder: late at {deadline_ms} ms", late.total() / CALLS, "of answers"
             for rung in RUNGS:
                 yield f"ladder: {rung} at {deadline_ms} ms", rungs[rung] / CALLS, "of answers"
+                if rungs[rung]:
+                    yield f"ladder: {rung} late at {deadline_ms} ms", late[rung] / rungs[rung], "of its answers"
+
+
+def _fold_of(bundle: Path) -> int | None:
+    found = re.fullmatch(r"fold-([0-9]+)", bundle.resolve().parent.name)
+    return int(found[1]) if found else None
 
 
 def _answer_of(shop: Recommender, catalogue: Catalogue, ids: list[str], query: str, rung: str) -> tuple[str, ...]:

@@ -52,7 +52,7 @@ def narrow_layer(folder: Path, item_vectors: Float32, *, candidates: int, encode
     if len(item_vectors) < NARROWED_FROM or not texts:
         return dim
     chosen = texts[:: -(-len(texts) // _QUERIES)]
-    axes = principal_axes(np.stack([encode(token) for token in _vocabulary(folder / TOKENIZER_FILE)]))
+    axes = principal_axes(np.stack([encode(token) for token in vocabulary(folder / TOKENIZER_FILE)]))
     queries = np.stack([encode(text) for text in chosen])
     width = sufficient_width(item_vectors, axes, queries, candidates)
     if width < dim:
@@ -108,7 +108,7 @@ def _int8(rows: Float32) -> Float32:
     return np.asarray(np.rint(rows / scales) * scales, dtype=np.float32)
 
 
-def _vocabulary(path: Path) -> list[str]:
+def vocabulary(path: Path) -> list[str]:
     """Return at most `_TOKENS` words and pieces of words of a tokenizer, spread over all, in the order of their ids."""
     numbers = Tokenizer.from_file(str(path)).get_vocab()
     words = [word.removeprefix("##") for word in sorted(numbers, key=lambda word: numbers[word])]
