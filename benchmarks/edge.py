@@ -18,12 +18,11 @@ from pathlib import Path
 
 import faiss
 import numpy as np
-import pyarrow.parquet as pq
 from rich.console import Console
 from rich.table import Table
 
 from benchmarks.edge_ladder import measure_ladder
-from benchmarks.edge_shop import made_bundle, product_ids_of
+from benchmarks.edge_shop import made_bundle, product_ids_of, real_queries
 from benchmarks.edge_targets import (
     AGAINST_PEER,
     DENSE,
@@ -40,7 +39,7 @@ from benchmarks.peers_minilm import MinilmEncoder, prepare_minilm
 from compress.cold_start import ColdStart, measure_cold_start
 from edge_runtime.contract.atomic_files import write_bytes_atomically
 from edge_runtime.contract.bundle import ITEM_VECTORS_FILE, Bundle, open_bundle
-from edge_runtime.contract.errors import ConfigError, PocketrecError
+from edge_runtime.contract.errors import PocketrecError
 from edge_runtime.recommender import Recommender
 
 RESULT = Path("benchmarks/results/edge.json")
@@ -76,18 +75,6 @@ class EdgeRow:
     ratio_to_peer: float | None = None
     value: float | None = None
     unit: str | None = None
-
-
-def real_queries(data: Path, count: int) -> list[str]:
-    """Return distinct queries of real people, those without judgements in `esci_us`.
-
-    Raises:
-        ConfigError: the data are missing.
-    """
-    path = data / "esci_pairs" / "pairs_us.parquet"
-    if not path.is_file():
-        raise ConfigError(f"{path} is missing; POCKETREC_DATA must name the folder that holds esci_pairs and esci_us")
-    return list(dict.fromkeys(pq.read_table(path).column("query").to_pylist()))[:count]
 
 
 def peer_search(work: Path, products: int) -> Operation:

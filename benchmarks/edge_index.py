@@ -19,9 +19,8 @@ import numpy as np
 import numpy.typing as npt
 from usearch.index import Index
 
-from benchmarks.edge import real_queries
 from benchmarks.edge_lists import make_lists
-from benchmarks.edge_shop import made_vectors, parents_of
+from benchmarks.edge_shop import made_vectors, parents_of, real_queries
 from compress.catalogue_axes import principal_axes, sufficient_width, vocabulary
 from compress.catalogue_layer import convert_catalogue
 from edge_runtime.contract.bundle import ITEM_VECTORS_FILE, TOKENIZER_FILE, open_bundle

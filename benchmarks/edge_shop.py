@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 import numpy.lib.format as npy_format
 import numpy.typing as npt
+import pyarrow.parquet as pq
 
 from compress.catalogue import write_catalogue
 from compress.catalogue_axes import narrow_layer
@@ -28,6 +29,7 @@ from edge_runtime.contract.bundle import (
     open_bundle,
     seal_bundle,
 )
+from edge_runtime.contract.errors import ConfigError
 from edge_runtime.product_rows import ProductRows
 from edge_runtime.recommender import Recommender
 from edge_runtime.rows_database import RowsDatabase
@@ -38,6 +40,18 @@ NOISE = 0.35
 """Length of the noise beside a unit vector."""
 
 _PRICES = (3.0, 200.0)
+
+
+def real_queries(data: Path, count: int) -> list[str]:
+    """Return distinct queries of real people, those without judgements in `esci_us`.
+
+    Raises:
+        ConfigError: the data are missing.
+    """
+    path = data / "esci_pairs" / "pairs_us.parquet"
+    if not path.is_file():
+        raise ConfigError(f"{path} is missing; POCKETREC_DATA must name the folder that holds esci_pairs and esci_us")
+    return list(dict.fromkeys(pq.read_table(path).column("query").to_pylist()))[:count]
 
 
 def parents_of(real: int, count: int, *, seed: int = 0) -> npt.NDArray[np.int64]:
