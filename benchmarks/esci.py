@@ -34,6 +34,7 @@ from benchmarks.esci_protocol import (
     summarize,
 )
 from benchmarks.esci_shared import shared_teacher
+from benchmarks.esci_shares import build_time, fold_shares, pooled_shares, print_shares, shares_as_json
 from benchmarks.machine import describe_machine
 from benchmarks.peers_esci import MINILM_INT8, Peers, prepare_peers
 from benchmarks.peers_latency import Latency, measure_in_turns, texts_of_length
@@ -280,16 +281,34 @@ def run(options: argparse.Namespace) -> None:
     bundle = None if not ours else options.bundle or options.work / f"fold-{folds[0]}" / "bundle"
     latencies = measure_latency(data, peers, bundle)
     rows = all_rows(ours, ranked, peers, latencies)
-    write_result(options.out, rows, folds, ours, latencies)
+    parts = {
+        one.fold: fold_shares(
+            options.work / f"fold-{one.fold}",
+            options.bundle or options.work / f"fold-{one.fold}" / "bundle",
+            data,
+            one.fold,
+        )
+        for one in ours
+    }
+    shares = pooled_shares(ours, parts, ranked["random"]) if ours else []
+    time = build_time(options.work / "shared", parts)
+    write_result(options.out, rows, folds, ours, latencies, more=shares_as_json(shares, time))
     results = Console(width=160)
     print_table(rows, results)
     print_stages(ours, results)
+    print_shares(shares, time, results)
 
 
 def write_result(
-    path: Path, rows: Sequence[Row], folds: Sequence[int], ours: Sequence[FoldResult], latencies: Mapping[str, Latency]
+    path: Path,
+    rows: Sequence[Row],
+    folds: Sequence[int],
+    ours: Sequence[FoldResult],
+    latencies: Mapping[str, Latency],
+    *,
+    more: Mapping[str, Any],
 ) -> None:
-    """Write the result file: machine, settings, rows, and what each build said of its own stages."""
+    """Write the result file: machine, settings, rows, what each build said of its own stages, and `more`."""
     mine, peer = latencies.get("pocketrec"), latencies[MINILM_INT8]
     digests = sorted({fold.config_digest for fold in ours})
     content = {
@@ -304,6 +323,7 @@ def write_result(
             {key: value for key, value in asdict(fold).items() if key not in ("figures", "config_digest")}
             for fold in ours
         ],
+        **more,
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     write_bytes_atomically(path, (json.dumps(content, indent=2) + "\n").encode())

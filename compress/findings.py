@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from compress.exposure_findings import cost_of_bounds, exposure_by_group, rank_all
 from edge_runtime.recommender import Mode, Recommender
@@ -49,22 +50,15 @@ def typo_suite(recommender: Recommender, shop: Shop, judged: Judged, *, seed: in
     The interval is a 95% bootstrap over queries of the difference, divided by the figure without errors.
     """
     modes: tuple[Mode, ...] = ("dense", "hybrid") if judged else ()
+    ids = {
+        query: {shop.products[judgement.row].product_id: judgement.gain for judgement in judgements}
+        for query, judgements in judged.items()
+    }
     found = []
     for mode in modes:
-        random = np.random.default_rng(seed)
-        clean, damaged = [], []
-        for query, judgements in judged.items():
-            gains = np.array([judgement.gain for judgement in judgements])
-            ids = [shop.products[judgement.row].product_id for judgement in judgements]
-
-            def ndcg(text: str, gains: Any = gains, ids: list[str] = ids, mode: Mode = mode) -> float:
-                order = np.argsort(-recommender.score(text, ids, mode=mode), kind="stable")
-                return ndcg_at_k(gains[order], TOP_K, ideal_gains=gains)
-
-            clean.append(ndcg(query))
-            damaged.append(np.mean([ndcg(_one_typo(query, random)) for _ in range(TYPO_DRAWS)]))
+        clean, damaged = typo_ndcg(recommender, ids, mode=mode, seed=seed).T
         whole = max(float(np.mean(clean)), 1e-9)
-        low, high = bootstrap_interval(np.subtract(damaged, clean))
+        low, high = bootstrap_interval(damaged - clean)
         found.append(
             {
                 "mode": mode,
@@ -76,6 +70,30 @@ def typo_suite(recommender: Recommender, shop: Shop, judged: Judged, *, seed: in
             }
         )
     return found
+
+
+def typo_ndcg(
+    recommender: Recommender, judged: Mapping[str, Mapping[str, float]], *, mode: Mode, seed: int
+) -> npt.NDArray[np.float64]:
+    """Return float64 [queries, 2]: re-rank NDCG@10 as typed, and the mean of `TYPO_DRAWS` times one typing error.
+
+    Args:
+        recommender: what ranks.
+        judged: query -> {product id: gain}.
+        mode: of scoring.
+        seed: of the typing errors.
+    """
+    random = np.random.default_rng(seed)
+    rows = []
+    for query, by_id in judged.items():
+        gains, ids = np.array(list(by_id.values())), list(by_id)
+
+        def ndcg(text: str, gains: Any = gains, ids: list[str] = ids) -> float:
+            order = np.argsort(-recommender.score(text, ids, mode=mode), kind="stable")
+            return ndcg_at_k(gains[order], TOP_K, ideal_gains=gains)
+
+        rows.append((ndcg(query), np.mean([ndcg(_one_typo(query, random)) for _ in range(TYPO_DRAWS)])))
+    return np.array(rows, dtype=np.float64).reshape(-1, 2)
 
 
 def _one_typo(query: str, random: np.random.Generator) -> str:
