@@ -2,7 +2,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-test demo test test-fast test-builder test-device test-tflite-runtime lint types lock docs \
-        data bench-esci bench-online-retail bench-learning-loop bench-sync clean web test-web bench-web conformance bench-edge test-arm64 bench-personal bench-device-size
+        data bench-esci bench-online-retail bench-cold-start bench-learning-loop bench-sync clean web test-web bench-web conformance bench-edge test-arm64 bench-personal bench-device-size
 
 # A bundle with a real int8 student, which the end-to-end tests leave for the environments that cannot build.
 TESTED_BUNDLE := build/tested-bundle
@@ -119,6 +119,9 @@ bench-ablation: data setup-test  ## what each part of a build gives, on ESCI's t
 
 bench-online-retail: data setup-test  ## next-basket recommendation on UCI Online Retail (POCKETREC_DATA)
 	@$(RUN) -m benchmarks.online_retail $(BENCH_OPTIONS)
+
+bench-cold-start: data setup-test  ## recommending what nobody has bought yet, by its text, on UCI Online Retail (POCKETREC_DATA)
+	@$(RUN) -m benchmarks.online_retail --cold-start 0.1 $(BENCH_OPTIONS)
 
 bench-sync: setup-test  ## server, fleet, deltas and rollouts: every figure of docs/benchmarks.md about them
 	@$(RUN) -m benchmarks.sync $(if $(BUNDLE),--bundle $(BUNDLE)) $(if $(RETRAINED),--retrained $(RETRAINED))

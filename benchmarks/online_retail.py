@@ -14,11 +14,13 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
+import pyarrow.parquet as pq
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from benchmarks.machine import describe_machine
+from benchmarks.online_retail_cold import hold_products_out, run_cold
 from benchmarks.online_retail_protocol import TOP, Customer, RetailData, Row, baskets_of, judge, load_retail
 from benchmarks.peers_baskets import als_peer, buy_again_peer, item_knn_peer, popularity_peer, purchase_counts
 from benchmarks.peers_sasrec import sasrec_peer
@@ -28,6 +30,7 @@ from edge_runtime.contract.errors import ConfigError, PocketrecError
 from edge_runtime.recommender import Recommender
 
 RESULT_FILE = Path(__file__).parent / "results" / "online_retail.json"
+COLD_RESULT_FILE = RESULT_FILE.with_name("online_retail_cold.json")
 SEED = 0
 
 Show = Callable[[str], Callable[[int, int], None]]
@@ -40,8 +43,16 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument("--peers-only", action="store_true", help="recommend with the peers only, build nothing")
     parser.add_argument("--bundle", type=Path, help="recommend with this bundle instead of building one")
     parser.add_argument("--config", type=Path, help="settings of the build (TOML)")
+    parser.add_argument(
+        "--cold-start",
+        type=float,
+        metavar="SHARE",
+        help="measure products whose purchases are held out instead, like 0.1",
+    )
     parser.add_argument("--work", type=Path, default=Path("work/online_retail"), help="shop and bundle are kept here")
-    parser.add_argument("--out", type=Path, default=RESULT_FILE, help="where the result file goes")
+    parser.add_argument(
+        "--out", type=Path, help=f"where the result file goes, by default {RESULT_FILE.name} in benchmarks/results"
+    )
     return parser.parse_args(arguments)
 
 
@@ -141,6 +152,9 @@ def run(options: argparse.Namespace) -> None:
     messages = Console(stderr=True)
     options.work.mkdir(parents=True, exist_ok=True)
     data = load_retail(data_folder(), options.work)
+    if options.cold_start is not None:
+        run_cold_start(options, data, messages)
+        return
     messages.print(f"{len(data.training.products):,} products, {len(data.customers):,} customers with a test basket")
     bundle: Path | None = None
     if not options.peers_only:
@@ -150,8 +164,24 @@ def run(options: argparse.Namespace) -> None:
     with _shown(messages) as show:
         rows = [judge_bundle(bundle, data, show)] if bundle else []
         rows += judge_peers(data, show)
-    write_result(options.out, rows, bundle)
+    write_result(options.out or RESULT_FILE, rows, bundle)
     print_table(rows, Console(width=160))
+
+
+def run_cold_start(options: argparse.Namespace, data: RetailData, messages: Console) -> None:
+    """Build a bundle of the shop whose held-out products have no purchases, and measure how it recommends these.
+
+    Raises:
+        ConfigError: a share that leaves nothing to measure.
+        PocketrecError: a build that failed.
+    """
+    work = options.work / "cold"
+    cold = hold_products_out(data, pq.read_table(options.work / "shop" / "products.parquet"), options.cold_start, work)
+    messages.print(f"{len(cold.held_out):,} products lose their purchases, {len(cold.data.customers):,} customers")
+    bundle = options.bundle or options.work / "cold-bundle"
+    if options.bundle is None:
+        build(work, bundle, config=options.config)
+    run_cold(cold, bundle, options.out or COLD_RESULT_FILE, Console(width=160))
 
 
 @contextmanager
