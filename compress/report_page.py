@@ -1,6 +1,6 @@
 """`report.html`: the report for people, one file without script and without anything from elsewhere."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -19,16 +19,35 @@ def report_page(content: Mapping[str, Any]) -> str:
         )
         for name in ("rerank", "retrieval")
     }
-    scale = quality_scale(content["quality"])
+    shown, idle = quality_rows(content["quality"])
+    scale = quality_scale(shown)
     return _template().render(
         report=content,
         best=best,
+        quality=shown,
+        idle=idle,
         total_bytes=sum(content["bytes"].values()),
         scale=scale,
         ticks=tenths(scale),
         picture=pareto_picture(content),
         parts=model_parts(content),
     )
+
+
+def quality_rows(quality: Sequence[Mapping[str, Any]]) -> tuple[list[Mapping[str, Any]], list[str]]:
+    """Return the stages that moved a figure, and the names of those that left all of them as they were.
+
+    A build without pruning, or a shop without purchases, has such stages; a row of theirs would look like a finding.
+    """
+    shown: list[Mapping[str, Any]] = []
+    idle: list[str] = []
+    for row in quality:
+        figures = [{key: value for key, value in one.items() if key != "stage"} for one in (row, *shown[-1:])]
+        if len(figures) == 2 and figures[0] == figures[1]:
+            idle.append(row["stage"])
+        else:
+            shown.append(row)
+    return shown, idle
 
 
 def model_parts(content: Mapping[str, Any]) -> list[tuple[str, int]]:

@@ -8,7 +8,7 @@ from compress.exposure_findings import cost_of_bounds, exposure_by_group, rank_a
 from compress.findings import WORST_QUERIES, bundle_findings, typo_suite, worst_queries
 from compress.report import model_card
 from compress.report_charts import pareto_picture, quality_scale, tenths
-from compress.report_page import report_page
+from compress.report_page import quality_rows, report_page
 from edge_runtime.recommender import Recommender
 from tests.support.budget_points import point
 from tests.support.shops import make_shop
@@ -189,6 +189,17 @@ def test_larger_stands_to_the_right_and_better_stands_higher(recommender):
 def test_without_quality_there_is_no_picture(recommender):
     assert pareto_picture(content(recommender, {})) is None
     assert "Size against quality" not in report_page(content(recommender, {}))
+
+
+def test_stages_that_changed_nothing_are_named_and_not_drawn(recommender):
+    made = content(recommender, JUDGED)
+    first = made["quality"][0]
+    made["quality"] = [first, {**first, "stage": "left alone"}, {**first, "stage": "moved", "rerank_ndcg10": 0.01}]
+    shown, idle = quality_rows(made["quality"])
+    assert ([row["stage"] for row in shown], idle) == ([first["stage"], "moved"], ["left alone"])
+    page = report_page(made)
+    assert "Changed nothing, and not shown: left alone." in page
+    assert 'aria-label="left alone' not in page
 
 
 def test_the_scale_of_quality_holds_every_interval():
