@@ -14,6 +14,8 @@ from train.fit import FitSettings, fit
 from train.sequence import (
     NextBasket,
     build_history_head,
+    demand_axes,
+    measured_demand,
     train_history_head,
     training_batches,
     training_data,
@@ -26,6 +28,7 @@ from train.stages import Progress
 
 WEIGHTS_FILE = "head.weights.h5"
 _ITEMS_FILE = "item_vectors.npy"
+_SETTLED_FILE = "settled_vectors.npy"
 
 
 class HistoryStages:
@@ -48,6 +51,7 @@ class HistoryStages:
         )
         result.model.save_weights(folder / WEIGHTS_FILE)
         np.save(folder / _ITEMS_FILE, result.item_vectors)
+        np.save(folder / _SETTLED_FILE, result.settled_vectors)
         if not result.report.trained:
             return "no baskets to learn from: recent items count most", asdict(result.report)
         line = f"{result.report.pairs:,} histories, {_quality_line(result.report.validation)}"
@@ -66,13 +70,17 @@ class HistoryStages:
                 head, lambda _: history_inputs(random.integers(-1, len(vectors), (32, length), np.int32), vectors)
             )
         else:
-            batches = training_batches(data, settings.history, seed=settings.seed)
+            demand = measured_demand(data, settings.history)
+            batches = training_batches(data, settings.history, seed=settings.seed, demand=demand)
             if not has_checkpoint(folder):
                 calibrate(head, lambda step: history_inputs(batches(step)[0], vectors))
-            model = NextBasket(head, vectors)
+            axes = demand_axes(self._text_vectors, settings.history)
+            model = NextBasket(head, np.load(trained / _SETTLED_FILE), axes=axes)
             fit(
                 model,
-                model.loss_function(),
+                model.loss_function(
+                    again_weight=settings.history.again_weight, new_handicap=settings.history.new_handicap
+                ),
                 batches,
                 FitSettings(settings.quantize.steps, settings.quantize.learning_rate),
                 checkpoint_folder=folder,

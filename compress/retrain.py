@@ -136,6 +136,8 @@ def _build_settings(bundle: Bundle) -> BuildSettings:
     path = bundle.path(REPORT_FILE)
     try:
         values = json.loads(path.read_bytes())["settings"]
+        # Earlier versions had this layer always, and half as wide as the other.
+        values["history"].setdefault("pointer_hidden", values["history"]["hidden"] // 2)
         return from_mapping(_without_none(values), BuildSettings, source=str(path))
     except (OSError, ValueError, KeyError) as error:
         raise ConfigError(

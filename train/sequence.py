@@ -10,6 +10,8 @@ over the heads, so that "what is like my purchases" holds before the first step.
 
 Together with the head a correction of the item vectors is learned: what is bought together moves together, products
 that nobody bought keep their place, and a penalty keeps every vector near its text, so that search still finds it.
+What sells these days (train/demand.py) is a part of the vectors as well: the head learns how much a customer's next
+basket follows it, from what was known of it at the time of each basket.
 """
 
 from collections.abc import Callable
@@ -21,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from train.backend import keras, tf
+from train.demand import SIGNALS, Demand, quiet_directions
 from train.fit import FitSettings, fit
 from train.layers import (
     AddBias,
@@ -46,9 +49,11 @@ Float32 = npt.NDArray[np.float32]
 
 HALF_WEIGHT_AFTER_ITEMS = 16
 REPEAT_START = 1.0
-"""Where training starts the repeat score of every slot."""
+REPEAT_HALVES = 2.0
+"""Where training starts the repeat score of the newest slot, and how often it is halved down to the oldest."""
 
 NEVER = -30.0
+NOT_OWN = -1e4
 QUERY_NORM = 4.0
 """A softmax over cosines in [-1, 1] could hardly tell products apart; the query starts with about this norm."""
 
@@ -61,6 +66,8 @@ class HistorySettings:
         items: how many of the newest purchases are read.
         heads: weighted means beside each other.
         hidden: width of the layer that decides the weights.
+        pointer_hidden: width of a layer between a bought product and what its return is worth; 0 for none, where that
+            is linear in the product's vector: of few people a layer learns the purchases by heart.
         steps: training steps; 0 leaves head and item vectors untrained.
         batch: histories a step.
         learning_rate: of Adam.
@@ -70,11 +77,18 @@ class HistorySettings:
             stays to its text, and the less search loses by what purchases teach. A shop that is not searched may
             choose 1.
         max_candidates: at most so many products in one softmax.
+        again_weight: weight of ranking a user's own products by what is bought again, beside ranking all of them by what
+            is bought; without it the many new products of a basket teach more than the few that return.
+        new_handicap: a product that the user never bought is scored so much higher in training than on a device. What is
+            new is remembered better than it is foreseen; where much is bought again it then crowds out what returns.
+        demand: length that one standard deviation of demand has in an item vector; 0 leaves demand out.
+        demand_half_life_days: a basket counts half as much for demand as one that is so many days younger.
     """
 
     items: int = 64
     heads: int = 4
     hidden: int = 64
+    pointer_hidden: int = 32
     steps: int = 500
     batch: int = 128
     learning_rate: float = 2e-3
@@ -82,6 +96,17 @@ class HistorySettings:
     held_out_share: float = 0.1
     correction_penalty: float = 16.0
     max_candidates: int = 20_000
+    again_weight: float = 1.0
+    new_handicap: float = 0.0
+    demand: float = 0.1
+    demand_half_life_days: float = 14.0
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be computed."""
+        if self.demand < 0:
+            raise ValueError(f"demand is {self.demand}, expected 0 or more")
+        if not self.demand_half_life_days > 0:
+            raise ValueError(f"demand_half_life_days is {self.demand_half_life_days}, expected more than 0")
 
 
 @dataclass(frozen=True)
@@ -105,10 +130,18 @@ class HistoryReport:
 
 @dataclass(frozen=True)
 class HistoryHeadResult:
-    """The head (see `build_history_head`), the item vectors it was trained with (float32 [N, dim], unit), the report."""
+    """What training gave.
+
+    Attributes:
+        model: the head, see `build_history_head`.
+        item_vectors: float32 [N, dim], unit rows, the demand of the last purchases in them.
+        settled_vectors: float32 [N, dim], the same before demand is added, of any length; `NextBasket` takes them.
+        report: for people.
+    """
 
     model: Any
     item_vectors: Float32
+    settled_vectors: Float32
     report: HistoryReport
 
 
@@ -138,13 +171,15 @@ def build_history_head(settings: HistorySettings, *, dim: int) -> Any:
     vector = query(SideBySide(name="history_flat")(means))
     start = np.tile(np.eye(dim, dtype=np.float32), (settings.heads, 1)) * (QUERY_NORM / settings.heads)
     query.set_weights([start, np.zeros(dim, np.float32)])
-    return keras.Model([items, mask], [vector, _repeat_scores(placed, settings)], name="history")
+    return keras.Model([items, mask], [vector, _repeat_scores(x, placed, settings)], name="history")
 
 
-def _repeat_scores(placed: Any, settings: HistorySettings) -> Any:
-    inner = keras.layers.ReLU(name="history_repeat_relu")(
-        keras.layers.Dense(settings.hidden // 2, name="history_repeat_inner")(placed)
-    )
+def _repeat_scores(items: Any, placed: Any, settings: HistorySettings) -> Any:
+    inner = items
+    if settings.pointer_hidden:
+        inner = keras.layers.ReLU(name="history_repeat_relu")(
+            keras.layers.Dense(settings.pointer_hidden, name="history_repeat_inner")(placed)
+        )
     score = keras.layers.Dense(1, kernel_initializer="zeros", name="history_repeat_score")(inner)
     row = HeadRows(name="history_repeat_row")(score)
     return OneRow(name="history_repeat")(Shift(name="history_repeat_recency")(row))
@@ -153,17 +188,26 @@ def _repeat_scores(placed: Any, settings: HistorySettings) -> Any:
 class NextBasket(keras.Model):
     """A history head over a table of item vectors, as one model to train: head alone, or head and table."""
 
-    def __init__(self, head: Any, item_vectors: Float32, *, learnable: npt.NDArray[np.bool_] | None = None) -> None:
+    def __init__(
+        self,
+        head: Any,
+        item_vectors: Float32,
+        *,
+        learnable: npt.NDArray[np.bool_] | None = None,
+        axes: Float32 | None = None,
+    ) -> None:
         """Hold `head` and `item_vectors` float32 [N, dim]; `learnable` bool [N] says whose vectors are corrected.
 
         Args:
             head: from `build_history_head`, plain or quantized.
-            item_vectors: unit rows.
+            item_vectors: rows, before demand is added.
             learnable: None when the vectors stay as they are.
+            axes: float32 [SIGNALS, dim], what one unit of each signal of demand adds to a vector; None for nothing.
         """
         super().__init__(name="next_basket")
         self.head = head
         self._text = tf.constant(item_vectors)
+        self._axes = tf.constant(np.zeros((SIGNALS, item_vectors.shape[1]), np.float32) if axes is None else axes)
         self._learnable = None if learnable is None else tf.constant(learnable[:, None], tf.float32)
         self.correction = (
             None
@@ -171,23 +215,35 @@ class NextBasket(keras.Model):
             else self.add_weight(name="correction", shape=item_vectors.shape, initializer="zeros")
         )
 
-    def vectors(self) -> Any:
-        """Return the item vectors float32 [N, dim], corrected, unit rows."""
-        if self.correction is None:
-            return self._text
-        return tf.nn.l2_normalize(self._text + self.correction * self._learnable, axis=-1)
+    def settled(self) -> Any:
+        """Return the item vectors float32 [N, dim], corrected, before demand is added; of any length."""
+        return self._text if self.correction is None else self._text + self.correction * self._learnable
 
-    def loss_function(self, *, correction_penalty: float = 0.0) -> Callable[..., Any]:
-        """Return the loss of a batch of `NextBasketBatches`: cross-entropy of the basket among the candidates."""
+    def vectors(self, signals: Any) -> Any:
+        """Return the item vectors float32 [N, dim] under a demand float32 [N, SIGNALS], unit rows."""
+        return tf.nn.l2_normalize(self.settled() + tf.matmul(signals, self._axes), axis=-1)
 
-        def loss(slots: Any, places: Any, repeatable: Any, candidates: Any, targets: Any) -> Any:
-            table = self.vectors()
+    def loss_function(
+        self, *, correction_penalty: float = 0.0, again_weight: float = 0.0, new_handicap: float = 0.0
+    ) -> Callable[..., Any]:
+        """Return the loss of a batch of `NextBasketBatches`: cross-entropy of the basket among the candidates.
+
+        `again_weight` times the cross-entropy of what is bought again among the user's own products is added;
+        `new_handicap` is added to the logit of every other product.
+        """
+
+        def loss(slots: Any, places: Any, repeatable: Any, candidates: Any, targets: Any, signals: Any) -> Any:
+            table = self.vectors(signals)
             mask = tf.cast(tf.not_equal(slots, NO_ITEM), tf.float32)
             items = tf.gather(table, tf.maximum(slots, 0)) * mask[:, :, None]
             query, repeat = self.head([items, mask], training=True)
             repeat = repeatable[:, None] * repeat + (1.0 - repeatable[:, None]) * NEVER
             logits = _add_at(tf.matmul(query, tf.gather(table, candidates), transpose_b=True), places, repeat)
-            entropy = -tf.reduce_mean(tf.reduce_sum(targets * tf.nn.log_softmax(logits), axis=-1))
+            owned = _add_at(tf.zeros_like(logits), places, tf.ones_like(places, tf.float32)) > 0
+            handicap = new_handicap * repeatable[:, None] * tf.cast(tf.logical_not(owned), tf.float32)
+            entropy = -tf.reduce_mean(tf.reduce_sum(targets * tf.nn.log_softmax(logits + handicap), axis=-1))
+            if again_weight:
+                entropy += again_weight * _among_own(logits, owned, targets * repeatable[:, None])
             if self.correction is None:
                 return entropy
             squares = tf.reduce_sum(tf.square(self.correction * self._learnable), axis=-1)
@@ -203,12 +259,34 @@ def _add_at(logits: Any, places: Any, scores: Any) -> Any:
     return tf.tensor_scatter_nd_add(logits, tf.stack([rows, tf.maximum(places, 0)], axis=-1), scores * present)
 
 
+def _among_own(logits: Any, owned: Any, targets: Any) -> Any:
+    """Return the cross-entropy of targets [batch, n] among the `owned` [batch, n]; rows without any give 0."""
+    again = tf.where(owned, targets, 0.0)
+    again /= tf.maximum(tf.reduce_sum(again, axis=-1, keepdims=True), 1e-9)
+    chances = tf.nn.log_softmax(tf.where(owned, logits, NOT_OWN))
+    return -tf.reduce_mean(tf.reduce_sum(again * chances, axis=-1))
+
+
 def training_data(shop: Shop, settings: HistorySettings, *, seed: int) -> HistoryData:
     """Return what the head of `shop` learns from; equal arguments hold out the same baskets."""
     return history_data(shop.baskets, products=len(shop.products), held_out_share=settings.held_out_share, seed=seed)
 
 
-def training_batches(data: HistoryData, settings: HistorySettings, *, seed: int) -> NextBasketBatches:
+def demand_axes(text_vectors: Float32, settings: HistorySettings) -> Float32:
+    """Return float32 [SIGNALS, dim]: what one unit of each signal of demand adds to an item vector."""
+    return quiet_directions(text_vectors, SIGNALS) * np.float32(settings.demand)
+
+
+def measured_demand(data: HistoryData, settings: HistorySettings) -> Demand | None:
+    """Return the demand that `data` shows, or None when the settings leave it out."""
+    if settings.demand == 0:
+        return None
+    return Demand(data.sales, products=len(data.popularity), half_life_days=settings.demand_half_life_days)
+
+
+def training_batches(
+    data: HistoryData, settings: HistorySettings, *, seed: int, demand: Demand | None = None
+) -> NextBasketBatches:
     """Return the batches on which the head of `data` is trained, in float and again when it is quantized."""
     return NextBasketBatches(
         data,
@@ -217,6 +295,7 @@ def training_batches(data: HistoryData, settings: HistorySettings, *, seed: int)
         split_share=settings.split_share,
         max_candidates=settings.max_candidates,
         seed=seed,
+        demand=demand,
     )
 
 
@@ -249,22 +328,30 @@ def train_history_head(
     data = training_data(shop, settings, seed=seed)
     if settings.steps == 0 or not (data.pairs or data.baskets):
         untrained = HistoryReport(False, len(data.pairs), None, 1.0, validate(head, item_vectors, data))
-        return HistoryHeadResult(head, item_vectors, untrained)
+        return HistoryHeadResult(head, item_vectors, item_vectors, untrained)
     bought = data.popularity > 0
-    head.get_layer("history_repeat_recency").set_weights([np.full(settings.items, REPEAT_START, np.float32)])
-    model = NextBasket(head, item_vectors, learnable=bought)
+    ages = np.linspace(REPEAT_HALVES, 0.0, settings.items)
+    head.get_layer("history_repeat_recency").set_weights([(REPEAT_START * 0.5**ages).astype(np.float32)])
+    demand = measured_demand(data, settings)
+    model = NextBasket(head, item_vectors, learnable=bought, axes=demand_axes(item_vectors, settings))
     loss = fit(
         model,
-        model.loss_function(correction_penalty=settings.correction_penalty),
-        training_batches(data, settings, seed=seed),
+        model.loss_function(
+            correction_penalty=settings.correction_penalty,
+            again_weight=settings.again_weight,
+            new_handicap=settings.new_handicap,
+        ),
+        training_batches(data, settings, seed=seed, demand=demand),
         FitSettings(steps=settings.steps, learning_rate=settings.learning_rate),
         checkpoint_folder=checkpoint_folder,
         progress=progress,
     )
-    corrected = model.vectors().numpy()
+    latest = np.zeros((len(item_vectors), SIGNALS), np.float32) if demand is None else demand.latest
+    corrected = model.vectors(latest).numpy()
     cosine = float(np.mean(np.sum(corrected[bought] * item_vectors[bought], axis=1)))
     report = HistoryReport(True, len(data.pairs), loss, cosine, validate(head, corrected, data))
-    return HistoryHeadResult(head, corrected, report)
+    settled: Float32 = np.asarray(model.settled())
+    return HistoryHeadResult(head, corrected, settled, report)
 
 
 def history_scores(head: Any, vectors: Float32, histories: Any, *, length: int, batch: int = 256) -> Float32:

@@ -13,6 +13,7 @@ from train.sequence import (
     NextBasket,
     build_history_head,
     history_scores,
+    measured_demand,
     train_history_head,
     training_batches,
     training_data,
@@ -89,7 +90,7 @@ def test_every_later_basket_is_a_target_and_the_last_may_be_held_out() -> None:
         ([1, 2, 3], [1]),
         ([8], [9]),
     ]
-    assert [one.tolist() for one in everything.baskets] == [[4, 5, 6, 7]]
+    assert [(one.rows.tolist(), one.time_s) for one in everything.baskets] == [([4, 5, 6, 7], 0.0)]
     assert everything.popularity[[1, 2, 8, 10]].tolist() == [2, 1, 1, 0]
     held = history_data(shop.baskets, products=PRODUCTS, held_out_share=1.0, seed=0)
     assert [(pair.history.tolist(), pair.basket.tolist()) for pair in held.held_out] == [([1, 2, 3], [1])]
@@ -112,7 +113,8 @@ def test_batches_depend_on_the_step_alone() -> None:
 
 def test_batch_says_where_targets_and_history_stand_among_candidates() -> None:
     shop = make_shop({"a": [[1, 2, 3, 4], [5, 6]], "b": [[6], [7, 8]]})
-    slots, places, repeatable, candidates, targets = batches_of(shop, max_candidates=12)(0)
+    slots, places, repeatable, candidates, targets, signals = batches_of(shop, max_candidates=12)(0)
+    assert not signals.any()
     assert len(candidates) == len(set(candidates.tolist())) == 12
     np.testing.assert_allclose(targets.sum(axis=1), 1.0)
     for slot, place in zip(slots.ravel(), places.ravel(), strict=True):
@@ -130,8 +132,26 @@ def test_batch_says_where_targets_and_history_stand_among_candidates() -> None:
 
 
 def test_shop_of_single_baskets_trains_on_cut_baskets() -> None:
-    _, _, repeatable, _, _ = batches_of(make_shop({"a": [[1, 2, 3, 4]]}), split_share=0.0)(0)
+    _, _, repeatable, *_ = batches_of(make_shop({"a": [[1, 2, 3, 4]]}), split_share=0.0)(0)
     assert not repeatable.any()
+
+
+def test_batch_has_the_demand_from_before_its_baskets_which_are_of_one_period() -> None:
+    shop = make_shop({user: [[1, 2], [3, 4], [5, 6], [7, 8]] for user in "ab"})
+    data = history_data(shop.baskets, products=PRODUCTS, held_out_share=0.0, seed=0)
+    demand = measured_demand(data, SMALL)
+    batches = training_batches(data, SMALL, seed=0, demand=demand)
+    seen = set()
+    for step in range(12):
+        *_, candidates, targets, signals = batches(step)
+        bought = candidates[targets.sum(axis=0) > 0].tolist()
+        day = bought[0] // 2
+        assert bought == [day * 2 + 1, day * 2 + 2]
+        assert signals[bought].tolist() == [[0.0] * 3] * 2
+        # On the second day all that was bought sold equally well.
+        assert signals[day * 2].any() == (day > 1)
+        seen.add(day)
+    assert seen == {1, 2, 3}
 
 
 def test_untrained_head_is_a_mean_that_favors_recent_items() -> None:
