@@ -1,8 +1,8 @@
 """Student architectures side by side: `python -m benchmarks.architectures`, with `POCKETREC_DATA` naming the data.
 
-All students learn under one budget from the same teacher's vectors of one ESCI fold's shop, and go through the same
+All students learn under one budget from the same teacher's vectors of an ESCI fold's shop, and go through the same
 stages as in a build. They are judged on queries held out of that fold's *training* queries; the fold's test queries are
-in neither. docs/architectures.md has the figures.
+in neither. Differences are paired over the queries of all folds. docs/architectures.md has the figures.
 """
 
 import argparse
@@ -13,22 +13,27 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.esci import data_folder
+from benchmarks.esci import chosen_folds, data_folder
 from benchmarks.esci_bundle import write_fold_shop
-from benchmarks.esci_protocol import load_esci, shop_without
+from benchmarks.esci_protocol import EsciData, load_esci, shop_without
 from benchmarks.esci_shared import shared_teacher
 from benchmarks.machine import describe_machine
 from compress.build import BundleBuild
 from compress.build_command import ConsoleReporter
 from compress.encoder_stages import EncoderInputs, EncoderStages, seeded_runner
-from compress.quality import StageQuality, rank_quality
+from compress.quality import ndcg_by_query
 from compress.settings import BuildSettings
+from compress.variants import encode_all
 from edge_runtime.contract.atomic_files import write_bytes_atomically
+from edge_runtime.contract.bundle import ENCODER_FILE
 from edge_runtime.contract.errors import PocketrecError
 from edge_runtime.settings import load_toml
+from train.metrics import paired_bootstrap
 from train.shop.reading import read_shop
 from train.stages import Reporter, Stages
 
@@ -45,13 +50,36 @@ CANDIDATES: Mapping[str, dict[str, Any]] = {
 """Name -> changes to the student's settings."""
 
 
+SHIPPED = "bag, int8"
+"""What the others are compared with."""
+
+Values = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """One ranker on one fold: float64 [queries, 2], re-rank and retrieval NDCG@10; the rest of a .tflite only."""
+
+    values: Values
+    bytes: int | None = None
+    operations_in_float: int | None = None
+    run_p50_ms: float | None = None
+    run_p99_ms: float | None = None
+
+
 @dataclass(frozen=True)
 class Row:
-    """One .tflite: quality on the held-out queries, size, and time in LiteRT alone on one thread."""
+    """One ranker over all folds: means, and mean and 95% interval of the paired difference to `SHIPPED`.
+
+    Bytes, operations and the time in LiteRT alone, on one thread, are those of the last fold.
+    """
 
     name: str
+    queries: int
     rerank_ndcg10: float
+    rerank_difference: tuple[float, float, float]
     retrieval_ndcg10: float
+    retrieval_difference: tuple[float, float, float]
     bytes: int | None
     operations_in_float: int | None
     run_p50_ms: float | None
@@ -61,8 +89,8 @@ class Row:
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Return the options."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.architectures", description=__doc__)
-    parser.add_argument("--fold", type=int, default=0, help="whose training queries are used")
-    parser.add_argument("--only", choices=list(CANDIDATES), action="append", help="this student; may be repeated")
+    parser.add_argument("--folds", default="0,1,2", help="whose training queries are used, like 0,1")
+    parser.add_argument("--only", choices=list(CANDIDATES)[1:], action="append", help="this student; may be repeated")
     parser.add_argument("--config", type=Path, default=Path("configs/esci.toml"), help="settings of the build (TOML)")
     parser.add_argument("--work", type=Path, default=Path("work/esci"), help="shared with `make bench-esci`")
     parser.add_argument("--out", type=Path, default=RESULT_FILE, help="where the result file goes")
@@ -70,73 +98,115 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
 
 
 def run(options: argparse.Namespace) -> list[Row]:
-    """Train and judge all students; return their rows, the teacher's first.
+    """Train and judge all students on all folds; return their rows, the teacher's first.
 
     Raises:
-        PocketrecError: missing data, or a stage that failed.
+        PocketrecError: wrong options, missing data, or a stage that failed.
     """
     data = load_esci(data_folder())
-    folder = options.work / f"architectures-{options.fold}"
     with ConsoleReporter(Console(stderr=True)) as reporter:
-        teacher = shared_teacher(data, options.work / "shared", reporter=reporter)
-        write_fold_shop(shop_without(data, options.fold), folder / "shop")
-        settings = replace(load_toml(options.config, into=BuildSettings), teacher_source=str(teacher), holdout=HELD_OUT)
-        stages = Stages(folder / "inputs", resume=True, reporter=reporter)
-        build = BundleBuild(read_shop(folder / "shop"), settings, stages, remembered=options.work / "vectors")
-        inputs = build.inputs()
-        rows = [
-            _row_of(rank_quality(name, inputs.held_out, queries @ items.T))
-            for name, queries, items in (
-                ("teacher", inputs.vectors.wide_held_out, inputs.vectors.wide_items),
-                (f"teacher, {settings.dim} dimensions", inputs.vectors.held_out, inputs.vectors.items),
-            )
-        ]
-        for name in options.only or CANDIDATES:
-            rows += _judge(name, inputs, settings, folder / name.replace(", ", "-").replace(" ", "-"), reporter)
-    return rows
+        folds = [judge_fold(data, fold, options, reporter) for fold in chosen_folds(options.folds)]
+    shipped = np.concatenate([fold[SHIPPED].values for fold in folds])
+    return [make_row(name, [fold[name] for fold in folds], shipped) for name in folds[0]]
 
 
-def _judge(name: str, inputs: EncoderInputs, settings: BuildSettings, folder: Path, reporter: Reporter) -> list[Row]:
-    changed = replace(settings, student=replace(settings.student, **CANDIDATES[name]))
-    runner = seeded_runner(Stages(folder, resume=True, reporter=reporter), settings.seed)
-    made = EncoderStages(inputs, changed, runner).build()
-    rows = [_row_of(replace(one, stage=f"{name}, float")) for one in made.quality if one.stage == "student"]
+def judge_fold(data: EsciData, fold: int, options: argparse.Namespace, reporter: Reporter) -> dict[str, Judged]:
+    """Return the teacher and all students of one fold, by name."""
+    folder = options.work / f"architectures-{fold}"
+    teacher = shared_teacher(data, options.work / "shared", reporter=reporter)
+    write_fold_shop(shop_without(data, fold), folder / "shop")
+    settings = replace(load_toml(options.config, into=BuildSettings), teacher_source=str(teacher), holdout=HELD_OUT)
+    stages = Stages(folder / "inputs", resume=True, reporter=reporter)
+    inputs = BundleBuild(read_shop(folder / "shop"), settings, stages, remembered=options.work / "vectors").inputs()
+    vectors = inputs.vectors
+    judged = {
+        "teacher": Judged(ndcg_by_query(inputs.held_out, vectors.wide_held_out @ vectors.wide_items.T)),
+        f"teacher, {settings.dim} dimensions": Judged(
+            ndcg_by_query(inputs.held_out, vectors.held_out @ vectors.items.T)
+        ),
+    }
+    for name in dict.fromkeys(["bag", *(options.only or CANDIDATES)]):
+        changed = replace(settings, student=replace(settings.student, **CANDIDATES[name]))
+        stages = Stages(folder / name.replace(", ", "-").replace(" ", "-"), resume=True, reporter=reporter)
+        encoder = EncoderStages(inputs, changed, seeded_runner(stages, settings.seed))
+        judged |= {f"{name}, {variant}": found for variant, found in _judge(inputs, encoder).items()}
+    return judged
+
+
+def _judge(inputs: EncoderInputs, encoder: EncoderStages) -> dict[str, Judged]:
+    """Return the float student and its .tflite files, by variant."""
+    made, queries = encoder.build(), list(inputs.held_out)
+    distilled = encoder.student.student(made.stages[0].folder)
+    judged = {
+        "float": Judged(
+            ndcg_by_query(inputs.held_out, encoder.student.encode(distilled, queries) @ inputs.vectors.items.T)
+        )
+    }
+    items, ids = inputs.history.item_vectors(inputs.head.folder), encoder.student.query_ids(queries)
     for variant in made.converted.report["variants"]:
         if variant["name"] != "int8-calibrated":
-            quality = variant["quality"]
-            rows.append(
-                Row(
-                    name=f"{name}, {variant['name']}",
-                    rerank_ndcg10=quality["rerank_ndcg10"],
-                    retrieval_ndcg10=quality["retrieval_ndcg10"],
-                    bytes=variant["bytes"],
-                    operations_in_float=sum(variant["in_float"].values()),
-                    run_p50_ms=variant["encode_p50_ms"],
-                    run_p99_ms=variant["encode_p99_ms"],
-                )
+            vectors = encode_all(made.converted.folder / variant["name"] / ENCODER_FILE, ids).vectors
+            judged[variant["name"]] = Judged(
+                ndcg_by_query(inputs.held_out, vectors @ items.T),
+                variant["bytes"],
+                sum(variant["in_float"].values()),
+                variant["encode_p50_ms"],
+                variant["encode_p99_ms"],
             )
-    return rows
+    return judged
 
 
-def _row_of(quality: StageQuality | None) -> Row:
-    if quality is None:
-        raise PocketrecError("no query was held out, so nothing can be judged; choose another --fold")
-    return Row(quality.stage, quality.rerank_ndcg10, quality.retrieval_ndcg10, None, None, None, None)
+def make_row(name: str, folds: Sequence[Judged], shipped: Values) -> Row:
+    """Return the row of one ranker; `shipped` are the figures of `SHIPPED` on the same queries.
+
+    Raises:
+        PocketrecError: no query was held out.
+    """
+    values = np.concatenate([fold.values for fold in folds])
+    if not len(values):
+        raise PocketrecError("no query was held out, so nothing can be judged; choose other --folds")
+    differences = []
+    for column in range(2):
+        difference = paired_bootstrap(values[:, column], shipped[:, column])
+        differences.append((difference.mean, *difference.ci95))
+    rerank, retrieval = values.mean(axis=0).tolist()
+    size = folds[-1]
+    return Row(
+        name,
+        len(values),
+        rerank,
+        differences[0],
+        retrieval,
+        differences[1],
+        size.bytes,
+        size.operations_in_float,
+        size.run_p50_ms,
+        size.run_p99_ms,
+    )
 
 
 def print_table(rows: Sequence[Row], console: Console) -> None:
     """Print the rows."""
     table = Table("", "re-rank nDCG@10", "retrieval nDCG@10", "MB", "operations in float", "LiteRT p50 / p99 ms")
     for row in rows:
+        cells = [
+            f"{mean:.3f}" if row.name == SHIPPED else f"{mean:.3f}: {by[0]:+.3f} ({by[1]:+.3f} … {by[2]:+.3f})"
+            for mean, by in (
+                (row.rerank_ndcg10, row.rerank_difference),
+                (row.retrieval_ndcg10, row.retrieval_difference),
+            )
+        ]
         table.add_row(
             row.name,
-            f"{row.rerank_ndcg10:.3f}",
-            f"{row.retrieval_ndcg10:.3f}",
+            *cells,
             "-" if row.bytes is None else f"{row.bytes / 1e6:.2f}",
             "-" if row.operations_in_float is None else str(row.operations_in_float),
             "-" if row.run_p50_ms is None else f"{row.run_p50_ms:.3f} / {row.run_p99_ms:.3f}",
         )
     console.print(table)
+    console.print(
+        f"{rows[0].queries} held-out queries; after the colon the paired difference to {SHIPPED} and its 95% interval"
+    )
 
 
 def main() -> int:
@@ -146,7 +216,7 @@ def main() -> int:
         rows = run(options)
         content = {
             "machine": asdict(describe_machine(("numpy", "ai-edge-litert", "tensorflow"))),
-            "fold": options.fold,
+            "folds": chosen_folds(options.folds),
             "rows": [asdict(row) for row in rows],
         }
         options.out.parent.mkdir(parents=True, exist_ok=True)
@@ -154,7 +224,7 @@ def main() -> int:
     except PocketrecError as error:
         print(f"benchmarks.architectures: {error}", file=sys.stderr)
         return error.exit_code
-    print_table(rows, Console(width=120))
+    print_table(rows, Console(width=160))
     return 0
 
 

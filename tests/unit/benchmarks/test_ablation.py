@@ -5,20 +5,13 @@ import pytest
 from rich.console import Console
 
 from benchmarks.ablation import PARTS, WHOLE, make_row, print_table, settings_without
-from benchmarks.architectures import CANDIDATES
 from compress.settings import BuildSettings
-from train.student import StudentSettings
 
 
 @pytest.mark.parametrize("part", list(PARTS))
 def test_each_part_changes_the_settings_and_everything_changes_nothing(part):
     settings = BuildSettings(teacher_source="taught")
     assert (settings_without(settings, part) == settings) == (part == WHOLE)
-
-
-@pytest.mark.parametrize("name", list(CANDIDATES))
-def test_each_architecture_can_be_built(name):
-    assert StudentSettings(**CANDIDATES[name]).architecture in name
 
 
 def test_a_row_holds_the_paired_difference_to_everything(capsys):
