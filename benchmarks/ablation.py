@@ -1,8 +1,8 @@
 """What each part of a build gives: `python -m benchmarks.ablation`, with `POCKETREC_DATA` naming the data.
 
-Each part is left out alone. The float student is judged on queries held out of the *training* queries of each fold, as
+Each part that is on is left out alone, each that is off is added alone. The float student is judged on queries held out of the *training* queries of each fold, as
 they are and with one typing error; the fold's test queries are in neither. Differences are paired over the queries of
-all folds. Every stage is kept, so a run that was stopped goes on where it was. docs/ablation.md has the figures.
+all folds. Every stage is kept and shared by all rows that it serves, so a run that was stopped goes on where it was. docs/ablation.md has the figures.
 """
 
 import argparse
@@ -11,7 +11,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -38,10 +38,12 @@ from train.stages import Reporter, Stages
 
 RESULT_FILE = Path(__file__).parent / "results" / "ablation.json"
 HELD_OUT = 0.3
-WHOLE = "everything"
+WHOLE = "the build as it is"
 
-PARTS: Mapping[str, Mapping[str, Any]] = {
-    WHOLE: {},
+_TAUGHT = {"steps": 120, "negatives": False, "distil": "none"}
+"""A cross-encoder of whose answers nothing is used yet."""
+
+LEFT_OUT: Mapping[str, Mapping[str, Any]] = {
     "the catalogue's words in the teacher": {"teacher_source": "minilm"},
     "judgements in the projection": {"projection": {"steps": 0}},
     "whitening": {"projection": {"whitening": 0.0}},
@@ -51,17 +53,38 @@ PARTS: Mapping[str, Mapping[str, Any]] = {
     "texts in another order": {"texts": {"word_order": 0.0}},
     "product texts": {"distill": {"item_share": 0.0}},
     "the ranking's loss": {"distill": {"ranking_weight": 0.0}},
+    "the vector's loss": {"distill": {"vector_weight": 0.0}},
 }
 """What is left out -> the settings that leave it out."""
 
+ADDED: Mapping[str, Mapping[str, Any]] = {
+    "the cross-encoder's hard negatives": {"cross_encoder": {**_TAUGHT, "negatives": True}},
+    "its scores in the projection, listwise KL": {"cross_encoder": {**_TAUGHT, "distil": "listwise-kl"}},
+    "its scores in the projection, Margin-MSE": {"cross_encoder": {**_TAUGHT, "distil": "margin-mse"}},
+    "its scores in the student, listwise KL": {
+        "cross_encoder": {**_TAUGHT, "distil": "listwise-kl", "distil_into": "student"}
+    },
+    "its scores in the student, Margin-MSE": {
+        "cross_encoder": {**_TAUGHT, "distil": "margin-mse", "distil_into": "student"}
+    },
+    "the teacher's hidden state": {"distill": {"hidden_weight": 1.0}},
+    "an adversary of the student's word table": {"distill": {"adversary": 0.5}},
+    "pruning to a half": {"prune": {"sparsity": 0.5}},
+}
+"""What is added -> the settings that add it."""
+
+PARTS: Mapping[str, Mapping[str, Any]] = {WHOLE: {}, **LEFT_OUT, **ADDED}
+
 Values = npt.NDArray[np.float64]
+Change = Literal["nothing", "left out", "added"]
 
 
 @dataclass(frozen=True)
 class Row:
-    """One part left out: means over the queries, and mean and 95% interval of the paired difference to everything."""
+    """One part left out or added: means over the queries, and mean and 95% interval of the paired difference to `WHOLE`."""
 
-    left_out: str
+    part: str
+    change: Change
     queries: int
     rerank_ndcg10: float
     rerank_difference: tuple[float, float, float]
@@ -76,14 +99,15 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser = argparse.ArgumentParser(prog="python -m benchmarks.ablation", description=__doc__)
     parser.add_argument("--folds", default="0,1,2,3,4", help="whose training queries are used, like 0,1")
     parser.add_argument("--only", choices=list(PARTS)[1:], action="append", help="this part; may be repeated")
+    parser.add_argument("--steps", type=int, help="of distillation, in all rows alike; those of --config otherwise")
     parser.add_argument("--config", type=Path, default=Path("configs/esci.toml"), help="settings of the build (TOML)")
     parser.add_argument("--work", type=Path, default=Path("work/esci"), help="shared with `make bench-esci`")
     parser.add_argument("--out", type=Path, default=RESULT_FILE, help="where the result file goes")
     return parser.parse_args(arguments)
 
 
-def settings_without(settings: BuildSettings, part: str) -> BuildSettings:
-    """Return `settings` with one of `PARTS` left out."""
+def settings_with(settings: BuildSettings, part: str) -> BuildSettings:
+    """Return `settings` with one of `PARTS` left out or added."""
     changes = {
         name: replace(getattr(settings, name), **change) if isinstance(change, Mapping) else change
         for name, change in PARTS[part].items()
@@ -96,13 +120,16 @@ def measure(data: EsciData, fold: int, part: str, options: argparse.Namespace, r
     folder = options.work / "ablation" / f"fold-{fold}"
     teacher = shared_teacher(data, options.work / "shared", reporter=reporter)
     settings = load_toml(options.config, into=BuildSettings)
-    settings = settings_without(replace(settings, teacher_source=str(teacher), holdout=HELD_OUT), part)
+    settings = settings_with(replace(settings, teacher_source=str(teacher), holdout=HELD_OUT), part)
+    if options.steps is not None:
+        settings = replace(settings, distill=replace(settings.distill, steps=options.steps))
     write_fold_shop(shop_without(data, fold), folder / "shop")
-    stages = Stages(folder / part.replace("'", "").replace(" ", "-"), resume=True, reporter=reporter)
+    stages = Stages(folder / "stages", resume=True, reporter=reporter, by_key=True)
     build = BundleBuild(read_shop(folder / "shop"), settings, stages, remembered=options.work / "vectors")
     inputs = build.inputs()
     encoder = EncoderStages(inputs, settings, seeded_runner(stages, settings.seed))
-    model = encoder.student.student(encoder.distil().folder)
+    trained = encoder.distil()
+    model = encoder.student.student((encoder.prune(trained) if settings.prune.prunes else trained).folder)
     random = np.random.default_rng(settings.seed)
     queries = list(inputs.held_out)
     found = [
@@ -119,22 +146,23 @@ def make_row(part: str, values: Values, whole: Values) -> Row:
         difference = paired_bootstrap(values[:, column], whole[:, column])
         differences.append((difference.mean, *difference.ci95))
     rerank, retrieval, typo = values.mean(axis=0).tolist()
-    return Row(part, len(values), rerank, differences[0], retrieval, differences[1], typo, differences[2])
+    change: Change = "added" if part in ADDED else "nothing" if part == WHOLE else "left out"
+    return Row(part, change, len(values), rerank, differences[0], retrieval, differences[1], typo, differences[2])
 
 
 def print_table(rows: Sequence[Row], console: Console) -> None:
     """Print the rows."""
-    table = Table("left out", "re-rank nDCG@10", "retrieval nDCG@10", "re-rank nDCG@10, one typing error")
+    table = Table("", "part", "re-rank nDCG@10", "retrieval nDCG@10", "re-rank nDCG@10, one typing error")
     for row in rows:
         cells = [
-            f"{mean:.3f}" if row.left_out == WHOLE else f"{mean:.3f}: {by[0]:+.3f} ({by[1]:+.3f} … {by[2]:+.3f})"
+            f"{mean:.3f}" if row.part == WHOLE else f"{mean:.3f}: {by[0]:+.3f} ({by[1]:+.3f} … {by[2]:+.3f})"
             for mean, by in (
                 (row.rerank_ndcg10, row.rerank_difference),
                 (row.retrieval_ndcg10, row.retrieval_difference),
                 (row.typo_rerank_ndcg10, row.typo_rerank_difference),
             )
         ]
-        table.add_row("nothing" if row.left_out == WHOLE else row.left_out, *cells)
+        table.add_row("" if row.part == WHOLE else row.change, row.part, *cells)
     console.print(table)
     console.print(f"{rows[0].queries} held-out queries; after the colon the paired difference and its 95% interval")
 
@@ -164,6 +192,7 @@ def main() -> int:
         content = {
             "machine": asdict(describe_machine(("numpy", "tensorflow"))),
             "folds": chosen_folds(options.folds),
+            "distillation_steps": options.steps,
             "rows": [asdict(row) for row in rows],
         }
         options.out.parent.mkdir(parents=True, exist_ok=True)

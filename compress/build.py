@@ -1,6 +1,6 @@
 """From a shop to a bundle: the stages of `pocketrec build`, in their order.
 
-shop -> teacher -> vectors -> history -> student -> prune -> quantize -> convert -> pack
+shop -> teacher -> (cross-encoder ->) vectors -> history -> student -> prune -> quantize -> convert -> pack
 """
 
 import hashlib
@@ -8,6 +8,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from compress.budget_search import BudgetSearch
+from compress.cross_encoder_answers import read_said
+from compress.cross_encoder_stage import VECTORS_FOLDER, teach_cross_encoder
 from compress.encoder_stages import EncoderInputs, EncoderStages, seeded_runner
 from compress.history_stages import HistoryStages
 from compress.holdout import split_holdout
@@ -18,7 +20,8 @@ from compress.teacher_stages import encode_shop, read_vectors, teach
 from edge_runtime.contract.atomic_files import disk_errors_named
 from edge_runtime.contract.bundle import Bundle
 from train.shop.tables import Shop
-from train.stages import Reporter, Stages, digest_of
+from train.stages import Reporter, StageResult, Stages, digest_of
+from train.supervision import POSITIVE_GAIN
 
 
 def build_bundle(
@@ -100,7 +103,7 @@ class BundleBuild:
             item_vectors=inputs.history.item_vectors(inputs.head.folder),
             space_id=inputs.head.key,
             quality=[*self._quality, *made.quality],
-            stages=[inputs.teacher, inputs.encoded, inputs.head, inputs.head_int8, *made.stages],
+            stages=[*inputs.stages, *made.stages],
             created_at=created_at,
             budget=found.report if found else None,
         )
@@ -119,11 +122,27 @@ class BundleBuild:
             [learning_digest(shop), settings.teacher_source, settings.teacher, settings.seed],
             lambda folder, progress: teach(folder, shop, settings, progress),
         )
+        asked = self._cross_encoder(teacher)
         encoded = run(
             "vectors",
-            [teacher.key, settings.projection, settings.texts, settings.dim, list(self._held_out)],
+            [
+                teacher.key,
+                settings.projection,
+                settings.texts,
+                settings.dim,
+                list(self._held_out),
+                *([asked.key, settings.cross_encoder] if asked else []),
+                *(["states"] if settings.distill.hidden_weight else []),
+            ],
             lambda folder, progress: encode_shop(
-                folder, teacher.folder, shop, list(self._held_out), settings, progress, remembered=self._remembered
+                folder,
+                teacher.folder,
+                shop,
+                list(self._held_out),
+                settings,
+                progress,
+                remembered=self._remembered or (asked.folder / VECTORS_FOLDER if asked else None),
+                said=read_said(asked.folder) if asked else None,
             ),
         )
         vectors = read_vectors(encoded.folder)
@@ -134,7 +153,22 @@ class BundleBuild:
             [head.key, settings.quantize],
             lambda folder, progress: history.quantize(head.folder, folder, progress),
         )
-        return EncoderInputs(self._shop, shop, self._held_out, teacher, encoded, vectors, history, head, head_int8)
+        return EncoderInputs(
+            self._shop, shop, self._held_out, teacher, encoded, vectors, history, head, head_int8, asked
+        )
+
+    def _cross_encoder(self, teacher: StageResult) -> StageResult | None:
+        """Run the cross-encoder's stage, unless it is left out or nothing is judged that it could learn from."""
+        settings, shop = self._settings, self._training_shop
+        if not settings.cross_encoder.steps or not any(one.gain >= POSITIVE_GAIN for one in shop.judgements):
+            return None
+        return self._run(
+            "cross-encoder",
+            [teacher.key, list(self._held_out), settings.cross_encoder.of_training, settings.seed],
+            lambda folder, progress: teach_cross_encoder(
+                folder, teacher.folder, shop, self._held_out, settings, progress, remembered=self._remembered
+            ),
+        )
 
     def _measure(self, stage: str, queries: Float32, items: Float32) -> None:
         quality = rank_quality(stage, self._held_out, queries @ items.T) if self._held_out else None

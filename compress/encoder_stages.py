@@ -39,6 +39,7 @@ class EncoderInputs:
         history: trains the history head over these vectors.
         head: stage with the trained head.
         head_int8: stage with the quantized head.
+        cross_encoder: its stage; None where it was left out.
     """
 
     shop: Shop
@@ -50,6 +51,13 @@ class EncoderInputs:
     history: HistoryStages
     head: StageResult
     head_int8: StageResult
+    cross_encoder: StageResult | None = None
+
+    @property
+    def stages(self) -> list[StageResult]:
+        """All of them, in their order."""
+        first = [self.teacher, *([self.cross_encoder] if self.cross_encoder else [])]
+        return [*first, self.encoded, self.head, self.head_int8]
 
 
 @dataclass(frozen=True)
@@ -100,15 +108,19 @@ class EncoderStages:
             ),
         )
 
+    def prune(self, distilled: StageResult) -> StageResult:
+        """Run the stage that prunes the float student."""
+        return self._run(
+            "prune",
+            [distilled.key, self._settings.prune],
+            lambda folder, progress: self.student.prune(distilled.folder, folder, progress),
+        )
+
     def build(self, distilled: StageResult | None = None) -> EncoderBuild:
         """Run all stages: distil (unless `distilled` is its result already), prune, quantize, convert."""
         inputs, settings, student = self._inputs, self._settings, self.student
         distilled = distilled or self.distil()
-        pruned = self._run(
-            "prune",
-            [distilled.key, settings.prune],
-            lambda folder, progress: student.prune(distilled.folder, folder, progress),
-        )
+        pruned = self.prune(distilled)
         quantized = self._run(
             "quantize",
             [pruned.key, settings.quantize],

@@ -5,11 +5,13 @@ from typing import Literal
 
 from compress.budget import BudgetSettings
 from compress.pruning import PruneSettings
+from train.cross_encoder_rounds import CrossEncoderSettings
 from train.distill import DistillSettings
 from train.distillation_texts import TextSettings
 from train.fine_tuning import TeacherSettings
 from train.projection import ProjectionSettings
 from train.sequence import HistorySettings
+from train.stages import added_setting
 from train.student import StudentSettings
 
 VariantName = Literal["int8", "int8-calibrated", "dynamic-range"]
@@ -50,3 +52,4 @@ class BuildSettings:
     prune: PruneSettings = field(default_factory=PruneSettings)
     quantize: QuantizeSettings = field(default_factory=QuantizeSettings)
     budget: BudgetSettings = field(default_factory=BudgetSettings)
+    cross_encoder: CrossEncoderSettings = added_setting(CrossEncoderSettings())  # noqa: RUF009 (frozen)

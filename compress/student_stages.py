@@ -13,8 +13,15 @@ from compress.quantization import calibrate, quantize
 from compress.settings import BuildSettings
 from compress.teacher_stages import TeacherVectors
 from train.checkpoints import has_checkpoint
-from train.distill import DistillationSet, distillation_batches, distillation_loss
-from train.fit import FitSettings, fit
+from train.distill import (
+    DistillationSet,
+    ScoredIds,
+    distillation_batches,
+    distillation_loss,
+    with_hidden_map,
+)
+from train.fit import Adversary, Batches, FitSettings, fit
+from train.score_distillation import ScoreLoss
 from train.stages import Progress
 from train.student import build_student, start_from_teacher
 from train.vocabulary import CutVocabulary, token_ids
@@ -47,7 +54,12 @@ class StudentStages:
         if token_embeddings is not None:
             start_from_teacher(model, token_embeddings, teacher_ids=vocabulary.teacher_ids)
         distill = self._settings.distill
-        loss = self._fit(model, FitSettings(distill.steps, distill.learning_rate), folder, progress)
+        fit_settings = FitSettings(distill.steps, distill.learning_rate)
+        states = self._data.query_states
+        hidden = bool(distill.hidden_weight) and states is not None
+        learning = with_hidden_map(model, states.shape[1]) if hidden and states is not None else model
+        adversary = Adversary(model.get_layer("word").embeddings, distill.adversary) if distill.adversary else None
+        loss = self._fit(learning, fit_settings, folder, progress, adversary=adversary, hidden=hidden)
         model.save_weights(folder / WEIGHTS_FILE)
         size = vocabulary.tokenizer.get_vocab_size()
         line = f"{model.count_params():,} weights, {size:,} word pieces ({vocabulary.coverage:.1%} of the text), loss {loss:.4f}"
@@ -115,8 +127,8 @@ class StudentStages:
     def _new_student(self) -> Any:
         return build_student(self._settings.student, vocabulary=self._tokenizer.get_vocab_size(), dim=self._dim)
 
-    def _batches(self) -> Any:
-        return distillation_batches(self._data, self._settings.distill, seed=self._settings.seed)
+    def _batches(self, *, hidden: bool = False) -> Batches:
+        return distillation_batches(self._data, self._settings.distill, seed=self._settings.seed, hidden=hidden)
 
     def _fit(
         self,
@@ -126,15 +138,20 @@ class StudentStages:
         progress: Progress,
         *,
         after_step: Callable[[int], None] | None = None,
+        adversary: Adversary | None = None,
+        hidden: bool = False,
     ) -> float:
+        asked = self._settings.cross_encoder
+        scores = ScoreLoss(asked.distil, asked.distil_weight)
         return fit(
             model,
-            distillation_loss(model, self._settings.distill),
-            self._batches(),
+            distillation_loss(model, self._settings.distill, scores=scores),
+            self._batches(hidden=hidden),
             settings,
             checkpoint_folder=folder,
             progress=progress,
             after_step=after_step,
+            adversary=adversary,
         )
 
 
@@ -142,9 +159,16 @@ def distillation_set(
     tokenizer: Tokenizer, settings: BuildSettings, vectors: TeacherVectors, item_texts: list[str]
 ) -> DistillationSet:
     """Tokenize what the student learns from."""
+    scored = vectors.scored
+    wide = vectors.wide_targets
     return DistillationSet(
         query_ids=token_ids(tokenizer, vectors.student_texts, settings.student.query_tokens),
         query_targets=vectors.targets,
         item_ids=token_ids(tokenizer, item_texts, settings.student.item_tokens),
         item_targets=vectors.items,
+        query_states=wide,
+        item_states=None if wide is None else vectors.wide_items,
+        scored=None
+        if scored is None
+        else ScoredIds(token_ids(tokenizer, scored.texts, settings.student.query_tokens), scored.rows, scored.scores),
     )

@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 from tokenizers import Tokenizer
 
+from compress.cross_encoder_answers import Said, lessons, read_lists, write_lists
 from compress.quality import Float32, unit_rows
 from compress.settings import BuildSettings
 from edge_runtime.contract.atomic_files import write_bytes_atomically
 from edge_runtime.contract.bundle import TOKENIZER_FILE
+from train.candidates import ScoredLists
 from train.distillation_texts import distillation_texts
 from train.fine_tuning import fine_tune
 from train.projection import learn_projection, start_projection
@@ -26,6 +28,7 @@ QUERY_WEIGHT = 3.0
 
 TEACHER_FOLDER = "teacher"
 _STUDENT_TEXTS = "student_texts.txt"
+_LISTS_FILE = "scored_lists.npz"
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,8 @@ class TeacherVectors:
         held_out: float32 [held-out queries, dim].
         wide_items: float32 [products, teacher's width].
         wide_held_out: float32 [held-out queries, teacher's width].
+        wide_targets: float32 [student_texts, teacher's width]; None unless the student learns hidden states.
+        scored: lists that a cross-encoder scored; None unless the student learns from them.
     """
 
     items: Float32
@@ -47,6 +52,8 @@ class TeacherVectors:
     held_out: Float32
     wide_items: Float32
     wide_held_out: Float32
+    wide_targets: Float32 | None = None
+    scored: ScoredLists | None = None
 
 
 def teach(folder: Path, shop: Shop, settings: BuildSettings, progress: Progress) -> tuple[str, dict[str, Any]]:
@@ -66,6 +73,7 @@ def encode_shop(
     progress: Progress,
     *,
     remembered: Path | None = None,
+    said: Said | None = None,
 ) -> tuple[str, dict[str, Any]]:
     """Encode items, distillation texts and held-out queries; write what `read_vectors` reads.
 
@@ -77,6 +85,7 @@ def encode_shop(
         settings: see `BuildSettings`.
         progress: called with (done, total) texts.
         remembered: vectors of texts that other builds have encoded (train/text_vectors.py).
+        said: what a cross-encoder said of this shop.
     """
     encoder = TextVectors(Teacher.load(teacher_folder / TEACHER_FOLDER), remembered)
     pairs = distillation_texts(shop, settings.texts, seed=settings.seed)
@@ -85,16 +94,24 @@ def encode_shop(
     vectors = encoder.encode([*item_texts, *texts, *held_out], progress=progress)
     items, made, asked = np.split(vectors, [len(item_texts), len(item_texts) + len(texts)])
     matrix = start_projection(np.concatenate([items, made]), settings.dim, whitening=settings.projection.whitening)
-    matrix = learn_projection(matrix, shop, items, encoder.encode, settings.projection, seed=settings.seed)
+    taught = lessons(said, settings.cross_encoder) if said else None
+    matrix = learn_projection(
+        matrix, shop, items, encoder.encode, settings.projection, seed=settings.seed, taught=taught
+    )
     row_of = {text: row for row, text in enumerate(texts)}
     student_texts = [pair.student_text.replace("\n", " ") for pair in pairs]
+    of_pairs = [row_of[pair.teacher_text] for pair in pairs]
     arrays = {
         "items": unit_rows(items @ matrix),
-        "targets": unit_rows(made @ matrix)[[row_of[pair.teacher_text] for pair in pairs]],
+        "targets": unit_rows(made @ matrix)[of_pairs],
         "held_out": unit_rows(asked @ matrix),
         "wide_items": items,
         "wide_held_out": asked,
     }
+    if settings.distill.hidden_weight:
+        arrays["wide_targets"] = made[of_pairs]
+    if said and settings.cross_encoder.scores_student:
+        write_lists(folder / _LISTS_FILE, said.lists)
     for name, array in arrays.items():
         np.save(folder / f"{name}.npy", array)
     write_bytes_atomically(folder / _STUDENT_TEXTS, "\n".join(student_texts).encode())
@@ -110,7 +127,13 @@ def read_vectors(folder: Path) -> TeacherVectors:
         name: np.load(folder / f"{name}.npy")
         for name in ("items", "targets", "held_out", "wide_items", "wide_held_out")
     }
-    return TeacherVectors(student_texts=(folder / _STUDENT_TEXTS).read_bytes().decode().split("\n"), **arrays)
+    states, lists = folder / "wide_targets.npy", folder / _LISTS_FILE
+    return TeacherVectors(
+        student_texts=(folder / _STUDENT_TEXTS).read_bytes().decode().split("\n"),
+        wide_targets=np.load(states) if states.exists() else None,
+        scored=read_lists(lists) if lists.exists() else None,
+        **arrays,
+    )
 
 
 def student_vocabulary(teacher_folder: Path, shop: Shop, size: int) -> CutVocabulary:

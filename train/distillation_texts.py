@@ -6,16 +6,20 @@ that the student learns to answer a typo as if it had been typed right.
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Literal, TypeVar
 
 import numpy as np
 
 from edge_runtime.contract.text import normalize_text
+from train.paraphrasing import call_paraphraser, check_reference
 from train.shop.tables import Product, Shop
+from train.stages import added_setting
 
 T = TypeVar("T")
-Origin = Literal["query", "title_pieces", "phrases", "noise", "synonyms", "word_order"]
+Origin = Literal["query", "title_pieces", "phrases", "noise", "synonyms", "word_order", "back_translation"]
+
+_SHARES = ("title_pieces", "phrases", "noise", "synonyms", "word_order", "back_translation")
 
 MAX_PIECE_WORDS = 6
 MAX_TERM_WORDS = 3
@@ -47,6 +51,8 @@ class TextSettings:
         noise: a keyboard neighbor, a lost, doubled or swapped letter.
         synonyms: a term replaced by an alternative from the shop's table, in both directions.
         word_order: the words in another order.
+        back_translation: said in other words by `back_translator`; without one there are none.
+        back_translator: "module:function", see train/paraphrasing.py.
     """
 
     count: int = 20_000
@@ -55,12 +61,16 @@ class TextSettings:
     noise: float = 0.25
     synonyms: float = 0.1
     word_order: float = 0.05
+    back_translation: float = added_setting(0.1)
+    back_translator: str = added_setting("")
 
     def __post_init__(self) -> None:
-        """Refuse shares and a count below 0."""
-        for field in fields(self):
-            if getattr(self, field.name) < 0:
-                raise ValueError(f"{field.name} is {getattr(self, field.name)}, expected 0 or more")
+        """Refuse shares and a count below 0, and what names no function."""
+        for name in ("count", *_SHARES):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is {getattr(self, name)}, expected 0 or more")
+        if self.back_translator:
+            check_reference(self.back_translator)
 
 
 @dataclass(frozen=True)
@@ -82,6 +92,9 @@ def distillation_texts(shop: Shop, settings: TextSettings, *, seed: int) -> list
         shop: its judged and unlabelled queries are the real ones.
         settings: see `TextSettings`.
         seed: of every random choice.
+
+    Raises:
+        ConfigError: `settings.back_translator` cannot be found or answers something other than paraphrases.
     """
     # Each kind draws by itself: other queries or shares leave the texts of the others as they are.
     pieces, phrases, random = (np.random.default_rng((seed, kind)) for kind in range(3))
@@ -89,7 +102,12 @@ def distillation_texts(shop: Shop, settings: TextSettings, *, seed: int) -> list
     for query in [*(judgement.query for judgement in shop.judgements), *shop.queries]:
         pool.add(query, query, "query")
     queries = [pair.student_text for pair in pool.pairs]
-    wanted = _split(max(0, settings.count - len(queries)), settings, with_synonyms=bool(shop.synonyms))
+    sources_of = {"synonyms": shop.synonyms, "back_translation": settings.back_translator}
+    wanted = _split(
+        max(0, settings.count - len(queries)),
+        settings,
+        without=[kind for kind, source in sources_of.items() if not source],
+    )
 
     def made(make: Callable[[Product, np.random.Generator], str], own: np.random.Generator) -> tuple[str, str]:
         text = make(_any(shop.products, own), own)
@@ -106,6 +124,12 @@ def distillation_texts(shop: Shop, settings: TextSettings, *, seed: int) -> list
     if sources:
         pool.fill("synonyms", wanted["synonyms"], lambda: _changed(_any(sources, random), reword, random))
     pool.fill("word_order", wanted["word_order"], lambda: _changed(bases.draw(), _reordered, random))
+    if wanted["back_translation"]:
+        own = np.random.default_rng((seed, 3))
+        texts = list(dict.fromkeys(bases.all()))
+        chosen = [texts[row] for row in own.permutation(len(texts))[: wanted["back_translation"]]]
+        for text, said in zip(chosen, call_paraphraser(settings.back_translator, chosen), strict=True):
+            pool.add(said, text, "back_translation")
     if settings.title_pieces:
         pool.fill("title_pieces", settings.count - len(pool.pairs), lambda: made(title_piece, pieces))
     return pool.pairs
@@ -251,11 +275,9 @@ class _Rewording:
         ]
 
 
-def _split(count: int, settings: TextSettings, *, with_synonyms: bool) -> dict[str, int]:
+def _split(count: int, settings: TextSettings, *, without: Sequence[str]) -> dict[str, int]:
     """Divide `count` by the shares; what has no source gives its part to the others."""
-    shares = {field.name: float(getattr(settings, field.name)) for field in fields(settings) if field.name != "count"}
-    if not with_synonyms:
-        shares["synonyms"] = 0.0
+    shares = {name: 0.0 if name in without else float(getattr(settings, name)) for name in _SHARES}
     total = sum(shares.values())
     return {name: round(count * share / total) if total else 0 for name, share in shares.items()}
 

@@ -11,8 +11,10 @@ import numpy.typing as npt
 
 from train.backend import tf
 from train.bert import INPUTS
-from train.fit import Batches, FitSettings, fit
+from train.errors import TrainingError
+from train.fit import Adversary, Batches, FitSettings, fit
 from train.shop.tables import Shop
+from train.stages import added_setting
 from train.supervision import KINDS, BatchShape, Kind, Supervision
 from train.teacher import Progress, Teacher
 
@@ -26,7 +28,8 @@ class TeacherSettings:
 
     `steps` None means `epochs` times through the shop, at most `max_steps`; 0 leaves the teacher as it is. The four
     kinds of evidence (train/supervision.py) can each be switched off. Embeddings and the lowest `frozen_layers` layers
-    stay as they are unless told otherwise.
+    stay as they are unless told otherwise. `adversary` is the radius of the fast gradient method's move of the word table
+    (train/fit.py); 0 leaves it out.
     """
 
     steps: int | None = None
@@ -49,6 +52,7 @@ class TeacherSettings:
     query_tokens: int = 24
     item_tokens: int = 48
     checkpoint_every_s: float = 60.0
+    adversary: float = added_setting(0.0)
 
     def __post_init__(self) -> None:
         """Refuse numbers with which no step could be made."""
@@ -56,6 +60,8 @@ class TeacherSettings:
         for name, limit in least.items():
             if getattr(self, name) < limit:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected {limit} or more")
+        if not self.adversary >= 0:
+            raise ValueError(f"adversary is {self.adversary}, expected 0 or more")
         for name in ("learning_rate", "temperature", "gain_temperature"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected more than 0")
@@ -132,12 +138,27 @@ def fine_tune(
         ),
         checkpoint_folder=checkpoint_folder,
         progress=progress,
+        adversary=_adversary(teacher, settings.adversary),
     )
     summary = (
         f"{steps} steps on {counts['lists']} judged lists, {counts['pairs']} pairs, {counts['baskets']} baskets, "
         f"{counts['catalogue']} texts of the catalogue"
     )
     return FineTuneResult(steps, loss, **counts, summary=summary)
+
+
+def _adversary(teacher: Teacher, radius: float) -> Adversary | None:
+    """Return what moves the word table.
+
+    Raises:
+        TrainingError: it is asked of a SavedModel, which does not say where its table is.
+    """
+    if not radius:
+        return None
+    table = teacher.word_table
+    if table is None:
+        raise TrainingError("[teacher] adversary moves the word table, which a SavedModel does not name; set it to 0")
+    return Adversary(table, radius)
 
 
 def batch_shape(settings: TeacherSettings) -> BatchShape:

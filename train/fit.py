@@ -1,4 +1,8 @@
-"""The training loop: deterministic batches by step number, a warm-up and cosine schedule, checkpoints, resume."""
+"""The training loop: deterministic batches by step number, a warm-up and cosine schedule, checkpoints, resume.
+
+With `Adversary` every step also learns from the word table moved a little the way that hurts most (the fast gradient
+method of Miyato, Dai and Goodfellow, "Adversarial Training Methods for Semi-Supervised Text Classification", 2017).
+"""
 
 import math
 import time
@@ -34,6 +38,19 @@ class FitSettings:
     checkpoint_every_s: float = 30.0
 
 
+@dataclass(frozen=True)
+class Adversary:
+    """Which table is moved, and how far.
+
+    Attributes:
+        table: variable of the word vectors; it need not be trained itself.
+        radius: Euclidean length of the move, over the whole table.
+    """
+
+    table: Any
+    radius: float
+
+
 def fit(
     model: Any,
     loss: Callable[..., Any],
@@ -43,6 +60,7 @@ def fit(
     checkpoint_folder: Path,
     progress: Progress | None = None,
     after_step: Callable[[int], None] | None = None,
+    adversary: Adversary | None = None,
 ) -> float:
     """Train `model` in place; return the mean loss of the last tenth of the steps, of those that this call made.
 
@@ -56,6 +74,7 @@ def fit(
         checkpoint_folder: holds model, optimizer and step; a later call with the same folder goes on from there.
         progress: called after each step.
         after_step: called with the number of finished steps, before the next one (pruning schedules).
+        adversary: see the module's docstring; each step then costs about twice as much.
 
     Raises:
         DivergedError: the loss became NaN or infinite.
@@ -65,7 +84,7 @@ def fit(
     optimizer.build(model.trainable_variables)
     checkpoint = TrainingCheckpoint(checkpoint_folder, model, optimizer)
     start = checkpoint.restore()
-    step_function = _step_function(model, loss, optimizer, settings.weight_decay)
+    step_function = _step_function(model, loss, optimizer, settings.weight_decay, adversary)
     losses: list[float] = []
     saved_at = time.monotonic()
     for step in range(start, settings.steps):
@@ -97,18 +116,41 @@ def _learning_rate(step: int, settings: FitSettings) -> float:
     return settings.learning_rate * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * done)))
 
 
-def _step_function(model: Any, loss: Callable[..., Any], optimizer: Any, weight_decay: float) -> Callable[..., Any]:
+def _step_function(
+    model: Any, loss: Callable[..., Any], optimizer: Any, weight_decay: float, adversary: Adversary | None
+) -> Callable[..., Any]:
     kernels = [variable for variable in model.trainable_variables if "kernel" in variable.name]
 
     @tf.function
     def step(*batch: Any) -> Any:
-        with tf.GradientTape() as tape:
-            value = loss(*batch)
-        optimizer.apply_gradients(
-            zip(tape.gradient(value, model.trainable_variables), model.trainable_variables, strict=True)
-        )
+        value, gradients = learning_gradients(loss, batch, model.trainable_variables, adversary)
+        optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
         for kernel in kernels if weight_decay else ():
             kernel.assign_sub(kernel * (weight_decay * optimizer.learning_rate))
         return value
 
     return step
+
+
+def learning_gradients(
+    loss: Callable[..., Any], batch: tuple[Any, ...], variables: list[Any], adversary: Adversary | None
+) -> tuple[Any, list[Any]]:
+    """Return the loss of a batch and its gradients; with `adversary`, those of the moved table are added.
+
+    The table is afterwards what it was, to the bit.
+    """
+    with tf.GradientTape() as tape:
+        if adversary is not None:
+            tape.watch(adversary.table)
+        value = loss(*batch)
+    if adversary is None:
+        return value, tape.gradient(value, variables)
+    gradients, slope = tape.gradient(value, (variables, adversary.table))
+    slope = tf.convert_to_tensor(slope)
+    table = tf.identity(adversary.table)
+    adversary.table.assign(table + adversary.radius * slope / tf.maximum(tf.norm(slope), 1e-12))
+    with tf.GradientTape() as tape:
+        worse = loss(*batch)
+    moved = tape.gradient(worse, variables)
+    adversary.table.assign(table)
+    return value, [tf.convert_to_tensor(one) + other for one, other in zip(gradients, moved, strict=True)]

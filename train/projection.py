@@ -3,14 +3,16 @@
 It starts from the vectors' own directions, and learns what of them tells a wanted product from another. The encoder is not touched, so new judgements cost seconds and nothing is encoded again.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from train.backend import keras, tf
+from train.candidates import ScoredLists
+from train.score_distillation import ScoreLoss, score_loss
 from train.shop.tables import Shop
 from train.supervision import BatchShape, Kind, RelevanceBatch, Supervision
 
@@ -19,6 +21,28 @@ Progress = Callable[[int, int], None]
 
 HIDDEN_LOGIT = -1e9
 EVIDENCE: tuple[Kind, ...] = ("lists", "pairs")
+
+
+HARD_NEGATIVES = 2
+"""Mined negatives of each judged query in a batch."""
+
+SCORED_LISTS = 64
+"""Scored lists of a step."""
+
+
+@dataclass(frozen=True)
+class CrossEncoderLessons:
+    """What a cross-encoder adds to the judgements (train/cross_encoder_rounds.py).
+
+    Attributes:
+        negatives: query -> rows of mined negatives that it does not take for positives.
+        lists: candidate lists with its scores; None distils none.
+        loss: how the lists count.
+    """
+
+    negatives: Mapping[str, npt.NDArray[np.int64]] = field(default_factory=dict)
+    lists: ScoredLists | None = None
+    loss: ScoreLoss = field(default_factory=ScoreLoss)
 
 
 @dataclass(frozen=True)
@@ -72,6 +96,7 @@ def learn_projection(
     *,
     seed: int,
     progress: Progress | None = None,
+    taught: CrossEncoderLessons | None = None,
 ) -> Float32:
     """Return `start` after learning from the judgements of `shop`; `start` itself where there are none.
 
@@ -83,19 +108,29 @@ def learn_projection(
         settings: see `ProjectionSettings`.
         seed: of the batches.
         progress: called after each step.
+        taught: what a cross-encoder adds to the judgements.
     """
-    shape = BatchShape(lists=16, list_size=48, pairs=128, negatives=256)
-    evidence = Supervision(shop, shape, kinds=EVIDENCE)
+    taught = taught or CrossEncoderLessons()
+    shape = BatchShape(lists=16, list_size=48, pairs=128, negatives=256, hard=HARD_NEGATIVES if taught.negatives else 0)
+    evidence = Supervision(shop, shape, kinds=EVIDENCE, hard=taught.negatives)
     if not any(evidence.counts.values()) or not settings.steps:
         return start
     queries = encode(list(evidence.queries))
     kinds = [kind for kind in EVIDENCE if evidence.counts[kind]]
     matrix = tf.Variable(start)
     optimizer = keras.optimizers.Adam(settings.learning_rate)
-    step = _step_function(matrix, optimizer, settings.temperature)
+    step = _step_function(matrix, settings.temperature)
+    scored = _scored_step(matrix, settings.temperature, taught.loss)
+    lists = taught.lists
+    asked = encode(lists.texts) if lists is not None else None
+    optimizer.build([matrix])
     for number in range(settings.steps):
         optimizer.learning_rate.assign(settings.learning_rate * (1 - number / settings.steps))
         gradients = [step(*_tensors(evidence.batch(kind, number, seed=seed), queries, items)) for kind in kinds]
+        if lists is not None and asked is not None:
+            chosen = np.random.default_rng((seed, number)).integers(0, len(asked), SCORED_LISTS)
+            arrays = (asked[chosen], items[lists.rows[chosen]], lists.scores[chosen])
+            gradients.append(scored(*(tf.constant(array) for array in arrays)))
         optimizer.apply_gradients([(tf.add_n(gradients), matrix)])
         if progress is not None:
             progress(number + 1, settings.steps)
@@ -108,9 +143,20 @@ def _tensors(batch: RelevanceBatch, queries: Float32, items: Float32) -> tuple[A
     return tuple(tf.constant(array) for array in arrays)
 
 
-def _step_function(matrix: Any, optimizer: Any, temperature: float) -> Callable[..., Any]:
-    optimizer.build([matrix])
+def _scored_step(matrix: Any, temperature: float, kind: ScoreLoss) -> Callable[..., Any]:
+    @tf.function
+    def step(asked: Any, candidates: Any, scores: Any) -> Any:
+        with tf.GradientTape() as tape:
+            one = tf.nn.l2_normalize(tf.matmul(asked, matrix), axis=-1)
+            others = tf.nn.l2_normalize(tf.einsum("lcw,wd->lcd", candidates, matrix), axis=-1)
+            own = tf.einsum("ld,lcd->lc", one, others) / temperature
+            loss = kind.weight * score_loss(kind.kind, own, scores)
+        return tape.gradient(loss, matrix)
 
+    return step
+
+
+def _step_function(matrix: Any, temperature: float) -> Callable[..., Any]:
     @tf.function(reduce_retracing=True)
     def step(left: Any, right: Any, targets: Any, hidden: Any, weights: Any) -> Any:
         with tf.GradientTape() as tape:

@@ -8,8 +8,8 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, is_dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -23,6 +23,7 @@ StageWork = Callable[[Path, Progress], tuple[str, dict[str, Any]]]
 """Gets the stage's folder and a progress function; returns one line for people and a JSON report."""
 
 KEY_FILE, DONE_FILE = "key.txt", "done.json"
+_ADDED = "added"
 
 
 class Reporter(Protocol):
@@ -51,20 +52,39 @@ class StageResult:
     seconds: float
 
 
+def added_setting(default: Any) -> Any:
+    """Return a dataclass field that leaves the digest of settings as it was before there was such a field.
+
+    At its default it does not enter `digest_of`, so what an earlier version trained is not trained again.
+    """
+    return field(default=default, metadata={_ADDED: True})
+
+
 def digest_of(*parts: Any) -> str:
     """Return a SHA-256 over JSON-like parts and dataclasses; equal parts give equal digests on every machine."""
+    return hashlib.sha256(json.dumps(_plain(parts), sort_keys=True, default=str).encode()).hexdigest()
 
-    def plain(part: Any) -> Any:
-        return asdict(part) if is_dataclass(part) and not isinstance(part, type) else part
 
-    return hashlib.sha256(json.dumps([plain(part) for part in parts], sort_keys=True, default=str).encode()).hexdigest()
+def _plain(part: Any) -> Any:
+    if is_dataclass(part) and not isinstance(part, type):
+        return {one.name: _plain(getattr(part, one.name)) for one in fields(part) if _counts(part, one)}
+    if isinstance(part, Mapping):
+        return {key: _plain(value) for key, value in part.items()}
+    return [_plain(value) for value in part] if isinstance(part, list | tuple) else part
+
+
+def _counts(part: Any, one: Field[Any]) -> bool:
+    return not (one.metadata.get(_ADDED) and one.default is not MISSING and getattr(part, one.name) == one.default)
 
 
 class Stages:
     """Runs stages inside one working folder."""
 
-    def __init__(self, folder: Path, *, resume: bool, reporter: Reporter) -> None:
+    def __init__(self, folder: Path, *, resume: bool, reporter: Reporter, by_key: bool = False) -> None:
         """Open `folder`; without `resume`, whatever an earlier run left there is removed.
+
+        With `by_key` a stage's results of unlike keys stand side by side instead of in each other's place, so that
+        builds that differ in one setting share all stages before it.
 
         Raises:
             TrainingError: `folder` holds files that no build wrote; nothing has been removed.
@@ -78,6 +98,7 @@ class Stages:
                 _remove(stage)
         self._folder = folder
         self._reporter = reporter
+        self._by_key = by_key
 
     def run(
         self,
@@ -96,7 +117,7 @@ class Stages:
             TrainingError: the stage's folder holds files that no build wrote; nothing has been removed.
         """
         key = digest_of(name, *key_parts)
-        folder = self._folder / name
+        folder = self._folder / (f"{name}-{key[:16]}" if self._by_key else name)
         done = _read_done(folder, key)
         if done is not None:
             self._reporter.finished(name, done["line"], seconds=done["seconds"], reused=True)

@@ -31,6 +31,9 @@ from train.layers import (
 
 Architecture = Literal["bag", "mixer", "bert"]
 
+POOLED = "pooled"
+"""The layer whose output is the text's pooled state, before it is projected."""
+
 
 @dataclass(frozen=True)
 class StudentSettings:
@@ -88,7 +91,7 @@ def build_student(settings: StudentSettings, *, vocabulary: int, dim: int) -> An
         length = max(settings.query_tokens, settings.item_tokens)
         x = no_norm(LearnedPosition(length, name="position")(x), name="embedding_norm")
         x = _blocks(x, flat_bias, settings)
-    pooled = attention_pool(x, flat_bias, heads=settings.pooling_heads, name="pooled")
+    pooled = attention_pool(x, flat_bias, heads=settings.pooling_heads, name=POOLED)
     return keras.Model(ids, keras.layers.Dense(dim, name="projection")(pooled), name="student")
 
 

@@ -8,12 +8,12 @@ over the right ones that it should rank them by.
 - co-purchases: two products of one basket, popular ones drawn less often than they were bought;
 - the catalogue: a text made from a product (train/pseudo_queries.py) and that product.
 
-Every batch also gets random products of the catalogue as negatives. A product that is known to be related to a left
+Every batch also gets random products of the catalogue as negatives, and mined ones where there are such. A product that is known to be related to a left
 text is hidden from it when it stands there for another.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -32,7 +32,10 @@ MAX_PSEUDO_QUERIES = 20_000
 
 @dataclass(frozen=True)
 class BatchShape:
-    """How large batches are; the same for every batch of a kind, so that each kind is compiled once."""
+    """How large batches are; the same for every batch of a kind, so that each kind is compiled once.
+
+    `hard`: mined negatives of each judged query in a batch of lists or pairs.
+    """
 
     lists: int = 2
     list_size: int = 24
@@ -40,6 +43,7 @@ class BatchShape:
     baskets: int = 24
     negatives: int = 8
     gain_temperature: float = 0.25
+    hard: int = 0
 
 
 @dataclass(frozen=True)
@@ -78,14 +82,23 @@ class Supervision:
         queries: the judged queries, in the order of the table, then the texts made from products.
     """
 
-    def __init__(self, shop: Shop, shape: BatchShape, *, kinds: Sequence[Kind] = KINDS) -> None:
+    def __init__(
+        self,
+        shop: Shop,
+        shape: BatchShape,
+        *,
+        kinds: Sequence[Kind] = KINDS,
+        hard: Mapping[str, npt.NDArray[np.int64]] | None = None,
+    ) -> None:
         """Collect the evidence.
 
         Args:
             shop: the shop.
             shape: sizes of batches.
             kinds: the evidence to use.
+            hard: query -> rows of mined negatives (train/candidates.py).
         """
+        self._hard = hard or {}
         self._shape = shape
         self._products = len(shop.products)
         grouped: dict[str, list[Judgement]] = defaultdict(list)
@@ -216,6 +229,9 @@ class Supervision:
         random: np.random.Generator,
     ) -> RelevanceBatch:
         negatives = random.integers(0, self._products, self._shape.negatives)
+        if kind in ("lists", "pairs") and self._shape.hard:
+            mined = [self._mined(self.queries[query], random) for query in queries]
+            negatives = np.concatenate([negatives, *mined])
         rows = np.concatenate([*own, negatives])
         targets = np.pad(targets, ((0, 0), (0, len(negatives))))
         hidden = np.stack([np.isin(rows, known) for known in related]) & (targets == 0)
@@ -227,6 +243,11 @@ class Supervision:
             hidden=hidden,
             weights=np.asarray(weights, np.float32),
         )
+
+    def _mined(self, query: str, random: np.random.Generator) -> npt.NDArray[np.int64]:
+        """Return `hard` rows for one query; random ones where fewer were mined."""
+        mined = random.permutation(self._hard.get(query, np.zeros(0, np.int64)))[: self._shape.hard]
+        return np.concatenate([mined, random.integers(0, self._products, self._shape.hard - len(mined))])
 
 
 def _as_list(number: int, judgements: Sequence[Judgement]) -> _List:

@@ -93,10 +93,13 @@ class Teacher:
 
     def token_embeddings(self) -> Float32 | None:
         """Return the word table float32 [vocabulary, hidden]; None for a SavedModel, which does not say where it is."""
-        if self._encoder.config is None:
-            return None
-        table: Float32 = self._encoder.model.get_layer("word").get_weights()[0]
-        return table
+        table = self.word_table
+        return None if table is None else table.numpy()
+
+    @property
+    def word_table(self) -> Any | None:
+        """The variable of the word table, or None for a SavedModel."""
+        return None if self._encoder.config is None else self._encoder.model.get_layer("word").embeddings
 
     def freeze_embeddings(self, *, layers: int = 0) -> None:
         """Let training leave the embedding tables and the lowest `layers` layers as they are.

@@ -4,14 +4,15 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from benchmarks.ablation import PARTS, WHOLE, make_row, print_table, settings_without
+from benchmarks.ablation import PARTS, WHOLE, make_row, print_table, settings_with
+from compress.pruning import PruneSettings
 from compress.settings import BuildSettings
 
 
 @pytest.mark.parametrize("part", list(PARTS))
 def test_each_part_changes_the_settings_and_everything_changes_nothing(part):
-    settings = BuildSettings(teacher_source="taught")
-    assert (settings_without(settings, part) == settings) == (part == WHOLE)
+    settings = BuildSettings(teacher_source="taught", prune=PruneSettings(sparsity=0.0))
+    assert (settings_with(settings, part) == settings) == (part == WHOLE)
 
 
 def test_a_row_holds_the_paired_difference_to_everything(capsys):
@@ -22,4 +23,5 @@ def test_a_row_holds_the_paired_difference_to_everything(capsys):
     print_table([make_row(WHOLE, whole, whole), row], Console(width=160))
     shown = capsys.readouterr().out
     assert "-0.200 (-0.200 … -0.200)" in shown
+    assert "left out" in shown
     assert "50 held-out queries" in shown

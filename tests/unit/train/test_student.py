@@ -128,7 +128,7 @@ def test_a_narrow_teacher_fills_what_it_can():
 
 def test_batches_are_the_same_for_the_same_step_only():
     batches = distillation_batches(tiny_distillation_set(), DistillSettings(batch=4, ranking_items=6), seed=1)
-    for first, second in zip(batches(3), batches(3), strict=True):
+    for first, second in zip(batches(3)[:3], batches(3)[:3], strict=True):
         np.testing.assert_array_equal(first, second)
     assert any(not np.array_equal(batches(3)[0], batches(step)[0]) for step in (4, 5))
 
@@ -138,7 +138,7 @@ def test_a_batch_is_all_queries_or_all_items(share, tokens):
     data = tiny_distillation_set()
     batches = distillation_batches(data, DistillSettings(batch=4, ranking_items=6, item_share=share), seed=1)
     for step in range(5):
-        ids, targets, items = batches(step)
+        ids, targets, items, _extras = batches(step)
         assert (ids.shape, targets.shape, items.shape) == ((4, tokens), (4, DIM), (6, DIM))
 
 
@@ -149,7 +149,7 @@ def fixed_output(vectors):
 def test_the_loss_of_a_perfect_student_is_zero():
     data = tiny_distillation_set()
     loss = distillation_loss(fixed_output(4 * data.query_targets), DistillSettings())
-    assert float(loss(None, data.query_targets, data.item_targets)) == pytest.approx(0.0, abs=1e-4)
+    assert float(loss(None, data.query_targets, data.item_targets, {})) == pytest.approx(0.0, abs=1e-4)
 
 
 def test_the_loss_is_that_of_its_formula():
@@ -166,5 +166,5 @@ def test_the_loss_is_that_of_its_formula():
     divergence = (wanted * np.log(wanted / given)).sum(axis=1)
     norm = (np.linalg.norm(raw, axis=1) - 4) ** 2
     expected = (1 - (student * data.query_targets).sum(axis=1) + 0.5 * divergence + 0.01 * norm).mean()
-    found = distillation_loss(fixed_output(raw), settings)(None, data.query_targets, data.item_targets)
+    found = distillation_loss(fixed_output(raw), settings)(None, data.query_targets, data.item_targets, {})
     assert float(found) == pytest.approx(expected, rel=1e-4)
