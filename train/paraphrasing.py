@@ -14,6 +14,9 @@ from edge_runtime.contract.errors import ConfigError
 
 _REFERENCE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
+_FAILURES = (ArithmeticError, AttributeError, ImportError, LookupError, OSError, RuntimeError, TypeError, ValueError)
+"""What the user's code may end in; the build then says in one sentence whose failure it was."""
+
 
 def check_reference(reference: str) -> None:
     """Refuse what does not read "module:function".
@@ -44,8 +47,7 @@ def call_paraphraser(reference: str, texts: Sequence[str]) -> list[str]:
         ) from error
     try:
         said = function(list(texts))
-    # The user's own code may fail in any way; the build ends with one sentence that says whose failure it was.
-    except Exception as error:
+    except _FAILURES as error:
         raise ConfigError(f"texts.back_translator: {reference} failed with {type(error).__name__}: {error}") from error
     if not isinstance(said, list | tuple) or not all(isinstance(text, str) for text in said):
         raise ConfigError(

@@ -12,8 +12,9 @@ from train.backend import tf
 
 ScoreLossKind = Literal["none", "margin-mse", "listwise-kl"]
 
-_MARGIN_UNIT = 1.0 / 20.0
-"""Margins are logits; a cosine over 0.05 spans 20 of them, and squared they would drown every other loss."""
+_MARGIN_UNIT = 0.25
+"""Margins are some logits apart; in this unit their squares are as large as the divergence of a list, so that one weight
+suits both losses."""
 
 
 @dataclass(frozen=True)

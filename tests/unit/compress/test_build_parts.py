@@ -12,6 +12,7 @@ from compress.budget import points_json
 from compress.build import build_bundle, learning_digest
 from compress.build_command import ConsoleReporter, _front_lines
 from compress.cli import COMMANDS
+from compress.cross_encoder_answers import Said, lessons, read_said, write_said
 from compress.history_stages import HistoryStages
 from compress.quality import unit_rows
 from compress.settings import BuildSettings
@@ -23,6 +24,8 @@ from tests.support.shop_tables import write_csv_shop
 from tests.support.shops import make_shop
 from tests.support.tiny_student import DIM, SETTINGS, spelling_tokenizer
 from tests.support.toy_shop import toy_item_vectors, toy_products
+from train.candidates import ScoredLists
+from train.cross_encoder_rounds import CrossEncoderSettings
 from train.distill import DistillSettings
 from train.distillation_texts import TextSettings
 from train.sequence import HistorySettings
@@ -369,3 +372,38 @@ def test_the_history_head_goes_through_its_stages_without_a_purchase(tmp_path):
     output, repeat = stages.quantized(trained, int8)([items, np.ones((1, 4), np.float32)], training=False)
     assert (output.shape, repeat.shape) == ((1, DIM), (1, 4))
     assert float((unit_rows(output.numpy()) @ vectors[:4].T).mean()) > 0.2
+
+
+def test_what_a_cross_encoder_said_reaches_projection_and_student(tmp_path, monkeypatch):
+    monkeypatch.setattr("compress.teacher_stages.Teacher.load", lambda _folder: FakeTeacher())
+    lists = ScoredLists(["red lamp"], np.array([[0, 1, 2]]), np.array([[3.0, 2.0, 1.0]], np.float32))
+    write_said(tmp_path, Said(lists, {"red lamp": np.array([5]), "blue mug": np.array([], np.int64)}))
+    said = read_said(tmp_path)
+    assert {query: rows.tolist() for query, rows in said.negatives.items()} == {"red lamp": [5], "blue mug": []}
+    cross_encoder = CrossEncoderSettings(steps=1, distil_into="both")
+    settings = BuildSettings(
+        dim=DIM,
+        texts=TextSettings(count=40),
+        student=SETTINGS,
+        distill=DistillSettings(hidden_weight=1.0),
+        cross_encoder=cross_encoder,
+    )
+    items = []
+    for name, one in (("with", said), ("without", None)):
+        (tmp_path / name).mkdir()
+        encode_shop(tmp_path / name, tmp_path, SHOP, ["green mug"], settings, nothing, said=one)
+        items.append(read_vectors(tmp_path / name).items)
+    assert not np.array_equal(*items)
+    vectors = read_vectors(tmp_path / "with")
+    data = distillation_set(cut(), settings, vectors, [product.text for product in SHOP.products])
+    np.testing.assert_array_equal(data.scored.scores, lists.scores)
+    assert data.query_states.shape == (len(vectors.student_texts), FakeTeacher.dim)
+    assert data.item_states.shape == (30, FakeTeacher.dim)
+    taught = lessons(said, replace(cross_encoder, negatives=False, distil_into="student"))
+    assert (taught.lists, dict(taught.negatives)) == (None, {})
+
+
+def test_only_what_trains_the_cross_encoder_trains_it_again():
+    settings = CrossEncoderSettings(steps=9)
+    assert replace(settings, distil="margin-mse", negatives=False).of_training == settings.of_training
+    assert replace(settings, mined=9).of_training != settings.of_training

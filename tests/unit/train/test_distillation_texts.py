@@ -10,7 +10,7 @@ from tests.support.shops import make_shop
 from train.distillation_texts import TextSettings, distillation_texts, with_typing_error
 from train.shop.tables import Judgement, Product
 
-ONLY = {"title_pieces": 0.0, "phrases": 0.0, "noise": 0.0, "synonyms": 0.0, "word_order": 0.0}
+ONLY = {"title_pieces": 0.0, "back_translation": 0.0, "phrases": 0.0, "noise": 0.0, "synonyms": 0.0, "word_order": 0.0}
 
 
 def lamp_shop(**options):
@@ -62,7 +62,7 @@ def test_count_is_kept_where_the_shop_can_give_as_many():
     assert len(distillation_texts(lamp_shop(queries=["desk lamp"]), TextSettings(count=40), seed=0)) == 40
 
 
-@pytest.mark.parametrize("origin", sorted(ONLY))
+@pytest.mark.parametrize("origin", sorted({*ONLY} - {"back_translation"}))
 def test_each_kind_can_be_made_alone(origin):
     shop = lamp_shop(queries=["red desk lamp", "blue reading lamp"], synonyms={"lamp": ("light", "desk light")})
     origins = {pair.origin for pair in distillation_texts(shop, only(origin), seed=0)}
@@ -153,3 +153,53 @@ def test_importing_it_loads_no_tensorflow():
     code = "import sys, train.distillation_texts, train.supervision; print('tensorflow' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+@pytest.fixture
+def translator(tmp_path, monkeypatch):
+    """A module of the user's own in the working folder."""
+    (tmp_path / "my_translations.py").write_text(
+        "def there_and_back(texts):\n    return [f'{text} again' for text in texts]\n\n\n"
+        "def short(texts):\n    return texts[1:]\n\n\n"
+        "def numbers(texts):\n    return [1 for _ in texts]\n\n\n"
+        "def broken(texts):\n    raise RuntimeError('no model')\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    yield "my_translations"
+    sys.modules.pop("my_translations", None)
+
+
+def test_back_translations_go_with_the_text_that_they_say_again(translator):
+    shop = lamp_shop(queries=["red lamp", "desk lamp"])
+    shares = {**ONLY, "title_pieces": 0.5, "back_translation": 0.5}
+    settings = TextSettings(count=22, back_translator=f"{translator}:there_and_back", **shares)
+    pairs = distillation_texts(shop, settings, seed=0)
+    said = [pair for pair in pairs if pair.origin == "back_translation"]
+    assert 5 < len(said) <= 10
+    assert all(pair.student_text == f"{pair.teacher_text} again" for pair in said)
+
+
+def test_without_a_back_translator_its_share_changes_nothing():
+    one, other = (distillation_texts(lamp_shop(), TextSettings(count=60, back_translation=n), seed=0) for n in (0, 0.9))
+    assert one == other
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("nowhere_at_all:f", "cannot find nowhere_at_all:f"),
+        ("my_translations:none", "cannot find my_translations:none"),
+        ("my_translations:short", r"returned \d+ texts for \d+, expected one for each"),
+        ("my_translations:numbers", "returned list, expected a list of texts"),
+        ("my_translations:broken", "failed with RuntimeError: no model"),
+    ],
+)
+def test_a_back_translator_that_cannot_be_used_is_named(translator, name, message):
+    with pytest.raises(ConfigError, match=f"texts.back_translator: .*{message}"):
+        distillation_texts(lamp_shop(), TextSettings(count=60, back_translator=name), seed=0)
+
+
+def test_what_names_no_function_is_refused_with_the_settings():
+    with pytest.raises(ConfigError, match="back_translator is 'paraphrases', expected module:function"):
+        from_mapping({"back_translator": "paraphrases"}, TextSettings, source="build.toml")

@@ -7,7 +7,7 @@ from edge_runtime.contract.errors import StorageError
 from train.backend import keras, tf
 from train.checkpoints import has_checkpoint
 from train.errors import DivergedError
-from train.fit import FitSettings, fit
+from train.fit import Adversary, FitSettings, fit, learning_gradients
 
 SETTINGS = FitSettings(steps=6, learning_rate=0.05)
 DATA = np.random.default_rng(0).standard_normal((64, 4)).astype(np.float32)
@@ -147,3 +147,55 @@ def test_a_full_disk_is_an_error_of_ours(tmp_path, monkeypatch):
     monkeypatch.setattr("edge_runtime.contract.atomic_files.os.fsync", full)
     with pytest.raises(StorageError, match="No space left"):
         train(small_model(), tmp_path)
+
+
+def word_model():
+    keras.utils.set_random_seed(0)
+    ids = keras.Input((3,), dtype="int32")
+    table = keras.layers.Embedding(5, 4, name="word")
+    return keras.Model(ids, keras.layers.Dense(1)(keras.layers.Flatten()(table(ids)))), table
+
+
+IDS, WANTED = tf.constant([[0, 1, 2], [2, 2, 3]]), tf.constant([[1.0], [-1.0]])
+
+
+def test_the_adversary_adds_the_gradient_of_the_moved_table_and_puts_it_back():
+    model, layer = word_model()
+    loss = loss_of(model)
+    start = layer.embeddings.numpy()
+
+    def gradients(radius):
+        adversary = Adversary(layer.embeddings, radius) if radius else None
+        value, found = learning_gradients(loss, (IDS, WANTED), model.trainable_variables, adversary)
+        return float(value), [tf.convert_to_tensor(one).numpy() for one in found]
+
+    value, plain = gradients(0.0)
+    attacked_value, attacked = gradients(0.5)
+    np.testing.assert_array_equal(layer.embeddings.numpy(), start)
+    assert attacked_value == pytest.approx(value)
+    # By hand: the table moved by 0.5 along its own gradient, and the gradient taken there.
+    layer.embeddings.assign(start + 0.5 * plain[0] / np.linalg.norm(plain[0]))
+    worse, moved = gradients(0.0)
+    assert worse > value
+    for one, other, both in zip(plain, moved, attacked, strict=True):
+        np.testing.assert_allclose(one + other, both, rtol=1e-4, atol=1e-5)
+
+
+def test_the_adversary_moves_a_frozen_table_too_and_leaves_it_as_it_was(tmp_path):
+    ends = []
+    for radius in (None, 2.0):
+        model, layer = word_model()
+        layer.trainable = False
+        start = layer.embeddings.numpy()
+        adversary = None if radius is None else Adversary(layer.embeddings, radius)
+        fit(
+            model,
+            loss_of(model),
+            lambda _step: (IDS, WANTED),
+            SETTINGS,
+            checkpoint_folder=tmp_path / str(radius),
+            adversary=adversary,
+        )
+        np.testing.assert_array_equal(layer.embeddings.numpy(), start)
+        ends.append(model.get_weights()[1])
+    assert not np.array_equal(*ends)

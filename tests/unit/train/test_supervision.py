@@ -153,3 +153,21 @@ def test_texts_of_the_catalogue_belong_to_their_products_and_no_other_product_is
         row = batch.rows[int(np.argmax(batch.targets[left]))]
         assert supervision.queries[query] in (f"Product {row}", "Product")
         assert set(batch.rows[batch.hidden[left]]) <= {row}
+
+
+@pytest.mark.parametrize("kind", ["lists", "pairs"])
+def test_mined_negatives_stand_beside_the_random_ones_of_judged_queries(kind):
+    shop = shop_of([("q", 0, 1.0), ("q", 1, 0.0), ("r", 2, 1.0), ("r", 3, 0.0)])
+    mined = {"q": np.array([7, 8, 9])}
+    shape = BatchShape(lists=2, list_size=2, pairs=2, negatives=1, hard=2)
+    supervision = Supervision(shop, shape, hard=mined)
+    batch = supervision.batch(kind, 0, seed=0)
+    # Two queries with two mined each; "r" has none of its own and gets random products.
+    place = supervision.queries.index("q") == batch.queries
+    added = batch.rows[-4:].reshape(2, 2)
+    assert set(added[place].ravel().tolist()) < {7, 8, 9}
+    assert len(batch.rows) == len(Supervision(shop, SHAPE_WITHOUT).batch(kind, 0, seed=0).rows) + 4
+    assert (batch.targets[:, -4:] == 0).all()
+
+
+SHAPE_WITHOUT = BatchShape(lists=2, list_size=2, pairs=2, negatives=1)

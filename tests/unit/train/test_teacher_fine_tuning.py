@@ -150,6 +150,7 @@ def test_diverging_run_is_an_error_of_ours(checkpoint, tmp_path):
         ({"query_tokens": 2}, "query_tokens is 2, expected 3 or more"),
         ({"list_size": 1}, "list_size is 1, expected 2 or more"),
         ({"temperature": 0.0}, r"temperature is 0\.0, expected more than 0"),
+        ({"adversary": -1.0}, r"adversary is -1\.0, expected 0 or more"),
         ({"learning_rate": float("nan")}, "learning_rate is nan, expected more than 0"),
     ],
 )
@@ -195,3 +196,15 @@ def test_loss_is_cross_entropy_over_what_is_not_hidden():
     assert value([False, False, True], 0.0) == pytest.approx(forward, rel=1e-5)
     # One left text: the other direction has nothing to tell apart and costs nothing.
     assert value([False, False, True], 1.0) == pytest.approx(forward / 2, rel=1e-5)
+
+
+def test_the_adversary_changes_what_is_learned_and_not_the_frozen_table(checkpoint, tmp_path):
+    learned = []
+    for radius in (0.0, 1.0):
+        teacher = Teacher.open(str(checkpoint))
+        before = teacher.token_embeddings().copy()
+        settings = replace(SETTINGS, steps=2, adversary=radius)
+        fine_tune(teacher, judged_shop(), settings, checkpoint_folder=tmp_path / str(radius))
+        np.testing.assert_array_equal(before, teacher.token_embeddings())
+        learned.append(weights_of(teacher))
+    assert any(not np.array_equal(one, other) for one, other in zip(*learned, strict=True))
