@@ -133,9 +133,9 @@ def _architecture(student: Mapping[str, Any]) -> str:
 
 
 def _pruning(prune: Mapping[str, Any]) -> str:
-    if not prune["sparsity"]:
-        return "none"
-    return "two of every four weights" if prune["pattern"] == "2:4" else f"{prune['sparsity']:.0%} of the dense weights"
+    if prune["pattern"] == "2:4":
+        return "two of every four weights"
+    return f"{prune['sparsity']:.0%} of the dense weights" if prune["sparsity"] else "none"
 
 
 def _quality_lines(content: Mapping[str, Any]) -> list[str]:

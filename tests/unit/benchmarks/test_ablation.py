@@ -5,13 +5,12 @@ import pytest
 from rich.console import Console
 
 from benchmarks.ablation import PARTS, WHOLE, make_row, print_table, settings_with
-from compress.pruning import PruneSettings
 from compress.settings import BuildSettings
 
 
 @pytest.mark.parametrize("part", list(PARTS))
 def test_each_part_changes_the_settings_and_everything_changes_nothing(part):
-    settings = BuildSettings(teacher_source="taught", prune=PruneSettings(sparsity=0.0))
+    settings = BuildSettings(teacher_source="taught")
     assert (settings_with(settings, part) == settings) == (part == WHOLE)
 
 

@@ -122,7 +122,7 @@ def test_pruning_is_compared_where_kernels_could_get_smaller(tmp_path):
     bert, bag = StudentSettings(architecture="bert"), StudentSettings(architecture="bag")
     assert [one.sparsity for one in searching._recipes(bert)] == [0.0, 0.5]
     assert [one.sparsity for one in searching._recipes(bag)] == [0.0]
-    unpruned = BudgetSearch(replace(BuildSettings(), prune=PruneSettings(sparsity=0.0)), tmp_path, reporter=None)
+    unpruned = BudgetSearch(BuildSettings(), tmp_path, reporter=None)
     assert len(unpruned._recipes(bert)) == 1
 
 

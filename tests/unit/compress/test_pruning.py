@@ -131,3 +131,8 @@ def test_a_resumed_two_of_four_gives_the_same_weights(structured, tmp_path):
 def test_what_cannot_be_pruned_is_refused(wrong):
     with pytest.raises(ValueError, match=f"{next(iter(wrong))} is "):
         PruneSettings(**wrong)
+
+
+def test_two_of_four_needs_no_sparsity_and_nothing_is_pruned_unless_asked():
+    assert [PruneSettings(pattern=pattern).prunes for pattern in ("magnitude", "2:4")] == [False, True]
+    assert PruneSettings(sparsity=0.3).prunes
