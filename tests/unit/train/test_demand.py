@@ -21,6 +21,13 @@ def test_what_sold_of_late_stands_above_what_sold_long_ago() -> None:
     assert slowly[0] > slowly[1] > slowly[2]
 
 
+def test_longer_demand_forgets_too_at_a_quarter_of_the_speed() -> None:
+    # Two half-lives of the longer demand: six sales of then count less than two of now, and more than one.
+    day = 8 * 5.0
+    slowly = demand_of([sale(0, [0])] * 6 + [sale(day, [1])] * 2 + [sale(day, [2])]).latest[:, 1]
+    assert slowly[1] > slowly[0] > slowly[2]
+
+
 def test_moment_knows_only_what_was_sold_before() -> None:
     past = [sale(day, [day % 2]) for day in range(50)]
     future = [sale(51, [3]), sale(52, [3, 1])]
