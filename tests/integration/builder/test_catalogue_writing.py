@@ -7,7 +7,7 @@ import pytest
 
 from compress import catalogue_layer
 from compress.catalogue import write_catalogue
-from compress.catalogue_axes import narrow_layer
+from compress.catalogue_axes import narrow_layer, sufficient_width
 from compress.errors import CompressionError
 from edge_runtime.catalogue import Catalogue
 from edge_runtime.contract.bundle import TOKENIZER_FILE, Bundle, CatalogueSpec, VectorSpace, describe_file
@@ -120,6 +120,15 @@ def test_narrowed_layer_of_a_large_catalogue_finds_what_the_whole_one_finds(
         for query in queries
     )
     assert found >= 0.99 * 10 * len(queries)
+
+
+def test_width_is_the_least_that_finds_the_neighbors_and_one_step_more() -> None:
+    random = np.random.default_rng(0)
+    items = random.normal(size=(2_000, 96)).astype(np.float32)
+    queries = random.normal(size=(50, 96)).astype(np.float32)
+    queries[:, 40:] = 0.0  # so that 48 axes hold every score, 32 do not
+    items, queries = (rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in (items, queries))
+    assert sufficient_width(items, np.eye(96, dtype=np.float32), queries, candidates=100) == 64
 
 
 def test_layer_stays_whole_where_every_axis_counts_or_the_catalogue_is_small(tmp_path: Path) -> None:
