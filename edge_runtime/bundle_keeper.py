@@ -2,8 +2,10 @@
 
 import contextlib
 import logging
+import threading
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -52,10 +54,12 @@ class BundleKeeper:
         self._open_bundle = open_bundle
         self._clock_s = clock_s
         self._recommender: Recommender | None = None
+        self._readers: Counter[Recommender] = Counter()
+        self._lock = threading.RLock()
 
     @property
     def recommender(self) -> Recommender:
-        """The recommender of the installed bundle.
+        """The recommender of the installed bundle; an update that switches closes it, unless `reading` holds it.
 
         A bundle that no longer opens, or whose last starts broke off, gives way to the one before it.
 
@@ -63,10 +67,31 @@ class BundleKeeper:
             BundleFormatError: no bundle is installed yet.
             BundleError, InferenceError: neither bundle works.
         """
-        if self._recommender is None:
-            self._recommender = self._open()
-        self._starts.tick()
-        return self._recommender
+        with self._lock:
+            if self._recommender is None:
+                self._recommender = self._open()
+            self._starts.tick()
+            return self._recommender
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[Recommender]:
+        """Give the recommender, which stays open until the end although an update switches meanwhile.
+
+        Raises:
+            BundleError, InferenceError: as `recommender`.
+        """
+        with self._lock:
+            held = self.recommender
+            self._readers[held] += 1
+        try:
+            yield held
+        finally:
+            with self._lock:
+                self._readers[held] -= 1
+                if not self._readers[held]:
+                    del self._readers[held]
+                    if held is not self._recommender:
+                        held.close()
 
     def _open(self) -> Recommender:
         folder, installed = self.slots.current, self.slots.installed
@@ -168,11 +193,15 @@ class BundleKeeper:
             self.reports.add(report)
 
     def tagged(self, event: FeedbackEvent) -> FeedbackEvent:
-        """Return `event` with the experiment and the variant by which this device has its bundle, if any."""
-        installed = self.slots.installed
-        if event.experiment is not None or installed is None or installed.arm is None:
+        """Return `event` with the experiment and the variant by which this device has the event's bundle, if any."""
+        if event.experiment is not None:
             return event
-        return msgspec.structs.replace(event, experiment=installed.reason, variant=installed.arm)
+        # What happens to a page after a switch is still about the bundle that ranked it.
+        known = (one for one in (self.slots.installed, self.slots.previous) if one is not None)
+        had = next((one for one in known if one.bundle_id == event.bundle_id), None)
+        if had is None or had.arm is None:
+            return event
+        return msgspec.structs.replace(event, experiment=had.reason, variant=had.arm)
 
     def send_reports(self, *, transport: Transport, server_url: str, device_id: str, credential: str) -> None:
         """Send what waits; a failure is logged and tried again at the next sync."""
@@ -182,8 +211,11 @@ class BundleKeeper:
             _LOG.warning("the reports were not sent and wait for the next sync: %s", error)
 
     def drop(self) -> None:
-        """Free the model; the next use opens the installed bundle anew."""
-        if self._recommender is not None:
-            self._recommender.close()
-            self._recommender = None
+        """Free the model, once nobody reads it; the next use opens the installed bundle anew."""
+        with self._lock:
+            gone, self._recommender = self._recommender, None
+            if gone is None:
+                return
             self._starts.settle()
+            if not self._readers[gone]:
+                gone.close()

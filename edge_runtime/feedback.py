@@ -61,7 +61,7 @@ class SendReport:
 
 
 class FeedbackQueue:
-    """Events on their way to the server, in `path`; safe to use from several processes, one thread each.
+    """Events on their way to the server, in `path`; safe to use from several processes and threads.
 
     Args:
         path: the SQLite file; made when missing.

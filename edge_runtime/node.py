@@ -244,7 +244,7 @@ class EdgeNode:
 
     @property
     def recommender(self) -> Recommender:
-        """The recommender of the installed bundle.
+        """The recommender of the installed bundle, closed by a sync that brings another: threads use `reading` instead.
 
         A bundle that no longer opens, or that broke off three starts in a row, gives way to the one before it.
 
@@ -253,6 +253,14 @@ class EdgeNode:
             BundleError, InferenceError: neither bundle works.
         """
         return self._bundles.recommender
+
+    def reading(self) -> contextlib.AbstractContextManager[Recommender]:
+        """Give the recommender for a `with`: one bundle until its end, whatever another thread's sync brings meanwhile.
+
+        Raises:
+            BundleError, InferenceError: as `recommender`.
+        """
+        return self._bundles.reading()
 
     def record(self, event: FeedbackEvent) -> int | None:
         """Keep what the privacy level permits of `event` until it is sent; return its number (`NodeFeedback.record`).
@@ -286,12 +294,14 @@ class EdgeNode:
             StorageError: the disk is full, read-only or not permitted.
         """
         policy = policy or self.settings.logging
-        found = self.recommender.search(query, k=policy.candidates(k), where=where)
+        with self.reading() as recommender:
+            found = recommender.search(query, k=policy.candidates(k), where=where)
+            bundle_id = recommender.bundle.bundle_id
         scores = dict(zip(found.product_ids, map(float, found.scores), strict=True))
         page = show_page(found.product_ids, k, policy, chance or random.SystemRandom())
         shown = ShownList(
             list_id=new_list_id(),
-            bundle_id=self.recommender.bundle.bundle_id,
+            bundle_id=bundle_id,
             query=query,
             products=tuple(replace(one, score=scores[one.product_id]) for one in page),
         )

@@ -2,6 +2,7 @@
 
 import contextlib
 import sqlite3
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from edge_runtime.contract.errors import FeedbackError, StorageError
 
 
 class QueueFile:
-    """One open file in WAL mode with `tables` in it; one thread each.
+    """One open file in WAL mode with `tables` in it; threads take turns within `transaction` and `errors_named`.
 
     Raises:
         StorageError: the file cannot be made or written.
@@ -18,9 +19,10 @@ class QueueFile:
 
     def __init__(self, path: Path, tables: str) -> None:
         self.path = path
+        self._turn = threading.RLock()
         with self.errors_named():
             # isolation_level None: transactions are begun by name below, never by the driver.
-            self.database = sqlite3.connect(path, timeout=10, isolation_level=None)
+            self.database = sqlite3.connect(path, timeout=10, isolation_level=None, check_same_thread=False)
             try:
                 self.database.execute("PRAGMA journal_mode = WAL")
                 # FULL, because a number that was sent must not be given again after a power loss.
@@ -65,14 +67,15 @@ class QueueFile:
 
     @contextlib.contextmanager
     def errors_named(self) -> Iterator[None]:
-        """Turn SQLite's failures into our errors.
+        """Turn SQLite's failures into our errors; no other thread uses the file meanwhile.
 
         Raises:
             StorageError: the disk is full, read-only or not permitted.
             FeedbackError: the file is damaged.
         """
         try:
-            yield
+            with self._turn:
+                yield
         except sqlite3.OperationalError as error:
             raise StorageError(
                 f"cannot use {self.path}: {error}; free some space or fix the rights, then try again"

@@ -10,18 +10,14 @@ from pathlib import Path
 import msgspec
 
 from edge_runtime.contract.delta_making import make_delta
-from edge_runtime.contract.errors import ConfigError
 from edge_runtime.settings import load_toml
-from sync_server.audit import AuditLog, Details
 from sync_server.config import ServerConfig, with_secrets
-from sync_server.database import open_database
 from sync_server.fleet import Fleet
-from sync_server.home import open_repository, prepare_home
+from sync_server.home import prepare_home
 from sync_server.keys import read_passphrase
+from sync_server.local_server import add_target, local_settings, note, opened_database, publication_target
 from sync_server.logs import log_as_json
-from sync_server.operators import COMMAND_LINE
-from sync_server.publish_client import TOKEN_VARIABLE, HttpTarget, read_token
-from sync_server.publisher import LocalTarget, PublicationTarget, publish
+from sync_server.publisher import publish
 from sync_server.releases import KEPT_RELEASES
 from sync_server.serving import serve
 
@@ -41,15 +37,7 @@ def add_publish_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="a private key that lies elsewhere; repeatable",
     )
-    place = parser.add_mutually_exclusive_group(required=True)
-    place.add_argument("--server", metavar="URL", help="the server's address")
-    place.add_argument("--store", type=Path, metavar="DIR", help="the server's home, when it is on this machine")
-    parser.add_argument(
-        "--token-file",
-        type=Path,
-        metavar="FILE",
-        help=f"the publisher's token, made by the server's first start ({TOKEN_VARIABLE} names it otherwise)",
-    )
+    add_target(parser)
     parser.add_argument("--expires-days", type=int, default=365, help="devices refuse the release after (365)")
     parser.add_argument(
         "--staged", action="store_true", help="only devices that a rollout or an experiment chooses install it"
@@ -58,7 +46,6 @@ def add_publish_arguments(parser: argparse.ArgumentParser) -> None:
         "--keep", type=int, default=KEPT_RELEASES, metavar="N", help=f"releases that stay signed ({KEPT_RELEASES})"
     )
     parser.add_argument("--no-deltas", action="store_true", help="publish whole files only, which is faster")
-    parser.add_argument("--allow-plain-http", action="store_true", help="accept an unprotected connection")
     parser.add_argument("--json", action="store_true", help="print the result as one line of JSON")
 
 
@@ -68,7 +55,7 @@ def run_publish(args: argparse.Namespace) -> int:
         args.bundle,
         channel=args.channel,
         keys=args.keys,
-        target=_publication_target(args),
+        target=publication_target(args),
         passphrase=read_passphrase(os.environ),
         more_keys=args.key,
         expires_days=args.expires_days,
@@ -77,9 +64,10 @@ def run_publish(args: argparse.Namespace) -> int:
         make=None if args.no_deltas else make_delta,
         on_file=lambda name, length: print(f"uploading {name} ({length / 1e6:.1f} MB)", file=sys.stderr, flush=True),
     )
-    if args.store:
-        _note(
-            ServerConfig(home=args.store),
+    here = local_settings(args)
+    if here is not None:
+        note(
+            here,
             "targets published",
             f"version {publication.targets_version}",
             {publication.channel: f"release {publication.release}, bundle {publication.bundle_id[:12]}"},
@@ -91,16 +79,6 @@ def run_publish(args: argparse.Namespace) -> int:
     )
     _show(args, publication, text)
     return 0
-
-
-def _publication_target(args: argparse.Namespace) -> PublicationTarget:
-    if args.store:
-        config = ServerConfig(home=args.store)
-        return LocalTarget(repository=open_repository(config), max_file_bytes=config.max_file_bytes)
-    token_file = args.token_file or os.environ.get(TOKEN_VARIABLE)
-    if not token_file:
-        raise ConfigError(f"name the file with the publisher's token by --token-file or in {TOKEN_VARIABLE}")
-    return HttpTarget(args.server, token=read_token(Path(token_file)), allow_plain_http=args.allow_plain_http)
 
 
 def add_serve_arguments(parser: argparse.ArgumentParser) -> None:
@@ -128,28 +106,22 @@ def run_serve(args: argparse.Namespace) -> int:
     home = prepare_home(config, keys=args.keys)
     if home.token_is_new:
         print(f"the publisher's token is in {home.token_path}", file=sys.stderr, flush=True)
+    if home.keys_note:
+        print(f"warning: {home.keys_note}", file=sys.stderr, flush=True)
     if args.new_enrolment_code:
-        code = _fleet(config).new_code(valid_days=config.enrolment_code_days)
-        _note(config, "enrollment code made", "", {"valid_days": config.enrolment_code_days})
+        with opened_database(config) as engine:
+            code = Fleet(engine, time.time).new_code(valid_days=config.enrolment_code_days)
+        note(config, "enrollment code made", "", {"valid_days": config.enrolment_code_days})
         _show(args, {"code": code, "valid_days": config.enrolment_code_days}, code)
         return 0
     if args.export_feedback:
-        count = _fleet(config).export_events(args.export_feedback)
+        with opened_database(config) as engine:
+            count = Fleet(engine, time.time).export_events(args.export_feedback)
         _show(args, {"events": count}, f"wrote {count} events to {args.export_feedback}")
         return 0
     log_as_json()
     serve(config, on_ready=lambda url: _show(args, {"url": url}, f"serving {config.home} on {url}"))
     return 0
-
-
-def _fleet(config: ServerConfig) -> Fleet:
-    return Fleet(open_database(config.database), time.time)
-
-
-def _note(config: ServerConfig, action: str, subject: str, details: Details) -> None:
-    AuditLog(open_database(config.database), time.time).record(
-        actor=COMMAND_LINE, action=action, subject=subject, details=details
-    )
 
 
 def _show(args: argparse.Namespace, result: object, text: str) -> None:

@@ -12,6 +12,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, 
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.orm import Session
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from edge_runtime.contract.atomic_files import disk_errors_named
@@ -122,6 +123,15 @@ def writers_turn(engine: Engine) -> Iterator[None]:
     with file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+def take_turn(session: Session, name: str) -> None:
+    """Let a transaction that looks before it writes go alone among those of the same `name`, until it ends.
+
+    SQLite's writing transactions take turns by themselves.
+    """
+    if is_postgresql(session.connection()):
+        session.execute(text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))"), {"name": name})
 
 
 def migrate(engine: Engine) -> None:

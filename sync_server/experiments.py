@@ -12,7 +12,7 @@ from edge_runtime.contract.errors import ConfigError
 from edge_runtime.contract.offer import ArmOffer
 from edge_runtime.contract.release import check_channel
 from sync_server.audit import append
-from sync_server.database import database_errors_named, reading
+from sync_server.database import database_errors_named, reading, take_turn
 from sync_server.errors import RequestError
 from sync_server.intervals import ANY_SHARES, Interval, RatioSums, chi_square_p_value, ratio_difference, share_interval
 from sync_server.models import Event
@@ -107,6 +107,7 @@ class Experiments:
         if unsigned:
             raise RequestError(f"channel {channel} has no signed release {unsigned[0]}", status_code=404)
         with database_errors_named(), Session(self.engine) as session, session.begin():
+            take_turn(session, f"channel {channel}")
             rollout = newest_rollout(session, channel)
             if arms and (active_experiment(session, channel) or (rollout and rollout.state in ("running", "paused"))):
                 raise RequestError(

@@ -1,10 +1,8 @@
 """The command `pocketrec feedback`: export, estimated counts, retention; and what `pocketrec devices` does with data."""
 
 import argparse
-import os
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -13,13 +11,11 @@ from sqlalchemy import Engine
 from edge_runtime.contract.atomic_files import write_bytes_atomically
 from edge_runtime.contract.counts import COUNTED_KINDS
 from edge_runtime.contract.errors import ConfigError
-from edge_runtime.settings import load_toml
-from sync_server.config import ServerConfig, with_secrets
+from sync_server.config import ServerConfig
 from sync_server.counts import sum_reports
-from sync_server.database import open_database
 from sync_server.event_export import export_parquet
 from sync_server.fleet import Fleet
-from sync_server.home import require_home
+from sync_server.local_server import add_home, opened_database, settings_of
 from sync_server.personal_data import device_data, erase_device, sweep
 
 _DAY_S = 86_400.0
@@ -39,50 +35,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     sweeping = actions.add_parser("sweep", help="remove what is older than the retention")
     sweeping.add_argument("--days", type=float, help="retention in days (retention_days of the settings)")
     for action in (exporting, counting, sweeping):
-        add_place(action)
-
-
-def add_place(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say which server's data is meant."""
-    parser.add_argument("--home", type=Path, metavar="DIR", help="the server's home (server)")
-    parser.add_argument("--config", type=Path, metavar="FILE", help="the server's settings as TOML")
-    parser.add_argument("--json", action="store_true", help="print the result as one line of JSON")
-
-
-def fleet_of(args: argparse.Namespace) -> tuple[Fleet, ServerConfig]:
-    """Return the fleet and the settings that the options of `add_place` name.
-
-    Raises:
-        ConfigError: the settings are malformed, or the home is no server's.
-    """
-    config = load_toml(args.config, ServerConfig) if args.config else ServerConfig()
-    if args.home is not None:
-        config = replace(config, home=args.home)
-    config = with_secrets(config, os.environ)
-    require_home(config)
-    return Fleet(open_database(config.database), time.time), config
+        add_home(action)
+        action.add_argument("--json", action="store_true", help="print the result as one line of JSON")
 
 
 def run(args: argparse.Namespace) -> int:
     """Run one action; return the exit code."""
-    return {"export": _export, "counts": _counts, "sweep": _sweep}[args.action](args)
+    config = settings_of(home=args.home, config=args.config)
+    with opened_database(config) as engine:
+        return {"export": _export, "counts": _counts, "sweep": _sweep}[args.action](args, engine, config)
 
 
-def _export(args: argparse.Namespace) -> int:
-    fleet, _ = fleet_of(args)
-    write = export_parquet if args.format == "parquet" else lambda _, out: fleet.export_events(out)
-    count = write(fleet.engine, args.out)
+def _export(args: argparse.Namespace, engine: Engine, _: ServerConfig) -> int:
+    if args.format == "parquet":
+        count = export_parquet(engine, args.out)
+    else:
+        count = Fleet(engine, time.time).export_events(args.out)
     _show(args, {"events": count, "out": str(args.out)}, f"wrote {count} events to {args.out}")
     return 0
 
 
-def _counts(args: argparse.Namespace) -> int:
-    fleet, _ = fleet_of(args)
+def _counts(args: argparse.Namespace, engine: Engine, _: ServerConfig) -> int:
     try:
         products = args.products.read_text(encoding="utf-8").split()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot read {args.products} ({error}); expected product ids, one a line") from error
-    sums = sum_reports(fleet.engine, from_s=0.0 if args.days is None else time.time() - args.days * _DAY_S)
+    sums = sum_reports(engine, from_s=0.0 if args.days is None else time.time() - args.days * _DAY_S)
     rows = sorted(sums.estimate(products, args.kind), key=lambda one: -one.count)[: args.top]
     lines = [f"{row.product_id:<30} {row.count:>10.0f}   95% interval {row.low:.0f} … {row.high:.0f}" for row in rows]
     losses = {str(epsilon): count for epsilon, count in sums.reports_by_epsilon.items()}
@@ -91,13 +69,12 @@ def _counts(args: argparse.Namespace) -> int:
     return 0
 
 
-def _sweep(args: argparse.Namespace) -> int:
-    fleet, config = fleet_of(args)
+def _sweep(args: argparse.Namespace, engine: Engine, config: ServerConfig) -> int:
     days = config.retention_days if args.days is None else args.days
     if not days > 0:
         raise ConfigError(f"--days: expected more than 0, got {days:g}")
     removed = 0
-    while gone := sweep(fleet.engine, before_s=time.time() - days * _DAY_S):
+    while gone := sweep(engine, before_s=time.time() - days * _DAY_S):
         removed += gone
         print(f"removed {removed} events and reports", file=sys.stderr, flush=True)
     _show(args, {"removed": removed, "days": days}, f"removed {removed} events and reports older than {days:g} days")

@@ -41,10 +41,11 @@ _KEYS_FOLDER = "keys"
 
 @dataclass(frozen=True)
 class PreparedHome:
-    """What the first start (or a later one) found or made."""
+    """What the first start (or a later one) found or made; `keys_note` says what was not taken of the named keys."""
 
     token_path: Path
     token_is_new: bool
+    keys_note: str = ""
 
 
 def prepare_home(config: ServerConfig, *, keys: Path | None) -> PreparedHome:
@@ -55,7 +56,7 @@ def prepare_home(config: ServerConfig, *, keys: Path | None) -> PreparedHome:
     Args:
         config: the settings; `config.home` is made when missing.
         keys: the folder that `pocketrec keys init` made, needed on the first start; only its online keys and root.json
-            are read.
+            are read. Later starts compare it with what is here, and take nothing.
 
     Raises:
         ConfigError: keys are missing or do not belong together.
@@ -75,7 +76,8 @@ def prepare_home(config: ServerConfig, *, keys: Path | None) -> PreparedHome:
         copy_online_keys(keys, home)
         _copy_roots(keys, home)
         write_bytes_atomically(home / ROOT_FILE, (keys / ROOT_FILE).read_bytes())
-    open_repository(config)
+    repository = open_repository(config)
+    keys_note = _not_taken(keys, repository, home) if keys is not None else ""
     token_path = home / TOKEN_FILE
     token_is_new = _make_secret(token_path)
     _make_secret(home / SESSION_KEY_FILE)
@@ -85,7 +87,26 @@ def prepare_home(config: ServerConfig, *, keys: Path | None) -> PreparedHome:
         ApiKeys(engine, time.time).adopt_server_key(read_secret(token_path))
     finally:
         engine.dispose()
-    return PreparedHome(token_path=token_path, token_is_new=token_is_new)
+    return PreparedHome(token_path=token_path, token_is_new=token_is_new, keys_note=keys_note)
+
+
+def _not_taken(keys: Path, repository: Repository, home: Path) -> str:
+    """Return a sentence when the folder of keys holds something else than the home; "" when there is nothing to say.
+
+    Raises:
+        ConfigError: the keys are another fleet's.
+    """
+    named, here = load_root(keys / ROOT_FILE), repository.root()
+    trusted = load_root(home / ROOT_FILE)
+    roots = [decode_root(data, source=f"a root in {keys}") for data in read_roots(keys)]
+    if any(root.signed.version == trusted.signed.version and root.signed != trusted.signed for root in roots):
+        raise ConfigError(f"{keys} holds the keys of another fleet than {home}: start without --keys, or in a new home")
+    if named.signed.version > here.signed.version:
+        return (
+            f"{keys} has root version {named.signed.version}, the server has {here.signed.version}: new keys are not taken "
+            "by a start; hand them over with: pocketrec keys push"
+        )
+    return ""
 
 
 def read_secret(path: Path) -> str:

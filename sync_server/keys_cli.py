@@ -11,11 +11,9 @@ from pathlib import Path
 import msgspec
 from tuf.api.metadata import Metadata, Root
 
-from edge_runtime.contract.errors import ConfigError
-from sync_server.config import ServerConfig
 from sync_server.delegations import role_of
-from sync_server.home import copy_online_keys, open_repository
-from sync_server.key_delivery import KeyTarget, delegate_channel, push
+from sync_server.home import copy_online_keys
+from sync_server.key_delivery import delegate_channel, push
 from sync_server.key_rotation import renew_root, rotate
 from sync_server.key_status import key_status
 from sync_server.keys import (
@@ -28,8 +26,7 @@ from sync_server.keys import (
     load_public_key,
     read_passphrase,
 )
-from sync_server.publish_client import TOKEN_VARIABLE, HttpTarget, read_token
-from sync_server.publisher import LocalTarget
+from sync_server.local_server import add_target, local_settings, publication_target
 
 _WARN_DAYS = 30
 
@@ -47,7 +44,7 @@ def add_keys_arguments(parser: argparse.ArgumentParser) -> None:
     _add_expiry(init, 1825, "validity of root.json (1825: five years)")
     status = actions.add_parser("status", help="which keys are here, what expires when; exit 3 with --fail-within")
     _add_keys(status)
-    _add_server(status, required=False)
+    add_target(status, required=False)
     status.add_argument(
         "--fail-within", type=int, metavar="DAYS", help="fail when something expires within so many days"
     )
@@ -63,7 +60,7 @@ def add_keys_arguments(parser: argparse.ArgumentParser) -> None:
     _add_expiry(renew, 1825, "validity of the new root.json (1825)")
     hand = actions.add_parser("push", help="hand new roots to the server; devices follow")
     _add_keys(hand)
-    _add_server(hand, required=True)
+    add_target(hand)
     _add_expiry(hand, 365, "validity of targets that are signed anew (365)")
     _add_channel_actions(actions)
     for action_parser in actions.choices.values():
@@ -90,7 +87,7 @@ def _add_channel_actions(actions: "argparse._SubParsersAction[argparse.ArgumentP
     take.add_argument("channel", metavar="CHANNEL")
     for action_parser in (give, take):
         _add_keys(action_parser)
-        _add_server(action_parser, required=True)
+        add_target(action_parser)
         _add_expiry(action_parser, 365, "validity of the targets (365)")
 
 
@@ -108,14 +105,6 @@ def _add_keys(parser: argparse.ArgumentParser) -> None:
 
 def _add_expiry(parser: argparse.ArgumentParser, days: int, text: str) -> None:
     parser.add_argument("--expires-days", type=int, default=days, help=text)
-
-
-def _add_server(parser: argparse.ArgumentParser, *, required: bool) -> None:
-    place = parser.add_mutually_exclusive_group(required=required)
-    place.add_argument("--server", metavar="URL", help="the server's address")
-    place.add_argument("--store", type=Path, metavar="DIR", help="the server's home, when it is on this machine")
-    parser.add_argument("--token-file", type=Path, metavar="FILE", help=f"file with an API key ({TOKEN_VARIABLE})")
-    parser.add_argument("--allow-plain-http", action="store_true", help="accept an unprotected connection")
 
 
 @dataclass(frozen=True)
@@ -155,7 +144,7 @@ def _init(args: argparse.Namespace, passphrase: bytes | None) -> _Said:
 
 
 def _status(args: argparse.Namespace, passphrase: bytes | None) -> _Said:
-    target = _target(args) if args.server or args.store else None
+    target = publication_target(args) if args.server or args.store or args.config else None
     lines = key_status(args.keys, served=target, passphrase=passphrase, more=args.key)
     now, texts, failed = datetime.now(UTC), [], False
     for line in lines:
@@ -202,9 +191,9 @@ def _renew(args: argparse.Namespace, passphrase: bytes | None) -> _Said:
 
 
 def _push(args: argparse.Namespace, passphrase: bytes | None) -> _Said:
-    target = _target(args)
-    if args.store:
-        copy_online_keys(args.keys, args.store)
+    target, here = publication_target(args), local_settings(args)
+    if here is not None:
+        copy_online_keys(args.keys, here.home)
     done = push(args.keys, target, passphrase=passphrase, expires_days=args.expires_days, more=args.key)
     anew = ", targets signed anew" if done.targets_signed_anew else ""
     return _Said(done, f"the server has root version {done.root_version} ({done.new_roots} new{anew})")
@@ -222,7 +211,7 @@ def _delegate(args: argparse.Namespace, passphrase: bytes | None) -> _Said:
     giving = args.action == "delegate"
     version = delegate_channel(
         args.keys,
-        _target(args),
+        publication_target(args),
         args.channel,
         public_keys=[load_public_key(path) for path in args.public_key] if giving else [],
         threshold=args.threshold if giving else 1,
@@ -232,16 +221,6 @@ def _delegate(args: argparse.Namespace, passphrase: bytes | None) -> _Said:
     )
     text = f"channel {args.channel} is {'given to its team' if giving else 'taken back'} by targets version {version}"
     return _Said({"channel": args.channel, "delegated": giving, "targets_version": version}, text)
-
-
-def _target(args: argparse.Namespace) -> KeyTarget:
-    if args.store:
-        config = ServerConfig(home=args.store)
-        return LocalTarget(repository=open_repository(config), max_file_bytes=config.max_file_bytes)
-    token_file = args.token_file or os.environ.get(TOKEN_VARIABLE)
-    if not token_file:
-        raise ConfigError(f"name the file with an API key by --token-file or in {TOKEN_VARIABLE}")
-    return HttpTarget(args.server, token=read_token(Path(token_file)), allow_plain_http=args.allow_plain_http)
 
 
 _ACTIONS: dict[str, Callable[[argparse.Namespace, bytes | None], _Said]] = {

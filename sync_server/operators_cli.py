@@ -2,12 +2,10 @@
 
 import argparse
 import contextlib
-import dataclasses
 import getpass
-import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,20 +13,16 @@ import msgspec
 from sqlalchemy import Engine
 
 from edge_runtime.contract.errors import ConfigError
-from edge_runtime.settings import load_toml
 from sync_server.api_keys import ApiKeys
 from sync_server.audit import AuditEntry, AuditLog, Head, check_chain, read_export
-from sync_server.config import ServerConfig, with_secrets
-from sync_server.database import migrate, open_database
 from sync_server.device_register import DeviceRegister
 from sync_server.feedback_cli import add_device_actions, run_device_action
-from sync_server.home import require_home
+from sync_server.local_server import add_home, opened_database, settings_of
 from sync_server.operators import COMMAND_LINE, MIN_PASSWORD_CHARS, ROLES, Operators
 
 
 def _add_home(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--home", type=Path, metavar="DIR", help="the server's home (server)")
-    parser.add_argument("--config", type=Path, metavar="FILE", help="the server's settings as TOML")
+    add_home(parser)
     parser.add_argument("--json", action="store_true", help="print results as JSON")
 
 
@@ -179,19 +173,8 @@ def _line(entry: AuditEntry) -> str:
     return f"{entry.number:>5}  {entry.at}  {entry.actor}: {entry.action} {entry.subject}{details}"
 
 
-@contextlib.contextmanager
-def _database(args: argparse.Namespace) -> Iterator[Engine]:
-    config = load_toml(args.config, ServerConfig) if args.config else ServerConfig()
-    if args.home:
-        config = dataclasses.replace(config, home=args.home)
-    config = with_secrets(config, os.environ)
-    require_home(config)
-    engine = open_database(config.database)
-    try:
-        migrate(engine)
-        yield engine
-    finally:
-        engine.dispose()
+def _database(args: argparse.Namespace) -> contextlib.AbstractContextManager[Engine]:
+    return opened_database(settings_of(home=args.home, config=args.config))
 
 
 def _password(args: argparse.Namespace) -> str:

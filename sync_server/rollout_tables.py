@@ -1,16 +1,21 @@
 """The tables of rollouts, experiments and what devices report of their bundles."""
 
-from sqlalchemy import Double, ForeignKey, Index, Text, UniqueConstraint
+from sqlalchemy import Double, ForeignKey, Index, Text, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from sync_server.table_base import Base, Big
+
+_UNDER_WAY = text("state IN ('running', 'paused')")
 
 
 class RolloutRow(Base):
     """A release on its way to a channel; `plan` and `guardrails` are JSON, the latter as they were judged last."""
 
     __tablename__ = "rollouts"
-    __table_args__ = (Index("rollouts_by_channel", "channel", "created_at_s"),)
+    __table_args__ = (
+        Index("rollouts_by_channel", "channel", "created_at_s"),
+        Index("one_rollout_under_way", "channel", unique=True, postgresql_where=_UNDER_WAY, sqlite_where=_UNDER_WAY),
+    )
 
     rollout_id: Mapped[str] = mapped_column(primary_key=True)
     channel: Mapped[str]

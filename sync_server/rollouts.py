@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from edge_runtime.contract.release import ReleaseNote, check_channel
 from sync_server.audit import append
-from sync_server.database import database_errors_named, reading
+from sync_server.database import database_errors_named, reading, take_turn
 from sync_server.errors import RequestError
 from sync_server.guardrail_history import remember
 from sync_server.releases import all_releases
@@ -107,6 +107,7 @@ class Rollouts:
                 status_code=404,
             )
         with database_errors_named(), Session(self.engine) as session, session.begin():
+            take_turn(session, f"channel {channel}")
             newest = newest_rollout(session, channel)
             if newest is not None and newest.state in ("running", "paused"):
                 raise RequestError(

@@ -29,6 +29,9 @@ class SharedFileStore(FileStore):
         super().__init__(folder)
         self._max_file_bytes = max_file_bytes
         options: dict[str, Any] = {"endpoint_url": endpoint_url} if endpoint_url else {}
+        if url.startswith("file:"):
+            # Object stores need no folders, a network file system does.
+            options["auto_mkdir"] = True
         try:
             filesystem, self._prefix = fsspec.core.url_to_fs(url, **options)
         except (ValueError, ImportError, TypeError) as error:

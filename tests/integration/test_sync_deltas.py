@@ -127,6 +127,17 @@ def test_wrong_delta_base_gives_way_to_the_whole_file(server, home, old, new):
     assert answering(home) == new.bundle_id
 
 
+def test_delta_is_not_applied_to_another_base_though_the_result_would_be_right(server, home, old, tmp_path):
+    """A delta that does not look at its base makes the signed file from any: what it is bound to decides all the same."""
+    new = write_bundle(tmp_path / "wordy", words="new", encoder=b" ".join(b"%d" % n for n in range(8_000)))
+    install_old_then_publish(
+        server, home, old, new, make=lambda base, result: make_delta(b"", result) if base else None
+    )
+    (home / "current" / MODEL).write_bytes(NOISE[::-1])
+    assert sync(server, home).deltas_applied == 0
+    assert answering(home) == new.bundle_id
+
+
 def test_signed_delta_that_makes_another_file_gives_way_to_the_whole_file(server, home, old, new):
     """A mistake of the publisher's: signed all the same, and still not believed."""
     other = NOISE[:20_000] + b"something!" + NOISE[20_010:]

@@ -159,8 +159,9 @@ def test_events_carry_the_variant_of_the_device(server, nodes, tmp_path):
     server.services.offers.forget()
     have = sync_all(nodes)
     for node in nodes:
+        bundle_id = node.status().installed.bundle_id
         for kind in ("impression", "click"):
-            node.record(FeedbackEvent(kind=kind, product_id="p", timestamp_s=1.0, bundle_id="b"))
+            node.record(FeedbackEvent(kind=kind, product_id="p", timestamp_s=1.0, bundle_id=bundle_id))
     sync_all(nodes)
     found = {arm.name: arm for arm in server.services.experiments.find(started.id).arms}
     assert (found["old"].assigned, found["new"].assigned) == (have.count(1), have.count(2))

@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import json
 import tempfile
 import urllib.parse
 from collections.abc import Callable, Iterator, Mapping
@@ -87,6 +88,13 @@ class ServerSimulator:
         self.app = create_app(self.config, clock=lambda: self.now)
         self.client = self.app.test_client()
         self.transport = SimulatedTransport(self.client)
+
+    def settings_file(self) -> Path:
+        """Write the settings for commands that open the home by themselves; return the file."""
+        path = self.folder / "server.toml"
+        lines = [f"{name} = {json.dumps(str(getattr(self.config, name)))}" for name in ("home", "database_url")]
+        path.write_text("\n".join(lines) + "\n")
+        return path
 
     @property
     def services(self) -> Services:

@@ -22,8 +22,8 @@ DAY_S = 86_400
 
 
 @pytest.fixture
-def server(tmp_path):
-    simulator = ServerSimulator(tmp_path / "sim")
+def server(tmp_path, database_url):
+    simulator = ServerSimulator(tmp_path / "sim", database_url=database_url)
     yield simulator
     simulator.close()
 
@@ -212,7 +212,7 @@ def test_level_without_opendp_is_refused_by_one_sentence(monkeypatch):
 def test_command_shows_estimates_with_intervals(server, device_id, tmp_path, capsys):
     post(server, report(device_id=device_id))
     (tmp_path / "ids.txt").write_text("p1\np2\n")
-    home = ["--home", str(server.config.home)]
+    home = ["--config", str(server.settings_file())]
     assert main(["feedback", "counts", "--products", str(tmp_path / "ids.txt"), *home]) == 0
     assert "95% interval" in capsys.readouterr().out
     assert main(["feedback", "counts", "--products", str(tmp_path / "ids.txt"), "--json", *home]) == 0

@@ -11,8 +11,8 @@ CREDENTIAL = "c" * 43
 
 
 @pytest.fixture
-def server(tmp_path):
-    simulator = ServerSimulator(tmp_path / "sim")
+def server(tmp_path, database_url):
+    simulator = ServerSimulator(tmp_path / "sim", database_url=database_url)
     yield simulator
     simulator.close()
 

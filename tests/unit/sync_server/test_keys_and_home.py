@@ -15,6 +15,7 @@ from sync_server.app import create_app
 from sync_server.config import ServerConfig
 from sync_server.database import migrate, open_database
 from sync_server.home import open_repository, prepare_home
+from sync_server.key_rotation import rotate
 from sync_server.keys import PASSPHRASE_VARIABLE, create_keys, key_path, load_root, load_signer, read_passphrase
 from sync_server.models import Base
 
@@ -139,6 +140,26 @@ def test_keys_of_two_fleets_do_not_mix(tmp_path):
     with pytest.raises(ConfigError, match="snapshot keys that root"):
         prepare_home(ServerConfig(home=tmp_path / "server"), keys=tmp_path / "one")
     assert not (tmp_path / "server" / "root.json").exists()
+
+
+def test_later_start_says_that_newer_keys_are_not_taken(tmp_path):
+    make_keys(tmp_path / "keys")
+    config = ServerConfig(home=tmp_path / "server")
+    assert prepare_home(config, keys=tmp_path / "keys").keys_note == ""
+    assert prepare_home(config, keys=tmp_path / "keys").keys_note == ""
+    rotate(tmp_path / "keys", "timestamp", expires_days=10, passphrase=None, now=NOW)
+    note = prepare_home(config, keys=tmp_path / "keys").keys_note
+    assert "root version 2, the server has 1" in note and "keys push" in note
+    assert open_repository(config).root().signed.version == 1
+
+
+def test_keys_of_another_fleet_are_refused_by_a_later_start(tmp_path):
+    make_keys(tmp_path / "one")
+    make_keys(tmp_path / "two")
+    config = ServerConfig(home=tmp_path / "server")
+    prepare_home(config, keys=tmp_path / "one")
+    with pytest.raises(ConfigError, match="another fleet"):
+        prepare_home(config, keys=tmp_path / "two")
 
 
 def test_home_that_was_never_started_is_named(tmp_path):

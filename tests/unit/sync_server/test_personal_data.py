@@ -17,8 +17,8 @@ DAY_S = 86_400.0
 
 
 @pytest.fixture
-def server(tmp_path):
-    simulator = ServerSimulator(tmp_path / "sim")
+def server(tmp_path, database_url):
+    simulator = ServerSimulator(tmp_path / "sim", database_url=database_url)
     yield simulator
     simulator.close()
 
@@ -93,7 +93,7 @@ def test_time_that_no_calendar_has_is_exported_too(server, device_id, tmp_path):
 
 def test_commands_of_feedback_and_devices(server, device_id, tmp_path, capsys):
     post(server, device_id, [item(1), item(2)])
-    home = ["--home", str(server.config.home), "--json"]
+    home = ["--config", str(server.settings_file()), "--json"]
     assert main(["feedback", "export", "--out", str(tmp_path / "parquet"), *home]) == 0
     assert main(["feedback", "export", "--format", "jsonl", "--out", str(tmp_path / "e.jsonl"), *home]) == 0
     assert [json.loads(line)["events"] for line in capsys.readouterr().out.splitlines()] == [2, 2]
@@ -113,7 +113,7 @@ def test_unknown_device_is_named(server):
 
 def test_operator_exports_and_erases_one_device_and_that_is_logged(server, device_id, tmp_path, capsys):
     post(server, device_id, [item(1)])
-    place = ["--home", str(server.config.home), "--json"]
+    place = ["--config", str(server.settings_file()), "--json"]
     assert main(["devices", "export", device_id, "--out", str(tmp_path / "d.jsonl"), *place]) == 0
     assert len((tmp_path / "d.jsonl").read_text().splitlines()) == 2
     assert main(["devices", "erase", device_id, *place]) == 0

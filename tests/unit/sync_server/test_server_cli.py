@@ -66,6 +66,33 @@ def test_publishing_into_a_home_on_this_machine(run, started):
     assert code == 0 and "as release 2 of channel stable: 0 files" in out.out
 
 
+def test_publishing_follows_the_servers_settings(run, tmp_path, database_url):
+    lines = [
+        f'home = "{tmp_path / "server"}"',
+        f'database_url = "{database_url}"',
+        f'files_url = "file://{tmp_path / "files"}"',
+    ]
+    (tmp_path / "server.toml").write_text("\n".join(lines))
+    settings, keys = ("--config", tmp_path / "server.toml"), ("--keys", tmp_path / "keys")
+    run("keys", "init", "--dir", tmp_path / "keys")
+    assert run("serve", *settings, *keys, "--new-enrolment-code")[0] == 0
+    assert run("publish", write_bundle(tmp_path / "bundle").folder, *keys, *settings)[0] == 0
+    assert any(path.is_file() for path in (tmp_path / "files").rglob("*")), "files lie where the settings say"
+    assert "targets published" in run("audit", "show", *settings)[1].out
+    run("keys", "rotate", "timestamp", *keys)
+    code, out = run("serve", *settings, *keys, "--new-enrolment-code")
+    assert code == 0 and "keys push" in out.err
+    assert run("keys", "push", *keys, *settings)[0] == 0
+    assert run("serve", *settings, *keys, "--new-enrolment-code")[1].err == ""
+
+
+def test_home_whose_database_lies_elsewhere_needs_its_settings(run, started):
+    (started / "server" / "server.sqlite").unlink()
+    bundle = write_bundle(started / "bundle").folder
+    code, out = run("publish", bundle, "--keys", started / "keys", "--store", started / "server")
+    assert code == 1 and "--config" in out.err
+
+
 def test_publishing_needs_a_token_file(run, started):
     bundle = write_bundle(started / "bundle")
     arguments = ("publish", bundle.folder, "--keys", started / "keys", "--server", "http://127.0.0.1:9")
