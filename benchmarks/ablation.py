@@ -1,8 +1,9 @@
 """What each part of a build gives: `python -m benchmarks.ablation`, with `POCKETREC_DATA` naming the data.
 
-Each part that is on is left out alone, each that is off is added alone. The float student is judged on queries held out of the *training* queries of each fold, as
-they are and with one typing error; the fold's test queries are in neither. Differences are paired over the queries of
-all folds. Every stage is kept and shared by all rows that it serves, so a run that was stopped goes on where it was. docs/ablation.md has the figures.
+Each part that is on is left out alone, each that is off is added alone. The float student is judged on queries held out
+of the *training* queries of each fold, as they are and with one typing error; the fold's test queries are in neither.
+Differences are paired over the queries of all folds. Every stage is kept and shared by all rows that it serves, so a run
+that was stopped goes on where it was. docs/ablation.md has the figures.
 """
 
 import argparse
@@ -34,6 +35,7 @@ from edge_runtime.settings import load_toml
 from train.distillation_texts import with_typing_error
 from train.metrics import paired_bootstrap
 from train.shop.reading import read_shop
+from train.shop.wordnet import read_synsets, synonyms_of, write_synonyms
 from train.stages import Reporter, Stages
 
 RESULT_FILE = Path(__file__).parent / "results" / "ablation.json"
@@ -42,6 +44,9 @@ WHOLE = "the build as it is"
 
 _TAUGHT = {"steps": 120, "negatives": False, "distil": "none"}
 """A cross-encoder of whose answers nothing is used yet."""
+
+WORDNET = "texts with a wordnet's synonyms"
+"""Changes the shop, not the settings: its tables have no synonyms of their own."""
 
 LEFT_OUT: Mapping[str, Mapping[str, Any]] = {
     "the catalogue's words in the teacher": {"teacher_source": "minilm"},
@@ -70,6 +75,7 @@ ADDED: Mapping[str, Mapping[str, Any]] = {
     "the teacher's hidden state": {"distill": {"hidden_weight": 1.0}},
     "an adversary of the student's word table": {"distill": {"adversary": 0.5}},
     "pruning to a half": {"prune": {"sparsity": 0.5}},
+    WORDNET: {},
 }
 """What is added -> the settings that add it."""
 
@@ -123,9 +129,12 @@ def measure(data: EsciData, fold: int, part: str, options: argparse.Namespace, r
     settings = settings_with(replace(settings, teacher_source=str(teacher), holdout=HELD_OUT), part)
     if options.steps is not None:
         settings = replace(settings, distill=replace(settings.distill, steps=options.steps))
-    write_fold_shop(shop_without(data, fold), folder / "shop")
+    shop = folder / ("shop-wordnet" if part == WORDNET else "shop")
+    write_fold_shop(shop_without(data, fold), shop)
+    if part == WORDNET:
+        write_synonyms(shop, synonyms_of(read_shop(shop), read_synsets(data_folder() / "wordnet" / "synsets.parquet")))
     stages = Stages(folder / "stages", resume=True, reporter=reporter, by_key=True)
-    build = BundleBuild(read_shop(folder / "shop"), settings, stages, remembered=options.work / "vectors")
+    build = BundleBuild(read_shop(shop), settings, stages, remembered=options.work / "vectors")
     inputs = build.inputs()
     encoder = EncoderStages(inputs, settings, seeded_runner(stages, settings.seed))
     trained = encoder.distil()

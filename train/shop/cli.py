@@ -1,4 +1,4 @@
-"""Command `pocketrec shop`: sample, import, check."""
+"""Command `pocketrec shop`: sample, import, synonyms, check."""
 
 import argparse
 import contextlib
@@ -16,15 +16,23 @@ from train.shop.importers.source_files import Progress as ReportBytes
 from train.shop.reading import read_shop
 from train.shop.sample import write_sample_shop
 from train.shop.summary import as_plain, describe, summarize
+from train.shop.wordnet import MAX_SENSES, read_synsets, synonyms_of, write_synonyms
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the sub-commands of `pocketrec shop`."""
-    actions = parser.add_subparsers(dest="action", required=True, metavar="sample | import | check")
+    actions = parser.add_subparsers(dest="action", required=True, metavar="sample | import | synonyms | check")
     _add_sample(actions.add_parser("sample", help="write a synthetic shop", description="Write a synthetic shop."))
     _add_import(
         actions.add_parser(
             "import", help="turn a public data set into a shop", description="Turn a data set into a shop."
+        )
+    )
+    _add_synonyms(
+        actions.add_parser(
+            "synonyms",
+            help="add a wordnet's synonyms of the shop's words",
+            description="Write the synonyms of the shop's words from a wordnet into its table `synonyms`, beside its own.",
         )
     )
     check = actions.add_parser("check", help="read a shop and say what it holds", description="Read and check a shop.")
@@ -39,6 +47,8 @@ def run(args: argparse.Namespace) -> int:
             write_sample_shop(args.folder, products=args.products, seed=args.seed, overwrite=args.overwrite)
     elif args.action == "import":
         _run_import(args)
+    elif args.action == "synonyms":
+        _run_synonyms(args)
     _print_summary(args.out if args.action == "import" else args.folder, as_json=args.json)
     return 0
 
@@ -58,6 +68,33 @@ def _run_import(args: argparse.Namespace) -> None:
             overwrite=args.overwrite,
             progress=report,
         )
+
+
+def _run_synonyms(args: argparse.Namespace) -> None:
+    if args.max_senses < 1:
+        raise ConfigError(f"--max-senses: expected 1 or more, found {args.max_senses}")
+    with _status(f"reading {args.folder} and {args.wordnet}"):
+        found = synonyms_of(read_shop(args.folder), read_synsets(args.wordnet), max_senses=args.max_senses)
+        write_synonyms(args.folder, found)
+
+
+def _add_synonyms(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", type=Path, metavar="DIR", help="the shop")
+    parser.add_argument(
+        "--wordnet",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="WN-LMF (.xml, .xml.gz), such as the Open English WordNet, or a table with lists of words in column `members`",
+    )
+    parser.add_argument(
+        "--max-senses",
+        type=int,
+        default=MAX_SENSES,
+        metavar="N",
+        help=f"leave out words with more meanings than this (default: {MAX_SENSES})",
+    )
+    parser.add_argument("--json", action="store_true", help="print the summary as JSON")
 
 
 def _add_sample(parser: argparse.ArgumentParser) -> None:

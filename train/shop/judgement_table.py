@@ -86,16 +86,24 @@ def read_synonyms(path: Path, log: DropLog) -> dict[str, tuple[str, ...]]:
         ShopError: the file cannot be read, lacks a column, or holds a list that is no list of texts.
     """
     table = load_table(path, required=("term", "alternatives"))
-    column = table.columns["alternatives"]
-    listed = column.to_pylist() if pa.types.is_nested(column.type) else table.texts("alternatives").to_pylist()
     joined: dict[str, dict[str, None]] = {}
-    for index, (term, value) in enumerate(zip(_cleaned(table, "term"), listed, strict=True)):
-        alternatives = _alternatives(table, index, value)
+    for index, (term, alternatives) in enumerate(zip(_cleaned(table, "term"), synonym_lists(table), strict=True)):
         if term is None or not alternatives:
             log.note(table.name, "left out: no term or no alternatives", table.place(index))
         else:
             joined.setdefault(term, {}).update(dict.fromkeys(text for text in alternatives if text != term))
     return {term: tuple(alternatives) for term, alternatives in joined.items() if alternatives}
+
+
+def synonym_lists(table: TableFile) -> list[list[str]]:
+    """Return column `alternatives` of a table of synonyms, row by row, as `read_synonyms` understands it.
+
+    Raises:
+        ShopError: a list is no list of texts.
+    """
+    column = table.columns["alternatives"]
+    listed = column.to_pylist() if pa.types.is_nested(column.type) else table.texts("alternatives").to_pylist()
+    return [_alternatives(table, index, value) for index, value in enumerate(listed)]
 
 
 def _alternatives(table: TableFile, row: int, value: object) -> list[str]:
