@@ -53,7 +53,7 @@ def _say_nothing(*_: object) -> None:
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Return the options."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.learning_loop", description=__doc__.splitlines()[0])
-    parser.add_argument("--work", type=Path, default=Path("learning-loop"), help="folder of shop, bundle and server")
+    parser.add_argument("--work", type=Path, default=Path("work/learning-loop"), help="folder of shop, bundle and server")
     parser.add_argument("--shop", type=Path, help="a shop that is there already (with --bundle)")
     parser.add_argument("--bundle", type=Path, help="its bundle, with BUNDLE.build beside it")
     parser.add_argument("--products", type=int, default=600, help="of the sample shop (600)")
@@ -267,7 +267,7 @@ def show(content: Mapping[str, Any], report: RetrainReport, console: Console) ->
     console.print(table)
     console.print(
         f"true value {truth['before']:.3f} -> {truth['after']:.3f} ({truth['after'] / truth['before'] - 1:+.1%}; the best "
-        f"ranking has {truth['best']:.3f}); held-out re-rank nDCG@10 {report.holdout_before} -> {report.holdout_after}"
+        f"ranking has {truth['best']:.3f}); held-out re-rank nDCG@10 {report.holdout_before:.3f} -> {report.holdout_after:.3f}"
     )
     console.print(
         f"delta {report.delta_bytes:,} bytes, {report.delta_bytes / report.encoder_bytes:.2%} of the encoder's "
