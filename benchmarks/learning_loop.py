@@ -53,7 +53,9 @@ def _say_nothing(*_: object) -> None:
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Return the options."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.learning_loop", description=__doc__.splitlines()[0])
-    parser.add_argument("--work", type=Path, default=Path("work/learning-loop"), help="folder of shop, bundle and server")
+    parser.add_argument(
+        "--work", type=Path, default=Path("work/learning-loop"), help="folder of shop, bundle and server"
+    )
     parser.add_argument("--shop", type=Path, help="a shop that is there already (with --bundle)")
     parser.add_argument("--bundle", type=Path, help="its bundle, with BUNDLE.build beside it")
     parser.add_argument("--products", type=int, default=600, help="of the sample shop (600)")
