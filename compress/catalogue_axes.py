@@ -21,7 +21,7 @@ NARROWED_FROM = 16_384
 """Below so many products the whole layer takes less time than anything else of a search."""
 LEAST_RECALL = 0.999
 
-_STEP = 16
+_STEP = 8
 _TOP = 10
 _TOKENS = 8_192
 _QUERIES = 300

@@ -15,6 +15,8 @@ BLOCKED_FROM = 4_096
 
 _BELOW_ALL = -4.0
 """Added to the score of rows that only fill up the last block; a score is a cosine."""
+_SMALL = 1e-6
+"""Keeps the last of the best above zero."""
 
 Float32 = npt.NDArray[np.float32]
 
@@ -23,14 +25,15 @@ class _Layer(tf.Module):
     """The catalogue as a graph.
 
     The best rows of all lie in the blocks with the best maxima, so only as many blocks as rows are asked for are looked
-    into; row r lies in block r modulo the number of blocks. What comes out is what one TOP_K over all rows gives.
+    into, and no row below the last of these maxima counts: without such rows TOP_K has little to put in order. What comes
+    out is what one TOP_K over all rows gives.
     """
 
     def __init__(self, item_vectors: Float32, candidates: int, axes: Float32 | None) -> None:
         super().__init__()
         self._candidates = candidates
         products = len(item_vectors)
-        depth = max(1, round((products / candidates) ** 0.5)) if products >= BLOCKED_FROM else 1
+        depth = max(1, round(2 * (products / candidates) ** 0.5)) if products >= BLOCKED_FROM else 1
         self._blocks = -(-products // depth)
         self._depth = depth
         filling = self._blocks * depth - products
@@ -50,11 +53,13 @@ class _Layer(tf.Module):
             best, rows = tf.math.top_k(scores, self._candidates)
             return {"scores": best, "rows": rows}
         count = self._candidates
-        by_block = tf.reshape(scores, [self._depth, self._blocks])
-        _, blocks = tf.math.top_k(tf.reduce_max(by_block, axis=0), count)
-        best, places = tf.math.top_k(tf.reshape(tf.gather(by_block, blocks, axis=1), [self._depth * count]), count)
-        rows = (places // count) * self._blocks + tf.gather(blocks, places % count)
-        return {"scores": best[None], "rows": rows[None]}
+        by_block = tf.reshape(scores, [self._blocks, self._depth])
+        maxima, blocks = tf.math.top_k(tf.reduce_max(by_block, axis=1), count)
+        least = maxima[count - 1 :] - _SMALL
+        above = tf.nn.relu(tf.reshape(tf.gather(by_block, blocks, axis=0), [count * self._depth]) - least)
+        best, places = tf.math.top_k(above, count)
+        rows = tf.gather(blocks, places // self._depth) * self._depth + places % self._depth
+        return {"scores": (best + least)[None], "rows": rows[None]}
 
 
 def convert_catalogue(item_vectors: Float32, *, candidates: int, axes: Float32 | None = None) -> bytes:

@@ -77,9 +77,9 @@ class Catalogue:
             return self.scan(query, self._spec.candidates, None)
         found = self._layer.run(_SIGNATURE, {"query": query.reshape(1, -1)})
         rows = found["rows"][0]
-        if rows.min() < 0 or rows.max() >= len(self):
+        if rows.view(np.uint32).max() >= len(self):  # a row below 0 is a large one then
             raise BundleFormatError(
-                f"the catalogue's layer names row {rows.max()} of {len(self)}; get the bundle again"
+                f"the catalogue's layer names rows {rows.min()} to {rows.max()} of {len(self)}; get the bundle again"
             )
         return Ranked(rows, found["scores"][0])
 

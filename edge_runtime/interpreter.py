@@ -39,7 +39,7 @@ class Model:
             raise ConfigError(f"num_threads must be at least 1, found {num_threads}")
         self._path = path
         self._lock = threading.Lock()
-        interpreter_type = _interpreter_type(interpreter)
+        interpreter_type = import_interpreter(interpreter)
         try:
             self._interpreter = interpreter_type(model_path=str(path), num_threads=num_threads)
             names = sorted(self._interpreter.get_signature_list())
@@ -144,7 +144,16 @@ def _shape(detail: dict[str, Any]) -> tuple[int, ...]:
     return tuple(int(size) for size in detail["shape"])
 
 
-def _interpreter_type(wanted: str | None) -> Any:
+def import_interpreter(wanted: str | None = None) -> Any:
+    """Import an interpreter for .tflite files and return its class; an app may do so before it opens a bundle.
+
+    Args:
+        wanted: "litert" or "tflite-runtime"; by default what the environment variable says, else the first installed.
+
+    Raises:
+        ConfigError: an unknown interpreter.
+        ModelLoadError: none is installed.
+    """
     wanted = wanted or os.environ.get(INTERPRETER_VARIABLE)
     if wanted is not None and wanted not in _MODULES:
         raise ConfigError(f"unknown interpreter {wanted!r}, expected one of {', '.join(_MODULES)}")
