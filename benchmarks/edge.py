@@ -46,7 +46,8 @@ RESULT = Path("benchmarks/results/edge.json")
 WORK = Path("work/edge")
 PEER = "MiniLM int8 (ONNX Runtime) + FAISS SQ8"
 TOP = 10
-ROW_OF_CALLS = 10
+ROW_OF_CALLS = 50
+"""Each operation asks so many queries before the next one does: its own data are in the caches then, as on a device."""
 COLD_STARTS = 7
 NARROWING_QUERIES = 300
 """So many further queries decide how narrow a large catalogue's layer may be."""
@@ -91,24 +92,30 @@ def peer_search(work: Path, products: int) -> Operation:
 
 
 def measure_in_turns(
-    operations: Mapping[str, Operation], queries: Sequence[str], *, clock: Callable[[], float] = time.perf_counter
+    operations: Mapping[str, Operation],
+    queries: Sequence[str],
+    *,
+    in_a_row: int = ROW_OF_CALLS,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, np.ndarray]:
-    """Return milliseconds of each call, by operation: all of them ask every query once, a few calls in a row each."""
+    """Return milliseconds of each call, by operation: all of them ask every query once, `in_a_row` calls at a time."""
     taken: dict[str, list[float]] = {name: [] for name in operations}
-    warm, asked = queries[:ROW_OF_CALLS], queries[ROW_OF_CALLS:]
+    warm, asked = queries[:in_a_row], queries[in_a_row:]
     for operation in operations.values():
         for query in warm:
             operation(query)
-    for start in range(0, len(asked), ROW_OF_CALLS):
+    for start in range(0, len(asked), in_a_row):
         for name, operation in operations.items():
-            for query in asked[start : start + ROW_OF_CALLS]:
+            for query in asked[start : start + in_a_row]:
                 started = clock()
                 operation(query)
                 taken[name].append((clock() - started) * 1e3)
     return {name: np.array(values) for name, values in taken.items()}
 
 
-def measure_bundle(bundle: Bundle, queries: Sequence[str], peer: Operation) -> list[EdgeRow]:
+def measure_bundle(
+    bundle: Bundle, queries: Sequence[str], peer: Operation, *, in_a_row: int = ROW_OF_CALLS
+) -> list[EdgeRow]:
     """Return the rows of one catalogue: searches beside the peer, recall, threads."""
     products = bundle.manifest.catalogue.products
     rows = []
@@ -123,7 +130,7 @@ def measure_bundle(bundle: Bundle, queries: Sequence[str], peer: Operation) -> l
             "suggest": lambda query: shop.suggest(query[:6]),
             "facets": lambda query: shop.facets(query, by=["brand", "category"]),
         }
-        taken = measure_in_turns(operations, queries)
+        taken = measure_in_turns(operations, queries, in_a_row=in_a_row)
         reference = float(np.percentile(taken[PEER], 50))
         for name, values in taken.items():
             p50, p99 = np.percentile(values, [50, 99])
@@ -227,7 +234,7 @@ def run(options: argparse.Namespace) -> list[EdgeRow]:
         messages.print(f"{products:,} products: packing")
         bundle = made_bundle(base, products, options.work / f"products-{products}", texts=others)
         messages.print(f"{products:,} products: measuring")
-        rows += measure_bundle(bundle, queries, peer_search(options.work, products))
+        rows += measure_bundle(bundle, queries, peer_search(options.work, products), in_a_row=options.in_a_row)
         rows += measure_starts(bundle, queries[0], options.work / "byte-code")
     for name, value, unit in measure_ladder(base, data, fold=options.fold):
         rows.append(EdgeRow(name, real, value=value, unit=unit))
@@ -255,6 +262,12 @@ def main() -> int:
         "--products", type=int, nargs="+", help="sizes of catalogues (default: ESCI's 6,764, and 50,000)"
     )
     parser.add_argument("--queries", type=int, default=1_000, help="how many real queries are asked (1,000)")
+    parser.add_argument(
+        "--in-a-row",
+        type=int,
+        default=ROW_OF_CALLS,
+        help="queries that one operation asks before the next one does (50)",
+    )
     parser.add_argument("--work", type=Path, default=WORK, help="folder of what is made on the way")
     parser.add_argument("--out", type=Path, default=RESULT, help="the result file")
     options = parser.parse_args()

@@ -151,7 +151,7 @@ def made_bundle(base: Path, count: int, folder: Path, *, texts: Sequence[str] = 
         BundleError: `base` is no bundle.
     """
     origin = open_bundle(base)
-    source = {"base": origin.bundle_id, "count": count, "seed": seed, "texts": digest_of(list(texts)), "version": 5}
+    source = {"base": origin.bundle_id, "count": count, "seed": seed, "texts": digest_of(list(texts)), "version": 6}
     mark = folder.with_suffix(".source.json")
     if mark.exists() and msgspec.json.decode(mark.read_bytes()) == source:
         return open_bundle(folder, verify=False)
