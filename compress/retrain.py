@@ -24,7 +24,7 @@ from compress.off_policy import OffPolicyResult, Rankings, compare_off_policy
 from compress.pack import install_bundle, refuse_to_replace
 from compress.quality import unit_rows
 from compress.retrain_settings import GateSettings, RetrainReport, RetrainSettings
-from compress.settings import BuildSettings
+from compress.settings import BuildSettings, build_settings_of
 from compress.student_stages import WEIGHTS_FILE, StudentStages, distillation_set
 from compress.teacher_stages import read_vectors
 from edge_runtime.contract.atomic_files import disk_errors_named, write_bytes_atomically
@@ -43,7 +43,6 @@ from edge_runtime.contract.errors import ConfigError
 from edge_runtime.contract.golden import read_golden
 from edge_runtime.golden_proof import golden_answers
 from edge_runtime.recommender import Recommender
-from edge_runtime.settings import from_mapping
 from train.backend import make_reproducible
 from train.click_tuning import FrozenTable, tuning_batches, tuning_loss
 from train.feedback_log import FeedbackLog, read_feedback_log, split_by_device
@@ -98,7 +97,7 @@ def retrain_bundle(
     """
     refuse_to_replace(out)
     bundle = open_bundle(base)
-    build = _build_settings(bundle)
+    build = build_settings_of(bundle)
     _check_work(bundle, shop, work)
     teaching, judging = _split_log(events, settings)
     make_reproducible(settings.seed)
@@ -130,27 +129,6 @@ def _split_log(events: Path, settings: RetrainSettings) -> tuple[FeedbackLog, Fe
     if not teaching.lists or not judging.lists:
         raise ConfigError("the devices of the log are too few to teach and to judge apart; wait for more feedback")
     return teaching, judging
-
-
-def _build_settings(bundle: Bundle) -> BuildSettings:
-    path = bundle.path(REPORT_FILE)
-    try:
-        values = json.loads(path.read_bytes())["settings"]
-        # Earlier versions had this layer always, and half as wide as the other.
-        values["history"].setdefault("pointer_hidden", values["history"]["hidden"] // 2)
-        return from_mapping(_without_none(values), BuildSettings, source=str(path))
-    except (OSError, ValueError, KeyError) as error:
-        raise ConfigError(
-            f"{path} does not hold the settings of the build ({error}); build the bundle again"
-        ) from error
-
-
-def _without_none(values: dict[str, Any]) -> dict[str, Any]:
-    return {
-        key: _without_none(value) if isinstance(value, dict) else value
-        for key, value in values.items()
-        if value is not None
-    }
 
 
 def _check_work(bundle: Bundle, shop: Shop, work: Path) -> None:
@@ -296,7 +274,7 @@ def _judge(
 
 
 def _holdout_quality(bundle: Bundle, shop: Shop) -> float | None:
-    _, held_out = split_holdout(shop, _build_settings(bundle).holdout)
+    _, held_out = split_holdout(shop, build_settings_of(bundle).holdout)
     if not held_out:
         return None
     judged = tuple(judgement for found in held_out.values() for judgement in found)

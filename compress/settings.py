@@ -1,10 +1,14 @@
 """Everything that decides what a build makes; its digest goes into the manifest."""
 
+import json
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from compress.budget import BudgetSettings
 from compress.pruning import PruneSettings
+from edge_runtime.contract.bundle import REPORT_FILE, Bundle
+from edge_runtime.contract.errors import ConfigError
+from edge_runtime.settings import from_mapping
 from train.cross_encoder_rounds import CrossEncoderSettings
 from train.distill import DistillSettings
 from train.distillation_texts import TextSettings
@@ -53,3 +57,29 @@ class BuildSettings:
     quantize: QuantizeSettings = field(default_factory=QuantizeSettings)
     budget: BudgetSettings = field(default_factory=BudgetSettings)
     cross_encoder: CrossEncoderSettings = added_setting(CrossEncoderSettings())  # noqa: RUF009 (frozen)
+
+
+def build_settings_of(bundle: Bundle) -> BuildSettings:
+    """Return the settings that `bundle` was built with, from its report.
+
+    Raises:
+        ConfigError: the report is missing or holds no settings that this version knows.
+    """
+    path = bundle.path(REPORT_FILE)
+    try:
+        values = json.loads(path.read_bytes())["settings"]
+        # Earlier versions had this layer always, and half as wide as the other.
+        values["history"].setdefault("pointer_hidden", values["history"]["hidden"] // 2)
+        return from_mapping(_without_none(values), BuildSettings, source=str(path))
+    except (OSError, ValueError, KeyError) as error:
+        raise ConfigError(
+            f"{path} does not hold the settings of the build ({error}); build the bundle again"
+        ) from error
+
+
+def _without_none(values: dict[str, Any]) -> dict[str, Any]:
+    return {
+        key: _without_none(value) if isinstance(value, dict) else value
+        for key, value in values.items()
+        if value is not None
+    }

@@ -21,7 +21,7 @@ class TfServingEncoder:
     """A SavedModel that TensorFlow Serving holds: `input_word_ids`, `input_mask` -> one output [1, dim].
 
     Args:
-        url: of the model, like http://127.0.0.1:8501/v1/models/teacher; it is asked at every query.
+        url: of the model, like http://127.0.0.1:8501/v1/models/encoder; it is asked at every query.
 
     Raises:
         ConfigError: not an http address.
@@ -29,7 +29,7 @@ class TfServingEncoder:
 
     def __init__(self, url: str) -> None:
         if not url.startswith(("http://", "https://")):
-            raise ConfigError("rank_url: expected the model's address, like http://127.0.0.1:8501/v1/models/teacher")
+            raise ConfigError("rank_url: expected the model's address, like http://127.0.0.1:8501/v1/models/encoder")
         self._url = url.rstrip("/") + ":predict"
         self._pool = urllib3.PoolManager(maxsize=16, retries=False, timeout=_TIMEOUT)
 

@@ -127,20 +127,24 @@ class VectorRanker:
         self.name = note.name
 
     def search(self, query: str, k: int) -> RankedProducts:
-        """Return the `k` products nearest to the query's vector."""
-        return self._nearest(self._encoder.encode(self._tokenizer.encode(normalize_text(query)).ids), k, without=())
+        """Return the `k` products nearest to the query's vector; the model knows no token of it: the first ones."""
+        ids = self._tokenizer.encode(normalize_text(query)).ids
+        return self._nearest(self._encoder.encode(ids), k, without=()) if ids else self._first(k)
 
     def recommend(self, history: Sequence[str], k: int) -> RankedProducts:
         """Return the `k` products nearest to the mean of the history's vectors; none of it known: the first ones."""
         rows = [self._rows[product_id] for product_id in history if product_id in self._rows]
         if not rows:
-            return RankedProducts(self._ids[:k], [0.0] * min(k, len(self._ids)), self.name)
+            return self._first(k)
         mean = self._vectors[rows].mean(axis=0)
         return self._nearest(mean / max(float(np.linalg.norm(mean)), 1e-9), k, without=rows)
 
     def close(self) -> None:
         """Close the encoder."""
         self._encoder.close()
+
+    def _first(self, k: int) -> RankedProducts:
+        return RankedProducts(self._ids[:k], [0.0] * min(k, len(self._ids)), self.name)
 
     def _nearest(self, vector: Float32, k: int, *, without: Sequence[int]) -> RankedProducts:
         scores = self._vectors @ vector

@@ -1,4 +1,4 @@
-"""An exported teacher says the same in TensorFlow, as a SavedModel and in ONNX Runtime, and ranks on the server."""
+"""An exported teacher or student says the same in TensorFlow, as a SavedModel and in ONNX Runtime, and ranks on the server."""
 
 import json
 
@@ -7,11 +7,13 @@ import pytest
 
 from compress.errors import CompressionError
 from compress.export import export_teacher
+from compress.export_onnx_student import onnx_student
 from sync_server.rank_onnx import OnnxEncoder
 from sync_server.rankers import VectorRanker
 from tests.support.tiny_bert import write_tiny_bert
-from train.backend import tf
+from train.backend import keras, tf
 from train.shop.tables import Product
+from train.student import StudentSettings, build_student
 from train.teacher import Teacher
 
 WORDS = ("red", "blue", "lamp", "table", "chair", "wooden")
@@ -72,5 +74,33 @@ def test_server_ranks_by_the_exported_folder(exported, teacher):
 
 
 def test_folder_that_is_no_checkpoint_is_named(tmp_path):
-    with pytest.raises(CompressionError, match="not a BERT checkpoint"):
+    with pytest.raises(CompressionError, match="neither a BERT checkpoint nor a bundle"):
         export_teacher(tmp_path, [], tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        StudentSettings(hidden=8, pooling_heads=2),
+        StudentSettings(architecture="mixer", hidden=8, layers=2, feed_forward=12),
+        StudentSettings(architecture="bert", hidden=8, heads=2, layers=2, feed_forward=12),
+    ],
+    ids=lambda settings: settings.architecture,
+)
+def test_onnx_runtime_gives_the_students_vectors(settings, tmp_path):
+    model = build_student(settings, vocabulary=30, dim=6)
+    random = np.random.default_rng(0)
+    model.set_weights([random.normal(0, 0.4, weight.shape) for weight in model.get_weights()])
+    (tmp_path / "model.onnx").write_bytes(onnx_student(model))
+    encoder = OnnxEncoder(tmp_path / "model.onnx")
+    for length in (1, 2, 7, 16):
+        ids = random.integers(1, 30, length)
+        (vector,) = model(np.array([ids], np.int32), training=False).numpy()
+        assert encoder.encode(ids) == pytest.approx(vector / np.linalg.norm(vector), abs=1e-5)
+    encoder.close()
+
+
+def test_student_with_an_unknown_layer_is_refused():
+    inputs = keras.Input((3,), name="ids")
+    with pytest.raises(CompressionError, match="Flatten, which has no place in ONNX"):
+        onnx_student(keras.Model(inputs, keras.layers.Flatten()(inputs)))

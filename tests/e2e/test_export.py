@@ -1,0 +1,48 @@
+"""The student of a built bundle, exported: `/v1/rank` in ONNX Runtime finds what the device's vectors find."""
+
+import numpy as np
+import pytest
+
+import pocketrec
+from edge_runtime.recommender import Recommender
+from sync_server.rank_onnx import OnnxEncoder
+from sync_server.rankers import VectorRanker
+from train.backend import tf
+
+
+@pytest.fixture(scope="module")
+def exported(built, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("exported") / "student"
+    assert pocketrec.main(["export", str(built), "--out", str(folder), "--json"]) == 0
+    return folder
+
+
+def test_exported_student_ranks_as_the_device_does_by_vectors(built, exported, query):
+    ranker = VectorRanker(exported, OnnxEncoder(exported / "model.onnx"))
+    with Recommender.open(built) as device:
+        on_device = device.search(query, k=10, mode="dense")
+        assert ranker.search(query, 10).scores == pytest.approx(on_device.scores, abs=0.05)
+        assert len(set(ranker.search(query, 10).product_ids) & set(on_device.product_ids)) >= 8
+        assert ranker.name == f"student-{device.bundle.bundle_id[:12]}"
+        assert ranker.search(" ", 3).product_ids == ranker.recommend([], 3).product_ids
+    ranker.close()
+
+
+def test_saved_model_and_onnx_agree(exported):
+    serve = tf.saved_model.load(str(exported / "saved_model" / "1")).signatures["serving_default"]
+    encoder = OnnxEncoder(exported / "model.onnx")
+    ids = np.array([[5, 9, 7, 0], [8, 6, 5, 4]], np.int32)
+    found = serve(input_word_ids=tf.constant(ids), input_mask=tf.constant((ids > 0).astype(np.int32)))["vector"]
+    assert found[1].numpy() == pytest.approx(encoder.encode(ids[1]), abs=1e-5)
+    assert found[0].numpy() == pytest.approx(encoder.encode(ids[0]), abs=1e-5)
+    encoder.close()
+
+
+def test_work_folder_of_another_build_is_refused(built, tmp_path, capsys):
+    assert pocketrec.main(["export", str(built), "--work", str(tmp_path), "--out", str(tmp_path / "out")]) == 1
+    assert "name the folder that the bundle's build left" in capsys.readouterr().err
+    other = tmp_path / "prune" / "model.weights.h5"
+    other.parent.mkdir()
+    other.write_bytes(b"no weights")
+    assert pocketrec.main(["export", str(built), "--work", str(tmp_path), "--out", str(tmp_path / "out")]) == 1
+    assert "does not fit" in capsys.readouterr().err
