@@ -46,6 +46,12 @@ def add_publish_arguments(parser: argparse.ArgumentParser) -> None:
         "--keep", type=int, default=KEPT_RELEASES, metavar="N", help=f"releases that stay signed ({KEPT_RELEASES})"
     )
     parser.add_argument("--no-deltas", action="store_true", help="publish whole files only, which is faster")
+    parser.add_argument(
+        "--propose",
+        type=Path,
+        metavar="FILE",
+        help="hand over files only; FILE waits for others' keys sign and keys finish",
+    )
     parser.add_argument("--json", action="store_true", help="print the result as one line of JSON")
 
 
@@ -63,7 +69,15 @@ def run_publish(args: argparse.Namespace) -> int:
         keep=args.keep,
         make=None if args.no_deltas else make_delta,
         on_file=lambda name, length: print(f"uploading {name} ({length / 1e6:.1f} MB)", file=sys.stderr, flush=True),
+        propose=args.propose,
     )
+    if args.propose is not None:
+        text = (
+            f"{args.propose} proposes bundle {publication.bundle_id[:12]} as release {publication.release} of channel "
+            f"{publication.channel}; the holders of keys run: pocketrec keys sign {args.propose}"
+        )
+        _show(args, publication, text)
+        return 0
     here = local_settings(args)
     if here is not None:
         note(

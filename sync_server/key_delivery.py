@@ -23,7 +23,7 @@ from sync_server.keys import (
     offline_places,
     read_roots,
 )
-from sync_server.signing import ServedMetadata, newest_base, signed_bytes
+from sync_server.signing import ServedMetadata, newest_base, signed_by
 
 
 class KeyTarget(ServedMetadata, Protocol):
@@ -82,7 +82,7 @@ def push(
         )
         new = find_signers(places, trusted=newest.signed.roles[Targets.type], name="targets", passphrase=passphrase)
         base.version, base.expires = base.version + 1, expiry(clock(), timedelta(days=expires_days))
-        data = signed_bytes(base, {signer.public_key.keyid: signer for signer in (*old, *new)}.values())
+        data = signed_by(base, {signer.public_key.keyid: signer for signer in (*old, *new)}.values()).to_bytes()
         roots_first = len(old) < served.signed.roles[Targets.type].threshold
     if data is not None and not roots_first:
         target.publish(data)
@@ -150,7 +150,7 @@ def delegate_channel(
         signed = delegate(base, channel, keys=given, threshold=threshold, expires=expires)
     else:
         signed = undelegate(base, channel, expires=expires)
-    data = signed_bytes(signed, signers)
+    data = signed_by(signed, signers).to_bytes()
     target.publish(data)
     write_bytes_atomically(remembered, data)
     return int(signed.version)

@@ -11,6 +11,7 @@ from tuf.api.metadata import Metadata, Root
 
 from edge_runtime.contract.atomic_files import disk_errors_named
 from edge_runtime.contract.errors import ConfigError
+from sync_server.cosigning import write_proposal
 from sync_server.keys import (
     OFFLINE_ROLES,
     ONLINE_ROLES,
@@ -47,6 +48,7 @@ def rotate(
     now: datetime,
     only: Sequence[str] = (),
     more: Sequence[Path] = (),
+    propose: Path | None = None,
 ) -> Rotation:
     """Give a role new keys, as many as it had, and write the root that says so.
 
@@ -61,16 +63,20 @@ def rotate(
         now: the time from which the validity counts.
         only: beginnings of the ids of the keys to replace; all keys of the role by default.
         more: files of root keys that lie elsewhere.
+        propose: where the root waits for the signatures of others (cosigning.py), in place of the folder; the new keys
+            are made, the old ones stay until it is finished.
 
     Raises:
-        ConfigError: not enough root keys are here, or an argument is malformed.
+        ConfigError: not enough root keys are here (without `propose`), or an argument is malformed.
         StorageError: the disk is full, read-only or not permitted.
     """
     if role not in (*OFFLINE_ROLES, *ONLINE_ROLES):
         raise ConfigError(f"role {role!r}: expected one of {', '.join((*OFFLINE_ROLES, *ONLINE_ROLES))}")
     old = load_root(keys / ROOT_FILE)
     trusted = old.signed.roles[Root.type]
-    signers = find_signers(offline_places(keys, more), trusted=trusted, name="root", passphrase=passphrase)
+    needed = None if propose is None else 0
+    places = offline_places(keys, more)
+    signers = find_signers(places, trusted=trusted, name="root", passphrase=passphrase, needed=needed)
     gone = _chosen(old.signed.roles[role].keyids, only, role)
     fresh = [CryptoSigner(Ed25519PrivateKey.generate()) for _ in gone]
     online = role in ONLINE_ROLES
@@ -84,15 +90,24 @@ def rotate(
     for keyid in gone:
         new.signed.revoke_key(keyid, role)
     _sign(new, [*signers, *(fresh if role == Root.type else [])])
-    _write(keys, old, new)
-    _retire(keys, gone, passphrase, online=online)
+    if propose is not None:
+        write_proposal(propose, new)
+    else:
+        _write(keys, old, new)
+        retire(keys, gone, passphrase, online=online)
     return Rotation(role, new.signed.version, gone, [signer.public_key.keyid for signer in fresh])
 
 
 def renew_root(
-    keys: Path, *, expires_days: int, passphrase: bytes | None, now: datetime, more: Sequence[Path] = ()
+    keys: Path,
+    *,
+    expires_days: int,
+    passphrase: bytes | None,
+    now: datetime,
+    more: Sequence[Path] = (),
+    propose: Path | None = None,
 ) -> Metadata[Root]:
-    """Write a root that says the same for longer.
+    """Write a root that says the same for longer; with `propose` into a file that waits for others' signatures.
 
     Raises:
         ConfigError: not enough root keys are here, or `expires_days` is not positive.
@@ -100,10 +115,15 @@ def renew_root(
     """
     old = load_root(keys / ROOT_FILE)
     trusted = old.signed.roles[Root.type]
-    signers = find_signers(offline_places(keys, more), trusted=trusted, name="root", passphrase=passphrase)
+    needed = None if propose is None else 0
+    places = offline_places(keys, more)
+    signers = find_signers(places, trusted=trusted, name="root", passphrase=passphrase, needed=needed)
     new = _next(old, expires_days=expires_days, now=now)
     _sign(new, signers)
-    _write(keys, old, new)
+    if propose is not None:
+        write_proposal(propose, new)
+    else:
+        _write(keys, old, new)
     return new
 
 
@@ -144,7 +164,12 @@ def _chosen(keyids: Sequence[str], only: Sequence[str], role: str) -> list[str]:
     return chosen
 
 
-def _retire(keys: Path, gone: Iterable[str], passphrase: bytes | None, *, online: bool) -> None:
+def retire(keys: Path, gone: Iterable[str], passphrase: bytes | None, *, online: bool) -> None:
+    """Move the private keys with the ids `gone` out of the way, where they can still sign once for old devices.
+
+    Raises:
+        StorageError: the disk is full, read-only or not permitted.
+    """
     folder = keys / ("online" if online else "offline")
     retired = folder / RETIRED_FOLDER
     with disk_errors_named(retired):

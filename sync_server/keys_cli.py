@@ -3,7 +3,7 @@
 import argparse
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,10 +11,22 @@ from pathlib import Path
 import msgspec
 from tuf.api.metadata import Metadata, Root
 
+from edge_runtime.contract.atomic_files import write_bytes_atomically
+from edge_runtime.contract.errors import ConfigError
+from sync_server.cosigning import (
+    REMEMBERED_TARGETS,
+    Progress,
+    check_proposal,
+    describe,
+    finished_root,
+    read_proposal,
+    sign_proposal,
+    write_proposal,
+)
 from sync_server.delegations import role_of
 from sync_server.home import copy_online_keys
 from sync_server.key_delivery import delegate_channel, push
-from sync_server.key_rotation import renew_root, rotate
+from sync_server.key_rotation import renew_root, retire, rotate
 from sync_server.key_status import key_status
 from sync_server.keys import (
     OFFLINE_ROLES,
@@ -26,7 +38,7 @@ from sync_server.keys import (
     load_public_key,
     read_passphrase,
 )
-from sync_server.local_server import add_target, local_settings, publication_target
+from sync_server.local_server import add_target, local_settings, note, publication_target
 
 _WARN_DAYS = 30
 
@@ -63,6 +75,7 @@ def add_keys_arguments(parser: argparse.ArgumentParser) -> None:
     add_target(hand)
     _add_expiry(hand, 365, "validity of targets that are signed anew (365)")
     _add_channel_actions(actions)
+    _add_cosigning_actions(actions, (change, renew))
     for action_parser in actions.choices.values():
         action_parser.add_argument("--json", action="store_true", help="print the result as one line of JSON")
 
@@ -89,6 +102,27 @@ def _add_channel_actions(actions: "argparse._SubParsersAction[argparse.ArgumentP
         _add_keys(action_parser)
         add_target(action_parser)
         _add_expiry(action_parser, 365, "validity of the targets (365)")
+
+
+def _add_cosigning_actions(
+    actions: "argparse._SubParsersAction[argparse.ArgumentParser]", proposing: Sequence[argparse.ArgumentParser]
+) -> None:
+    for action_parser in proposing:
+        action_parser.add_argument(
+            "--propose",
+            type=Path,
+            metavar="FILE",
+            help="write the root to FILE, which waits for keys sign and keys finish",
+        )
+    sign = actions.add_parser("sign", help="show what a proposal says, and sign it with a key that you hold; no server")
+    sign.add_argument("file", type=Path, metavar="FILE", help="of publish --propose, keys rotate --propose or renew")
+    _add_keys(sign)
+    sign.add_argument("--yes", action="store_true", help="sign without asking")
+    sign.add_argument("--show", action="store_true", help="only show it")
+    finish = actions.add_parser("finish", help="publish a release, or take over a root, that enough keys have signed")
+    finish.add_argument("file", type=Path, metavar="FILE")
+    _add_keys(finish)
+    add_target(finish, required=False)
 
 
 def _add_keys(parser: argparse.ArgumentParser) -> None:
@@ -171,23 +205,85 @@ def _rotate(args: argparse.Namespace, passphrase: bytes | None) -> _Said:
         now=datetime.now(UTC),
         only=args.only,
         more=args.key,
+        propose=args.propose,
     )
     added = ", ".join(key_id[:8] for key_id in done.added)
-    return _Said(
-        done, f"root version {done.root_version} names {args.role} key {added}; hand it over with: pocketrec keys push"
-    )
+    return _Said(done, f"root version {done.root_version} names {args.role} key {added}; {_next_step(args)}")
 
 
 def _renew(args: argparse.Namespace, passphrase: bytes | None) -> _Said:
     root: Metadata[Root] = renew_root(
-        args.keys, expires_days=args.expires_days, passphrase=passphrase, now=datetime.now(UTC), more=args.key
+        args.keys,
+        expires_days=args.expires_days,
+        passphrase=passphrase,
+        now=datetime.now(UTC),
+        more=args.key,
+        propose=args.propose,
     )
     result = {"root_version": root.signed.version, "root_expires": root.signed.expires.isoformat()}
     return _Said(
         result,
-        f"root version {root.signed.version} is valid until {root.signed.expires:%Y-%m-%d}; hand it over with: "
-        "pocketrec keys push",
+        f"root version {root.signed.version} is valid until {root.signed.expires:%Y-%m-%d}; {_next_step(args)}",
     )
+
+
+def _next_step(args: argparse.Namespace) -> str:
+    return (
+        f"its signers run: pocketrec keys sign {args.propose}"
+        if args.propose
+        else "hand it over with: pocketrec keys push"
+    )
+
+
+def _sign(args: argparse.Namespace, passphrase: bytes | None) -> _Said:
+    metadata = read_proposal(args.file)
+    check_proposal(metadata, args.keys)
+    shown = list(describe(metadata, args.keys))
+    print("\n".join(shown), file=sys.stderr, flush=True)
+    if not args.show:
+        if not args.yes and not _agreed():
+            raise ConfigError("nothing was signed")
+        sign_proposal(metadata, args.keys, passphrase=passphrase, more=args.key)
+        write_proposal(args.file, metadata)
+    progress = check_proposal(metadata, args.keys)
+    return _Said({"says": shown, "progress": progress}, _progress_text(args.file, progress))
+
+
+def _agreed() -> bool:
+    if not sys.stdin.isatty():
+        raise ConfigError("nobody is here to ask; read what --show prints, then sign with --yes")
+    print("sign this? [y/N] ", end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
+def _progress_text(file: Path, progress: Progress) -> str:
+    signed = ", ".join(key_id[:8] for key_id in progress.signed) or "nobody"
+    if not progress.missing:
+        return f"signed by {signed}: enough; pocketrec keys finish {file} hands it over"
+    others = ", ".join(key_id[:8] for key_id in progress.unsigned)
+    return f"signed by {signed}; {progress.missing} more needed, of {others}"
+
+
+def _finish(args: argparse.Namespace, passphrase: bytes | None) -> _Said:
+    metadata = read_proposal(args.file)
+    progress = check_proposal(metadata, args.keys)
+    if progress.missing:
+        raise ConfigError(f"{args.file} is {_progress_text(args.file, progress)}")
+    if isinstance(metadata.signed, Root):
+        for role, gone in finished_root(metadata, args.keys):
+            retire(args.keys, gone, passphrase, online=role in ONLINE_ROLES)
+        return _Said(
+            progress, f"root version {progress.version} is the newest here; hand it over with: pocketrec keys push"
+        )
+    if not (args.server or args.store or args.config):
+        raise ConfigError("targets are published: name the server by --server, --store or --config")
+    target, data = publication_target(args), metadata.to_bytes()
+    target.publish(data)
+    write_bytes_atomically(args.keys / REMEMBERED_TARGETS, data)
+    here = local_settings(args)
+    if here is not None:
+        note(here, "targets published", f"version {progress.version}", {})
+    return _Said(progress, f"targets version {progress.version} are published")
 
 
 def _push(args: argparse.Namespace, passphrase: bytes | None) -> _Said:
@@ -232,6 +328,8 @@ _ACTIONS: dict[str, Callable[[argparse.Namespace, bytes | None], _Said]] = {
     "team": _team,
     "delegate": _delegate,
     "undelegate": _delegate,
+    "sign": _sign,
+    "finish": _finish,
 }
 
 COMMANDS = {"keys": (add_keys_arguments, run_keys)}

@@ -17,6 +17,7 @@ from edge_runtime.contract.bundle import MANIFEST_FILE, Bundle, open_bundle
 from edge_runtime.contract.delta_making import MakeDelta, make_delta
 from edge_runtime.contract.errors import ConfigError
 from edge_runtime.contract.release import check_channel
+from sync_server.cosigning import write_proposal
 from sync_server.keys import expiry
 from sync_server.publication_deltas import MadeDelta, make_deltas
 from sync_server.releases import KEPT_RELEASES, DeltaFile, all_releases, kept_releases, next_targets, releases
@@ -120,6 +121,7 @@ def publish(
     make: MakeDelta | None = make_delta,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     on_file: Callable[[str, int], None] = lambda name, length: None,
+    propose: Path | None = None,
 ) -> Publication:
     """Check a bundle, sign it and publish it in a channel, with deltas from the releases that devices may have.
 
@@ -138,6 +140,7 @@ def publish(
         make: finds deltas; None publishes none.
         clock: gives the time (UTC).
         on_file: called with name and length (bytes) before each upload.
+        propose: where the targets wait for the signatures of others (cosigning.py); the files are handed over already.
 
     Raises:
         BundleError, ConfigError: the bundle is damaged, the keys do not fit, or an argument is malformed.
@@ -146,7 +149,12 @@ def publish(
     """
     _check_numbers(check_channel(channel), expires_days=expires_days, keep=keep)
     bundle, now = open_bundle(bundle_folder), clock()
-    signing = open_signing(keys, target, channel=channel, passphrase=passphrase, more=more_keys)
+    needed = None if propose is None else 0
+    signing = open_signing(keys, target, channel=channel, passphrase=passphrase, more=more_keys, needed=needed)
+    if propose is not None and signing.role != Targets.type:
+        raise ConfigError(
+            f"channel {channel} is a team's; its holders sign together with --key, --propose is for targets"
+        )
     base, expires = signing.base, expiry(now, timedelta(days=expires_days))
     kept = kept_releases(all_releases(base).get(channel, {}), keep=keep, staged=staged) if base else []
     deltas = list(make_deltas(bundle, earlier=kept, known=base, read=target.read, make=make)) if make else []
@@ -160,10 +168,13 @@ def publish(
         keep=keep,
         deltas=[delta.file for delta in deltas],
     )
-    data = signing.sign(signed)
+    metadata = signing.sign(signed)
     uploaded = _upload(bundle, deltas, target, on_file)
-    target.publish(data, signing.role)
-    write_bytes_atomically(signing.remembered, data)
+    if propose is not None:
+        write_proposal(propose, metadata)
+    else:
+        target.publish(metadata.to_bytes(), signing.role)
+        write_bytes_atomically(signing.remembered, metadata.to_bytes())
     return _publication(bundle, signed, channel=channel, root=signing.root, uploaded=uploaded, deltas=deltas)
 
 

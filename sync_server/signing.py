@@ -53,22 +53,28 @@ class Signing:
     base: Targets | None
     remembered: Path
 
-    def sign(self, targets: Targets) -> bytes:
-        """Return the signed bytes of `targets`, which have plain names."""
+    def sign(self, targets: Targets) -> Metadata[Targets]:
+        """Return `targets`, which have plain names, signed."""
         channel = channel_of(self.role)
-        return signed_bytes(scoped(targets, channel) if channel else targets, self.signers)
+        return signed_by(scoped(targets, channel) if channel else targets, self.signers)
 
 
-def signed_bytes(targets: Targets, signers: Iterable[CryptoSigner]) -> bytes:
+def signed_by(targets: Targets, signers: Iterable[CryptoSigner]) -> Metadata[Targets]:
     """Return targets signed by all of `signers`."""
     metadata = Metadata(targets)
     for signer in signers:
         metadata.sign(signer, append=True)
-    return metadata.to_bytes()
+    return metadata
 
 
 def open_signing(
-    keys: Path, served: ServedMetadata, *, channel: str, passphrase: bytes | None, more: Sequence[Path] = ()
+    keys: Path,
+    served: ServedMetadata,
+    *,
+    channel: str,
+    passphrase: bytes | None,
+    more: Sequence[Path] = (),
+    needed: int | None = None,
 ) -> Signing:
     """Find who signs `channel` with the keys in a folder, and what was signed before.
 
@@ -78,6 +84,7 @@ def open_signing(
         channel: what is to be published.
         passphrase: of the keys that are encrypted.
         more: files of keys that others hold.
+        needed: how many keys must be here; as many as must sign by default.
 
     Raises:
         ConfigError: not enough keys are here, or the channel is another's to sign.
@@ -89,7 +96,7 @@ def open_signing(
     role = role_of(channel)
     if not any((keys / "offline").glob(f"{role}*.pem")):
         trusted: Role = root.signed.roles[Targets.type]
-        signers = find_signers(places, trusted=trusted, name=Targets.type, passphrase=passphrase)
+        signers = find_signers(places, trusted=trusted, name=Targets.type, passphrase=passphrase, needed=needed)
         remembered = keys / "offline" / "targets.json"
         base = newest_base(root.signed, Targets.type, served.targets(), remembered)
         if base is not None and channel in delegated_channels(base):
