@@ -24,12 +24,16 @@ from edge_runtime.contract.bundle import (
     ENCODER_FILE,
     GOLDEN_FILE,
     ITEM_VECTORS_FILE,
+    MANIFEST_FILE,
     TOKENIZER_FILE,
     Bundle,
+    CatalogueSpec,
     open_bundle,
     seal_bundle,
 )
 from edge_runtime.contract.errors import ConfigError
+from edge_runtime.contract.golden import read_golden
+from edge_runtime.golden_proof import golden_answers
 from edge_runtime.product_rows import ProductRows
 from edge_runtime.recommender import Recommender
 from edge_runtime.rows_database import RowsDatabase
@@ -151,7 +155,7 @@ def made_bundle(base: Path, count: int, folder: Path, *, texts: Sequence[str] = 
         BundleError: `base` is no bundle.
     """
     origin = open_bundle(base)
-    source = {"base": origin.bundle_id, "count": count, "seed": seed, "texts": digest_of(list(texts)), "version": 6}
+    source = {"base": origin.bundle_id, "count": count, "seed": seed, "texts": digest_of(list(texts)), "version": 7}
     mark = folder.with_suffix(".source.json")
     if mark.exists() and msgspec.json.decode(mark.read_bytes()) == source:
         return open_bundle(folder, verify=False)
@@ -163,7 +167,7 @@ def made_bundle(base: Path, count: int, folder: Path, *, texts: Sequence[str] = 
     vectors = np.asarray(npy_format.open_memmap(origin.path(ITEM_VECTORS_FILE), mode="r"), dtype=np.float32)
     for name in (ENCODER_FILE, TOKENIZER_FILE):
         shutil.copyfile(base / name, folder / name)
-    shutil.copyfile(base / GOLDEN_FILE, folder / GOLDEN_FILE)
+    shutil.copyfile(base / GOLDEN_FILE, folder / GOLDEN_FILE)  # until the made bundle can be asked
     item_vectors = made_vectors(vectors, parents, seed=seed)
     spec = write_catalogue(
         folder,
@@ -173,10 +177,22 @@ def made_bundle(base: Path, count: int, folder: Path, *, texts: Sequence[str] = 
     )
     with Recommender(origin) as shop:
         narrow_layer(folder, item_vectors, candidates=spec.candidates, encode=shop.encode_query, texts=texts)
+    sealed = _sealed(folder, origin, spec)
+    queries = [one.text for one in read_golden(origin.path(GOLDEN_FILE)).queries]
+    with Recommender(sealed) as made:
+        golden = golden_answers(made, queries=queries)
+    (folder / GOLDEN_FILE).write_bytes(msgspec.json.encode(golden))
+    (folder / MANIFEST_FILE).unlink()
+    sealed = _sealed(folder, origin, spec)
+    mark.write_bytes(msgspec.json.encode(source))
+    return sealed
+
+
+def _sealed(folder: Path, origin: Bundle, spec: CatalogueSpec) -> Bundle:
     manifest = origin.manifest
-    sealed = seal_bundle(
+    return seal_bundle(
         folder,
-        name=f"{manifest.name}-{count}",
+        name=f"{manifest.name}-{spec.products}",
         created_at=manifest.created_at,
         config_digest=manifest.config_digest,
         shop_digest=manifest.shop_digest,
@@ -185,5 +201,3 @@ def made_bundle(base: Path, count: int, folder: Path, *, texts: Sequence[str] = 
         catalogue=spec,
         fusion=manifest.fusion,
     )
-    mark.write_bytes(msgspec.json.encode(source))
-    return sealed
