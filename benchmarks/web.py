@@ -22,6 +22,7 @@ from benchmarks.esci_protocol import load_esci
 from benchmarks.machine import describe_machine
 from benchmarks.server_process import ServerProcess
 from edge_runtime.contract.atomic_files import write_bytes_atomically
+from edge_runtime.contract.bundle import open_bundle
 from edge_runtime.contract.errors import ConfigError, PocketrecError
 from edge_runtime.recommender import Recommender
 from sync_server.home import open_repository
@@ -90,7 +91,7 @@ class Row:
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Return the options."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.web", description=__doc__)
-    parser.add_argument("bundle", type=Path, help="a bundle of the 6,764 ESCI products")
+    parser.add_argument("bundle", type=Path, help="a bundle of ESCI products")
     parser.add_argument("--out", type=Path, default=RESULT_FILE, help="where the result file goes")
     return parser.parse_args(arguments)
 
@@ -158,7 +159,7 @@ def measure(bundle: Path) -> list[Row]:
     data = load_esci(data_folder())
     judged = list(data.judged)
     everything = list(dict.fromkeys([*judged, *(pair.query for pair in (*data.extras, *data.pairs))]))
-    products = len(data.products)
+    products = open_bundle(bundle).manifest.catalogue.products
     server = ServerProcess()
     try:
         target = LocalTarget(open_repository(server.config), max_file_bytes=server.config.max_file_bytes)

@@ -20,6 +20,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     place = parser.add_mutually_exclusive_group()
     place.add_argument("--server", metavar="URL", help="the server's address, for --publish-to")
     place.add_argument("--store", type=Path, metavar="DIR", help="the server's home, when it is on this machine")
+    place.add_argument(
+        "--server-config", type=Path, metavar="FILE", help="the server's settings as TOML, when it is on this machine"
+    )
     parser.add_argument("--token-file", type=Path, metavar="FILE", help="the publisher's token, with --server")
     parser.add_argument("--json", action="store_true", help="print the report as one line of JSON")
 

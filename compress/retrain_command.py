@@ -56,12 +56,13 @@ def run(args: argparse.Namespace) -> int:
 def _check_publishing(args: argparse.Namespace) -> None:
     if not args.publish_to:
         return
-    if args.keys is None or not (args.server or args.store):
-        raise ConfigError("--publish-to needs --keys and one of --server and --store")
+    if args.keys is None or not (args.server or args.store or args.server_config):
+        raise ConfigError("--publish-to needs --keys and one of --server, --store and --server-config")
 
 
 def _publish(args: argparse.Namespace) -> dict[str, object]:
-    place = ["--server", args.server] if args.server else ["--store", str(args.store)]
+    places = {"--server": args.server, "--store": args.store, "--config": args.server_config}
+    place = next([flag, str(value)] for flag, value in places.items() if value)
     token = ["--token-file", str(args.token_file)] if args.token_file else []
     keys = ["--keys", str(args.keys)]
     return run_command(["publish", str(args.out), "--channel", args.publish_to, *keys, *place, *token, "--json"])

@@ -22,7 +22,7 @@ from sync_server.keys import expiry
 from sync_server.publication_deltas import MadeDelta, make_deltas
 from sync_server.releases import KEPT_RELEASES, DeltaFile, all_releases, kept_releases, next_targets, releases
 from sync_server.repository import Repository
-from sync_server.signing import open_signing
+from sync_server.signing import Signing, open_signing
 
 
 class PublicationTarget(Protocol):
@@ -149,12 +149,7 @@ def publish(
     """
     _check_numbers(check_channel(channel), expires_days=expires_days, keep=keep)
     bundle, now = open_bundle(bundle_folder), clock()
-    needed = None if propose is None else 0
-    signing = open_signing(keys, target, channel=channel, passphrase=passphrase, more=more_keys, needed=needed)
-    if propose is not None and signing.role != Targets.type:
-        raise ConfigError(
-            f"channel {channel} is a team's; its holders sign together with --key, --propose is for targets"
-        )
+    signing = open_signing(keys, target, channel=channel, passphrase=passphrase, more=more_keys, alone=propose is None)
     base, expires = signing.base, expiry(now, timedelta(days=expires_days))
     kept = kept_releases(all_releases(base).get(channel, {}), keep=keep, staged=staged) if base else []
     deltas = list(make_deltas(bundle, earlier=kept, known=base, read=target.read, make=make)) if make else []
@@ -168,14 +163,19 @@ def publish(
         keep=keep,
         deltas=[delta.file for delta in deltas],
     )
-    metadata = signing.sign(signed)
     uploaded = _upload(bundle, deltas, target, on_file)
+    _hand_over(signing.sign(signed), signing, target, propose)
+    return _publication(bundle, signed, channel=channel, root=signing.root, uploaded=uploaded, deltas=deltas)
+
+
+def _hand_over(metadata: Metadata[Targets], signing: Signing, target: PublicationTarget, propose: Path | None) -> None:
+    if propose is not None and signing.role != Targets.type:
+        raise ConfigError(f"{signing.role} is a team's; its holders sign together with --key, --propose is for targets")
     if propose is not None:
         write_proposal(propose, metadata)
     else:
         target.publish(metadata.to_bytes(), signing.role)
         write_bytes_atomically(signing.remembered, metadata.to_bytes())
-    return _publication(bundle, signed, channel=channel, root=signing.root, uploaded=uploaded, deltas=deltas)
 
 
 def _check_numbers(channel: str, *, expires_days: int, keep: int) -> None:

@@ -74,7 +74,7 @@ def open_signing(
     channel: str,
     passphrase: bytes | None,
     more: Sequence[Path] = (),
-    needed: int | None = None,
+    alone: bool = True,
 ) -> Signing:
     """Find who signs `channel` with the keys in a folder, and what was signed before.
 
@@ -84,7 +84,7 @@ def open_signing(
         channel: what is to be published.
         passphrase: of the keys that are encrypted.
         more: files of keys that others hold.
-        needed: how many keys must be here; as many as must sign by default.
+        alone: as many keys must be here as must sign; otherwise others add their signatures.
 
     Raises:
         ConfigError: not enough keys are here, or the channel is another's to sign.
@@ -96,7 +96,9 @@ def open_signing(
     role = role_of(channel)
     if not any((keys / "offline").glob(f"{role}*.pem")):
         trusted: Role = root.signed.roles[Targets.type]
-        signers = find_signers(places, trusted=trusted, name=Targets.type, passphrase=passphrase, needed=needed)
+        signers = find_signers(
+            places, trusted=trusted, name=Targets.type, passphrase=passphrase, needed=None if alone else 0
+        )
         remembered = keys / "offline" / "targets.json"
         base = newest_base(root.signed, Targets.type, served.targets(), remembered)
         if base is not None and channel in delegated_channels(base):
