@@ -1,6 +1,7 @@
 """The commands `pocketrec rollout` and `pocketrec experiment`."""
 
 import argparse
+import math
 import os
 import sys
 from datetime import UTC, datetime
@@ -11,7 +12,7 @@ import msgspec
 
 from edge_runtime.contract.errors import ConfigError
 from sync_server.publish_client import read_token
-from sync_server.rollout_plan import RolloutPlan
+from sync_server.rollout_plan import Guardrail, RolloutPlan, open_question
 from sync_server.server_api import ServerApi
 
 _KEY_VARIABLE = "POCKETREC_PUBLISH_TOKEN_FILE"
@@ -136,10 +137,17 @@ def _whole(found: dict[str, Any]) -> str:
             f"  {guardrail['name']:<15} {guardrail['verdict']:<10} {_percent(guardrail['estimate'])} "
             f"[{low}, {high}], limit {_percent(guardrail['limit'])}, {guardrail['devices']} devices"
         )
+        question = open_question(_guardrail(guardrail))
+        lines += [f"                  {question}"] if question else []
     for step in found["history"]:
         when = datetime.fromtimestamp(step["at_s"], UTC).isoformat(timespec="seconds")
         lines.append(f"  {when} {step['action']} by {step['actor']}: {step['reason']}")
     return "\n".join(lines)
+
+
+def _guardrail(told: dict[str, Any]) -> Guardrail:
+    endless = {"lower": -math.inf, "upper": math.inf}  # JSON has no infinity
+    return Guardrail(**{**told, **{side: value for side, value in endless.items() if told[side] is None}})
 
 
 def _percent(value: float | None) -> str:

@@ -1,5 +1,6 @@
 """When a rollout goes on, waits, or stops itself: decisions about numbers, without database or clock."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -93,6 +94,21 @@ class Guardrail(msgspec.Struct, frozen=True, kw_only=True):
     upper: float
     limit: float
     devices: int
+
+
+def open_question(guardrail: Guardrail) -> str:
+    """Return what a guardrail that is undecided could tell today, and how many devices it takes; "" for another verdict.
+
+    Intervals narrow with the square root of the devices, so the number is an estimate.
+    """
+    if guardrail.verdict != "undecided":
+        return ""
+    width = max(guardrail.upper - guardrail.estimate, guardrail.estimate - guardrail.lower)
+    if not math.isfinite(width) or not guardrail.limit:
+        return "too few devices to tell any change"
+    needed = math.ceil(guardrail.devices * (width / abs(guardrail.limit)) ** 2)
+    told = f"a change of less than {width:.0%} either way cannot be told from none yet"
+    return f"{told}; that of the limit takes some {needed:,} devices, or the same ones for longer"
 
 
 @dataclass(frozen=True)

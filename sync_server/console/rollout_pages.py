@@ -9,7 +9,7 @@ from sync_server.console.access import needs, operator
 from sync_server.console.charts import Chart, with_intervals
 from sync_server.console.pages import Page, furnish
 from sync_server.guardrail_history import moves
-from sync_server.rollout_plan import Guardrail
+from sync_server.rollout_plan import Guardrail, open_question
 from sync_server.rollouts import RolloutAction
 from sync_server.services import services
 
@@ -32,6 +32,7 @@ class GuardrailView:
     title: str
     now: Guardrail
     chart: Chart | None
+    question: str
 
 
 @blueprint.get("/rollouts")
@@ -55,6 +56,7 @@ def rollout(rollout_id: str) -> Page:
                 limit=guardrail.limit,
                 percent=True,
             ),
+            open_question(guardrail),
         )
         for guardrail in found.guardrails
     ]
