@@ -6,7 +6,7 @@ and `keys finish` hands over what enough have signed. Nobody trusts the file: ea
 that its own folder of keys holds.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,14 +17,14 @@ from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import Metadata, Role, Root, Targets, VerificationResult
 from tuf.api.serialization import DeserializationError
 
-from edge_runtime.contract.atomic_files import write_bytes_atomically
+from edge_runtime.contract.atomic_files import disk_errors_named, write_bytes_atomically
 from edge_runtime.contract.errors import ConfigError, SignatureError
-from sync_server.delegations import delegated_channels
 from sync_server.keys import ROOT_FILE, check_successor, find_signers, load_root, offline_places, write_root
-from sync_server.releases import all_releases
-from sync_server.signing import ServedMetadata
+from sync_server.proposal_changes import root_changes, targets_changes
 
 REMEMBERED_TARGETS = Path("offline") / "targets.json"
+COSIGNED_TARGETS = Path("offline") / "cosigned.json"
+"""The newest targets that the keys of this folder signed for somebody else to finish; perhaps nobody ever did."""
 
 Proposed = Metadata[Root] | Metadata[Targets]
 
@@ -91,11 +91,8 @@ def check_proposal(metadata: Proposed, keys: Path) -> Progress:
             raise SignatureError(
                 f"this was changed after key {keyid[:8]} signed it; ask for the file again and sign nothing"
             ) from error
-    before = known_targets(keys)
-    if isinstance(signed, Targets) and before is not None and signed.version <= before.version:
-        raise SignatureError(
-            f"targets version {signed.version} is not newer than version {before.version}, which these keys signed already"
-        )
+    if isinstance(signed, Targets):
+        _check_newer(signed, keys)
     by_id = {keyid: None for one in results for keyid in one.signed}
     open_ids = {keyid: None for one in results for keyid in one.unsigned if keyid not in by_id}
     return Progress(signed.type, signed.version, list(by_id), list(open_ids), max(one.missing for one in results))
@@ -109,6 +106,7 @@ def sign_proposal(
     Raises:
         ConfigError: no key here may sign it, or one cannot be read.
         SignatureError: as `check_proposal`.
+        StorageError: what was signed cannot be remembered.
     """
     check_proposal(metadata, keys)
     root = load_root(keys / ROOT_FILE)
@@ -123,6 +121,12 @@ def sign_proposal(
         )
     for signer in signers.values():
         metadata.sign(signer, append=True)
+    if isinstance(metadata.signed, Targets):
+        # Before the proposal is written: what left this machine signed must be known here.
+        path = keys / COSIGNED_TARGETS
+        with disk_errors_named(path):
+            path.parent.mkdir(mode=0o700, exist_ok=True)
+        write_bytes_atomically(path, metadata.to_bytes())
     return list(signers.values())
 
 
@@ -149,27 +153,55 @@ def finished_root(metadata: Metadata[Root], keys: Path) -> list[tuple[str, list[
     ]
 
 
-def known_targets(keys: Path, served: ServedMetadata | None = None) -> Targets | None:
-    """Return what the targets role signed last, as a folder of keys remembers it or, where it does not, a server says.
+def _check_newer(proposed: Targets, keys: Path) -> None:
+    published, cosigned = (_remembered(keys / path) for path in (REMEMBERED_TARGETS, COSIGNED_TARGETS))
+    if published is not None and proposed.version <= published.version:
+        raise SignatureError(
+            f"targets version {proposed.version} is not newer than version {published.version}, "
+            "which these keys signed already"
+        )
+    if cosigned is not None and proposed.version < cosigned.version:
+        raise SignatureError(
+            f"targets version {proposed.version} is older than version {cosigned.version}, which these keys signed already; "
+            f"if that was never published, remove {keys / COSIGNED_TARGETS}"
+        )
 
-    A server's word only serves to show what would change.
-    """
-    path = keys / REMEMBERED_TARGETS
-    data = path.read_bytes() if path.exists() else served.targets() if served else None
-    return Metadata[Targets].from_bytes(data).signed if data else None
+
+def _remembered(path: Path) -> Targets | None:
+    if not path.exists():
+        return None
+    try:
+        return Metadata[Targets].from_bytes(path.read_bytes()).signed
+    except DeserializationError as error:
+        raise ConfigError(f"{path} is no targets.json; restore it, or remove it to sign without a memory") from error
 
 
 def describe(metadata: Proposed, keys: Path) -> Iterator[str]:
-    """Yield in plain words, line by line, what a signature under the proposal would say."""
+    """Yield in plain words, line by line, what a signature under the proposal would say.
+
+    Every difference to the version before that a device would act on has a line.
+    """
     signed = metadata.signed
-    yield f"{signed.type} version {signed.version}, valid until {signed.expires:%Y-%m-%d}"
     if isinstance(signed, Root):
-        yield from _root_changes(load_root(keys / ROOT_FILE).signed, signed)
-    else:
-        before = known_targets(keys)
-        if before is None:
-            yield "this folder has signed no targets yet: all that they say is listed"
-        yield from _targets_changes(before, signed)
+        old = load_root(keys / ROOT_FILE).signed
+        yield _heading(signed, old)
+        yield from root_changes(old, signed)
+        return
+    cosigned = _remembered(keys / COSIGNED_TARGETS)
+    known = [_remembered(keys / REMEMBERED_TARGETS), cosigned]
+    earlier = [one for one in known if one is not None and one.version < signed.version]
+    before = max(earlier, key=lambda targets: targets.version, default=None)
+    yield _heading(signed, before)
+    if before is None:
+        yield "this folder has signed no targets yet: all that they say is listed"
+    if cosigned is not None and cosigned.version == signed.version and cosigned != signed:
+        yield f"WARNING: these keys signed another version {signed.version} before; only one of them may be published"
+    yield from targets_changes(before, signed)
+
+
+def _heading(new: Root | Targets, old: Root | Targets | None) -> str:
+    until = f"; version {old.version} until {old.expires:%Y-%m-%d}" if old else ""
+    return f"{new.type} version {new.version}, valid until {new.expires:%Y-%m-%d}{until}"
 
 
 def _results(metadata: Proposed, root: Metadata[Root]) -> list[VerificationResult]:
@@ -189,45 +221,3 @@ def _roles(metadata: Proposed, root: Metadata[Root]) -> list[Role]:
     if isinstance(metadata.signed, Root):
         return [root.signed.roles[Root.type], metadata.signed.roles[Root.type]]
     return [root.signed.roles[Targets.type]]
-
-
-def _root_changes(old: Root, new: Root) -> Iterator[str]:
-    unchanged = True
-    for role, now in new.roles.items():
-        was = old.roles[role]
-        for verb, ids in (("removes", _without(was.keyids, now.keyids)), ("adds", _without(now.keyids, was.keyids))):
-            for keyid in ids:
-                unchanged = False
-                yield f"{verb} {role} key {keyid[:8]}"
-        if now.threshold != was.threshold:
-            unchanged = False
-            yield f"{role}: {now.threshold} of {len(now.keyids)} keys must sign, until now {was.threshold}"
-    if unchanged:
-        yield "no key changes: it says the same for longer"
-
-
-def _targets_changes(old: Targets | None, new: Targets) -> Iterator[str]:
-    before, after = all_releases(old) if old else {}, all_releases(new)
-    for channel in sorted({*before, *after}):
-        was, now = before.get(channel, {}), after.get(channel, {})
-        for number in sorted(now.keys() - was.keys()):
-            note = now[number]
-            staged = ", only where a rollout gives it" if note.staged else ""
-            yield f"channel {channel}: adds release {number}, bundle {note.bundle_id}{staged}"
-        for number in sorted(was.keys() - now.keys()):
-            yield f"channel {channel}: removes release {number}, bundle {was[number].bundle_id}"
-        for number in sorted(number for number in was.keys() & now.keys() if was[number] != now[number]):
-            yield f"channel {channel}: CHANGES release {number}, bundle {now[number].bundle_id}"
-    given, taken = delegated_channels(new), delegated_channels(old) if old else {}
-    for channel in sorted({*given, *taken}):
-        mine, theirs = given.get(channel), taken.get(channel)
-        if mine != theirs:
-            keys = ", ".join(keyid[:8] for keyid in mine.keyids) if mine else "nobody"
-            yield f"channel {channel}: is given to {keys}"
-    files, known = new.targets, old.targets if old else {}
-    yield f"files: {len(files.keys() - known.keys())} added, {len(known.keys() - files.keys())} removed, {len(files)} in all"
-
-
-def _without(ids: Iterable[str], others: Iterable[str]) -> list[str]:
-    kept = set(others)
-    return [one for one in ids if one not in kept]

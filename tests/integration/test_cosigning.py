@@ -88,10 +88,53 @@ def test_release_that_two_of_three_holders_signed_reaches_devices(run, server, h
 
 
 def test_device_refuses_what_one_holder_alone_signed(run, server, holders, tmp_path):
+    """The server refuses it; so does a device to which a server that was broken into serves it all the same."""
     file = tmp_path / "release.json"
-    propose(run, server, holders, write_bundle(tmp_path / "first", words="first"), file)
+    first = write_bundle(tmp_path / "first", words="first")
+    propose(run, server, holders, first, file)
+    run("keys", "sign", file, "--keys", holders[1], "--yes")
+    run("keys", "finish", file, "--keys", holders[0], "--store", server.config.home)
+    assert server.updater(tmp_path / "device").update().to_bundle_id == first.bundle_id
+
+    propose(run, server, holders, write_bundle(tmp_path / "second", words="second"), file)
+    data = file.read_bytes()
+    assert len(Metadata.from_bytes(data).signatures) == 1
     with pytest.raises(SignatureError, match="not signed by the targets keys"):
-        server.repository.accept(file.read_bytes())
+        server.repository.accept(data)
+    (server.config.home / "repository" / "metadata" / "2.targets.json").write_bytes(data)
+    server.repository._sign_timestamp(server.repository._sign_snapshot(2, data))
+    with pytest.raises(SignatureError, match="not signed"):
+        server.updater(tmp_path / "device").update()
+
+
+def test_holder_is_shown_only_what_is_new_and_signs_no_older_version(run, server, holders, tmp_path):
+    first, second = tmp_path / "first.json", tmp_path / "second.json"
+    old = write_bundle(tmp_path / "one", words="one")
+    propose(run, server, holders, old, first)
+    run("keys", "sign", first, "--keys", holders[1], "--yes")
+    run("keys", "finish", first, "--keys", holders[0], "--store", server.config.home)
+    bundle = write_bundle(tmp_path / "two", words="two")
+    propose(run, server, holders, bundle, second)
+    code, _, err = run("keys", "sign", second, "--keys", holders[1], "--yes")
+    assert code == 0, err
+    assert "adds release 2" in err
+    assert "adds release 1" not in err
+    known, digests = ({one.sha256 for one in each.manifest.artifacts} for each in (old, bundle))
+    assert digests - known
+    assert all(f"sha256 {digest}" in err for digest in digests - known)
+    assert not any(digest in err for digest in known & digests)
+    code, _, err = run("keys", "sign", first, "--keys", holders[1], "--yes")
+    assert code == 1
+    assert "is older than version 2" in err
+
+
+def test_holder_is_warned_of_a_second_proposal_of_the_same_version(run, server, holders, tmp_path):
+    for words in ("one", "two"):
+        propose(run, server, holders, write_bundle(tmp_path / words, words=words), tmp_path / f"{words}.json")
+    _, _, err = run("keys", "sign", tmp_path / "one.json", "--keys", holders[1], "--yes")
+    assert "WARNING" not in err
+    _, _, err = run("keys", "sign", tmp_path / "two.json", "--keys", holders[1], "--show")
+    assert "WARNING: these keys signed another version 1" in err
 
 
 def test_root_goes_round_until_the_old_and_the_new_keys_suffice(run, server, holders, tmp_path):
