@@ -123,6 +123,21 @@ def ratio_difference(treated: RatioSums, control: RatioSums, *, alpha: float, sc
     return Interval(estimate, estimate - radius, estimate + radius, units)
 
 
+def open_difference(difference: float, lower: float | None, upper: float | None) -> str:
+    """Return what a difference of ratios cannot tell yet, in plain words; "" once it is told from none.
+
+    Args:
+        difference: the estimate.
+        lower: of its interval; None or infinite where there is none yet.
+        upper: likewise.
+    """
+    if lower is None or upper is None or not math.isfinite(upper - lower):
+        return f"no difference can be told before {MIN_UNITS} devices and {MIN_EVENTS} clicks in each variant"
+    if lower > 0 or upper < 0:
+        return ""
+    return f"a difference of less than {100 * (upper - difference):.2g} points either way cannot be told from none yet"
+
+
 def chi_square_p_value(counts: list[int], shares: list[float]) -> float:
     """Return the p-value of Pearson's test that `counts` were drawn by `shares`, which sum up to 1.
 

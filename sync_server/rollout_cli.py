@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from edge_runtime.contract.errors import ConfigError
+from sync_server.intervals import open_difference
 from sync_server.publish_client import read_token
 from sync_server.rollout_plan import Guardrail, RolloutPlan, open_question
 from sync_server.server_api import ServerApi
@@ -212,12 +213,17 @@ def _result(found: dict[str, Any]) -> str:
             f"  {arm['name']:<15} release {arm['release']}: {arm['assigned']} devices, {arm['clicks']} clicks of "
             f"{arm['impressions']} ({100 * arm['click_through']:.2f}%){against}"
         )
+        if arm["difference"] is not None:
+            question = open_difference(arm["difference"], arm["lower"], arm["upper"])
+            lines += [f"                  {question}"] if question else []
     if found["teams"]:
         teams = found["teams"]
         lines.append(
             f"  interleaved: b wins on {teams['b_wins']} devices, a on {teams['a_wins']}; share of b "
             f"{100 * teams['b_share']:.1f}% [{100 * teams['lower']:.1f}%, {100 * teams['upper']:.1f}%]"
         )
+        if teams["lower"] <= 0.5 <= teams["upper"]:
+            lines.append("                  neither team can be told to be better yet")
     return "\n".join(lines)
 
 

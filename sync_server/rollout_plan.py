@@ -97,10 +97,13 @@ class Guardrail(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def open_question(guardrail: Guardrail) -> str:
-    """Return what a guardrail that is undecided could tell today, and how many devices it takes; "" for another verdict.
+    """Return what a guardrail cannot tell with the devices at hand, and how many devices it takes; "" when nothing is open.
 
-    Intervals narrow with the square root of the devices, so the number is an estimate.
+    Failures and latency are judged "fine" without evidence of harm, so these say how much harm could hide. Intervals
+    narrow with the square root of the devices, so the number is an estimate.
     """
+    if guardrail.name in (*FAILURES, "latency"):
+        return _hidden_harm(guardrail)
     if guardrail.verdict != "undecided":
         return ""
     width = max(guardrail.upper - guardrail.estimate, guardrail.estimate - guardrail.lower)
@@ -109,6 +112,16 @@ def open_question(guardrail: Guardrail) -> str:
     needed = math.ceil(guardrail.devices * (width / abs(guardrail.limit)) ** 2)
     told = f"a change of less than {width:.0%} either way cannot be told from none yet"
     return f"{told}; that of the limit takes some {needed:,} devices, or the same ones for longer"
+
+
+def _hidden_harm(guardrail: Guardrail) -> str:
+    if guardrail.verdict == "harm" or guardrail.upper <= guardrail.limit:
+        return ""
+    if not guardrail.devices or not math.isfinite(guardrail.upper):
+        return "too few devices to tell any harm"
+    if guardrail.name == "latency":
+        return f"answers up to {guardrail.upper:.0%} slower than is allowed cannot be ruled out yet"
+    return f"up to {guardrail.upper:.0%} of devices could be harmed without it being known yet"
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from sync_server.console.access import needs, operator
 from sync_server.console.charts import Chart, with_intervals
 from sync_server.console.pages import Page, furnish
 from sync_server.guardrail_history import moves
+from sync_server.intervals import open_difference
 from sync_server.rollout_plan import Guardrail, open_question
 from sync_server.rollouts import RolloutAction
 from sync_server.services import services
@@ -83,7 +84,8 @@ def act(rollout_id: str, action: str) -> Page:
 @blueprint.get("/experiments")
 def experiments() -> Page:
     """List experiments with their results."""
-    return render_template("console/experiments.html", experiments=services().experiments.all())
+    found = services().experiments.all()
+    return render_template("console/experiments.html", experiments=found, open_difference=open_difference)
 
 
 @blueprint.post("/experiments/<experiment_id>/stop")

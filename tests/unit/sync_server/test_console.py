@@ -258,6 +258,7 @@ def test_guardrails_are_remembered_while_they_move(server, rollout):
     client, _ = log_in(server, "viewer")
     page = client.get(f"/console/rollouts/{rollout.id}").text
     assert page.count("<svg viewBox") == 6 and "[−∞, ∞]" in page
+    assert "too few devices to tell any harm" in page
 
 
 def test_experiment_is_shown_and_ended(server, rollout):
@@ -267,6 +268,7 @@ def test_experiment_is_shown_and_ended(server, rollout):
     client, _ = log_in(server, "publisher")
     page = client.get("/console/experiments").text
     assert "<script>alert" not in page and "compared with" in page
+    assert "no difference can be told before 50 devices" in page
     assert send(client, f"/console/experiments/{made.id}/stop").status_code == 302
     assert server.services.experiments.find(made.id).state == "ended"
 

@@ -3,9 +3,12 @@
 import math
 
 import msgspec
+import pytest
 
-from sync_server.rollout_cli import _whole
-from sync_server.rollout_plan import Guardrail, open_question
+from sync_server.intervals import open_difference
+from sync_server.rollout_cli import _result, _whole
+from sync_server.rollout_data import NOTHING
+from sync_server.rollout_plan import Guardrail, Measured, RolloutPlan, judge, open_question
 
 SMALL = Guardrail(
     name="click_through", verdict="undecided", estimate=-0.02, lower=-0.42, upper=0.38, limit=-0.1, devices=50
@@ -34,3 +37,43 @@ def test_command_line_shows_it_below_the_guardrail():
     lines = _whole({"rollout": rollout, "history": []}).splitlines()
     assert lines[2].strip() == SAYS
     assert lines[4].strip() == "too few devices to tell any change"
+
+
+def judged(devices, failures=0):
+    measured = Measured(devices, {"crashed": failures}, NOTHING, NOTHING, NOTHING, NOTHING)
+    return {one.name: one for one in judge(RolloutPlan(), measured, stage=0)}
+
+
+def test_failures_that_are_fine_on_few_devices_say_how_many_could_hide():
+    few, many = judged(30)["crashed"], judged(5_000)["crashed"]
+    assert (few.verdict, many.verdict) == ("fine", "fine")
+    assert few.upper > RolloutPlan().max_failures
+    assert open_question(few) == f"up to {few.upper:.0%} of devices could be harmed without it being known yet"
+    assert open_question(many) == ""
+    assert open_question(judged(0)["crashed"]) == "too few devices to tell any harm"
+    assert open_question(judged(100, failures=90)["crashed"]) == ""
+
+
+def test_latency_says_how_much_slower_answers_could_be():
+    slow = msgspec.structs.replace(SMALL, name="latency", verdict="fine", upper=0.31, limit=0.0)
+    assert open_question(slow) == "answers up to 31% slower than is allowed cannot be ruled out yet"
+    assert open_question(judged(30)["latency"]) == "too few devices to tell any harm"
+
+
+@pytest.mark.parametrize(
+    ("interval", "says"),
+    [
+        ((0.01, -0.02, 0.04), "a difference of less than 3 points either way cannot be told from none yet"),
+        ((0.05, 0.02, 0.08), ""),
+        ((-0.05, -0.08, -0.02), ""),
+        ((0.01, None, None), "no difference can be told before 50 devices and 20 clicks in each variant"),
+        ((0.01, -math.inf, math.inf), "no difference can be told before 50 devices and 20 clicks in each variant"),
+    ],
+)
+def test_experiment_says_which_difference_it_cannot_tell(interval, says):
+    assert open_difference(*interval) == says
+    difference, lower, upper = (None if math.isinf(value or 0) else value for value in interval)
+    arm = {"name": "new", "release": 2, "assigned": 9, "clicks": 1, "impressions": 9, "click_through": 0.1}
+    found = {"id": "e1", "name": "x", "channel": "stable", "state": "running", "sample_ratio_mismatch": False}
+    found |= {"teams": None, "arms": [{**arm, "difference": difference, "lower": lower, "upper": upper}]}
+    assert ([line.strip() for line in _result(found).splitlines()[2:]] or [""]) == [says]
