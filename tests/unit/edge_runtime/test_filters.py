@@ -108,3 +108,13 @@ def test_attributes_that_are_not_json_are_a_bundle_error(tmp_path) -> None:
 def test_table_of_another_length_than_the_manifest_is_refused(database: RowsDatabase) -> None:
     with pytest.raises(BundleFormatError, match="has 30 rows from 0 to 29, the manifest says 31"):
         ProductRows(database, products=31)
+
+
+def test_table_with_a_gap_is_refused(tmp_path) -> None:
+    path = make_toy_bundle(tmp_path).path(CATALOGUE_ROWS_FILE)
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE products SET row = 30 WHERE row = 3")
+    opened = RowsDatabase(path)
+    with pytest.raises(BundleFormatError, match="has 30 rows from 0 to 30, the manifest says 30"):
+        ProductRows(opened, products=30)
+    opened.close()

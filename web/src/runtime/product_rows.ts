@@ -37,7 +37,8 @@ export class ProductRows {
     private readonly database: RowsDatabase,
     private readonly products: number,
   ) {
-    const found = database.fetch("SELECT count(*), min(row), max(row) FROM products")[0] ?? [];
+    const ends = "(SELECT min(row) FROM products), (SELECT max(row) FROM products)";
+    const found = database.fetch(`SELECT (SELECT count(*) FROM products), ${ends}`)[0] ?? [];
     if (String(found) !== String([products, 0, products - 1])) {
       throw new BundleFormatError(
         `the product table has ${String(found[0])} rows from ${String(found[1])} to ${String(found[2])}, the manifest ` +
