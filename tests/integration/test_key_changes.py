@@ -398,11 +398,12 @@ def test_manifest_of_one_channel_served_in_another_is_refused(server, home, bund
     other = (bundles[1].folder / "manifest.json").read_bytes()
 
     def swap(_method, path, answer):
-        return type(answer)(200, answer.headers, iter([other])) if "channels/stable" in path else answer
+        return type(answer)(200, answer.headers, iter([other])) if "targets/channels/stable" in path else answer
 
     server.transport.fault = swap
-    with pytest.raises(UpdateError):
+    with pytest.raises(SignatureError, match="something else than what was signed"):
         server.updater(home, channel="stable").update()
+    assert any("targets/channels/stable" in request for request in server.transport.requests)
     assert not (home / "current").exists()
 
 

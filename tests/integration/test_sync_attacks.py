@@ -10,8 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from securesystemslib.signer import CryptoSigner
-from tuf.api.metadata import Metadata, Targets
+from securesystemslib.signer import CryptoSigner, Signature
 
 from edge_runtime.contract.bundle import MANIFEST_FILE, MODEL_FILES, open_bundle
 from edge_runtime.contract.errors import (
@@ -27,7 +26,7 @@ from edge_runtime.contract.errors import (
     StorageError,
     UpdateError,
 )
-from edge_runtime.contract.release import ReleaseNote
+from edge_runtime.contract.release import file_target
 from edge_runtime.http_fetcher import Answer
 from sync_server.keys import create_keys, key_path, load_root, load_signer
 from tests.support.fleet_bundles import write_bundle
@@ -167,17 +166,31 @@ def test_release_signed_by_another_key_is_refused(server, home, first, tmp_path)
     thief.close()
 
 
-def test_stolen_server_cannot_forge_a_release(server, home, first, second):
+def serve_signed(server, signer, change=lambda _: None, *, under=None):
+    """Serve targets of the next version with `change` in them, as a server that was broken into can; `signer` signs."""
+    metadata = server.repository.targets()
+    metadata.signed.version += 1
+    change(metadata.signed)
+    if signer is not None:
+        metadata.signatures.clear()
+        signature = metadata.sign(signer)
+        metadata.signatures = {under or signature.keyid: Signature(under or signature.keyid, signature.signature)}
+    data = metadata.to_bytes()
+    (metadata_folder(server) / f"{metadata.signed.version}.targets.json").write_bytes(data)
+    server.repository._sign_timestamp(server.repository._sign_snapshot(metadata.signed.version, data))
+
+
+@pytest.mark.parametrize("by", ["the old signature", "an online key", "an online key by the name of the offline one"])
+def test_stolen_server_cannot_forge_a_release(server, home, first, by):
     """Whoever holds the online keys can sign a snapshot over changed targets, but not the targets."""
     server.publish(first)
     server.updater(home).update()
-    metadata = Metadata[Targets].from_file(str(metadata_folder(server) / "1.targets.json"))
-    metadata.signed.version = 2
-    forged = metadata.to_bytes()
-    (metadata_folder(server) / "2.targets.json").write_bytes(forged)
-    server.repository._sign_timestamp(server.repository._sign_snapshot(2, forged))
+    signer = None if by == "the old signature" else load_signer(key_path(server.keys, "snapshot"))
+    name = load_root(server.keys / "root.json").signed.roles["targets"].keyids[0]
+    serve_signed(server, signer, under=name if "name" in by else None)
     with pytest.raises(SignatureError, match="not signed"):
         server.updater(home).update()
+    assert answering(home) == first.bundle_id
 
 
 def test_rotated_targets_key_is_followed_and_the_old_one_refused(server, home, first):
@@ -357,7 +370,8 @@ def test_idle_device_asks_once_and_for_less_than_two_kilobytes(server, home, fir
     assert len(lengths) == 1 and lengths[0] < 2_000, "the second was sent whole, the first was 304"
 
 
-def test_endless_metadata_is_not_read_to_its_end(server, home, first):
+@pytest.mark.parametrize("part", ["/offer", "2.root.json", "timestamp.json", "snapshot.json", "targets.json"])
+def test_endless_metadata_is_not_read_to_its_end(server, home, first, part):
     server.publish(first)
     read = []
 
@@ -366,12 +380,16 @@ def test_endless_metadata_is_not_read_to_its_end(server, home, first):
             read.append(1)
             yield b"x" * 10_000
 
-    server.transport.fault = lambda _m, path, answer: (
-        replace(answer, chunks=endless()) if path.endswith("/offer") else answer
-    )
+    def fault(_method, path, answer):
+        if path.endswith(part):
+            return Answer(200, {"content-type": "application/json"}, endless())
+        return NO_OFFER if path.endswith("/offer") else answer
+
+    server.transport.fault = fault
     with pytest.raises(DownloadTooLargeError):
         server.updater(home).update()
-    assert len(read) < 10
+    assert 0 < len(read) * 10_000 < 10_000_000
+    assert not (home / "current").exists()
 
 
 # Attacks on the files
@@ -400,14 +418,18 @@ def test_tampered_manifest_is_refused(server, home, first):
 @pytest.mark.parametrize("part", ["/files/", "manifest"])
 def test_endless_file_is_not_read_to_its_end(server, home, first, part):
     server.publish(first)
+    read = []
 
     def endless():
         while True:
+            read.append(1)
             yield b"x" * 10_000
 
     server.transport.fault = lambda _m, path, answer: replace(answer, chunks=endless()) if part in path else answer
     with pytest.raises(DownloadTooLargeError, match=r"longer than|more than"):
         server.updater(home).update()
+    assert 0 < len(read) < 10
+    assert not (home / "current").exists()
 
 
 def test_login_page_of_a_public_network_is_not_data(server, home, first):
@@ -418,19 +440,28 @@ def test_login_page_of_a_public_network_is_not_data(server, home, first):
         server.updater(home).update()
 
 
-def test_manifest_that_names_unsigned_files_is_refused(server, home, first, monkeypatch):
+def test_manifest_that_names_unsigned_files_is_refused(server, home, first):
+    """Targets that the publisher's key signed, without one of the files that the bundle needs."""
     server.publish(first)
-    monkeypatch.setattr("edge_runtime.staging.file_target", lambda sha256: f"files/{sha256[::-1]}")
+    path = file_target(first.manifest.artifacts[0].sha256)
+    serve_signed(server, load_signer(key_path(server.keys, "targets")), lambda targets: targets.targets.pop(path))
     with pytest.raises(SignatureError, match="not among the signed files"):
         server.updater(home).update()
+    assert not (home / "current").exists()
 
 
-def test_note_that_names_another_bundle_is_refused(server, home, first, second, monkeypatch):
-    other = ReleaseNote(bundle_id=second.bundle_id, release=1, published_at="now", files=[])
+def test_note_that_names_another_bundle_is_refused(server, home, first, second):
     server.publish(first)
-    monkeypatch.setattr(ReleaseNote, "from_target", staticmethod(lambda _custom, *, channel: other))
+
+    def rename(targets):
+        for path, target in targets.targets.items():
+            if path.endswith("manifest.json"):
+                target.unrecognized_fields["custom"]["bundle_id"] = second.bundle_id
+
+    serve_signed(server, load_signer(key_path(server.keys, "targets")), rename)
     with pytest.raises(SignatureError, match="names a bundle that is not its manifest"):
         server.updater(home).update()
+    assert not (home / "current").exists()
 
 
 def test_oversized_manifest_is_not_downloaded(server, home, first, monkeypatch):

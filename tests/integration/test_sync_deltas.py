@@ -180,6 +180,8 @@ def test_delta_whose_note_binds_another_base_is_not_taken(server, home, old, new
     other = lambda custom: msgspec.structs.replace(whole(custom), base_sha256=NO_BASE_SHA256)  # noqa: E731
     monkeypatch.setattr(DeltaNote, "from_target", staticmethod(other))
     assert sync(server, home).deltas_applied == 0
+    assert answering(home) == new.bundle_id
+    assert not any("/deltas/" in request for request in server.transport.requests)
 
 
 def test_delta_of_a_kind_from_the_future_gives_way_to_the_whole_file(server, home, old, new):

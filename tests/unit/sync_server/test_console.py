@@ -59,10 +59,23 @@ def enroll(server):
     return server.fleet.enroll(server.fleet.new_code(valid_days=1), "c" * 43)
 
 
-@pytest.mark.parametrize("path", [*PAGES, "/console/audit.jsonl"])
-def test_pages_need_a_login(server, path):
-    answer = server.client.get(path)
-    assert answer.status_code == 302 and answer.headers["Location"].startswith("/console/login?next=")
+def console_paths(server, method):
+    """Every path of the console that takes the method, an id that nothing has in the place of ids."""
+    rules = (rule for rule in server.app.url_map.iter_rules() if rule.rule.startswith("/console"))
+    return sorted(
+        re.sub(r"<(any\((\w+)[^>]*|[^>]*)>", lambda found: found[2] or "none", rule.rule)
+        for rule in rules
+        if method in rule.methods
+    )
+
+
+def test_pages_need_a_login(server):
+    open_to_all = {"/console/login", "/console/static/none"}
+    paths = set(console_paths(server, "GET"))
+    assert {*PAGES, "/console/audit.jsonl", "/console/rollouts/none"} | open_to_all == paths
+    for path in paths - open_to_all:
+        answer = server.client.get(path)
+        assert answer.status_code == 302 and answer.headers["Location"].startswith("/console/login?next="), path
 
 
 @pytest.mark.parametrize("path", PAGES)
@@ -117,19 +130,21 @@ def test_changed_cookie_is_no_session(server):
     assert client.get("/console/").status_code == 302
 
 
-@pytest.mark.parametrize(
-    "path",
-    ["/console/login", "/console/logout", "/console/keys", "/console/devices/code", "/console/devices/{}/revoke"],
-)
-def test_forged_request_of_another_site_does_nothing(server, path):
+def test_forged_request_of_another_site_does_nothing(server, rollout):
+    """On every path of the console that changes something, whether or not there is what it names."""
     device = enroll(server)
     client, _ = log_in(server)
     lines = server.services.audit.head().number
+    paths = console_paths(server, "POST")
+    assert len(paths) == 9
+    paths += [f"/console/devices/{device}/revoke", f"/console/rollouts/{rollout.id}/halt"]
     form = {"name": "admin", "password": PASSWORD, "role": "admin", "label": "x"}
     for forged in ({}, {"csrf_token": "guess"}, {"csrf_token": token(server.app.test_client())}):
-        answer = client.post(path.format(device), data={**form, **forged})
-        assert answer.status_code == 400 and "CSRF" in answer.text
+        for path in paths:
+            answer = client.post(path, data={**form, **forged})
+            assert answer.status_code == 400 and "CSRF" in answer.text, path
     assert server.services.devices.find(device).revoked_at_s is None
+    assert server.services.rollouts.find(rollout.id).state == "running"
     assert server.services.audit.head().number == lines
     assert client.get("/console/").status_code == 200
 
@@ -209,7 +224,8 @@ def test_text_of_devices_and_operators_is_never_markup(server):
     _, answer = log_in(server, EVIL, EVIL, next=EVIL)
     assert "<script>alert" not in answer.text
     assert server.services.devices.count() == 2
-    assert "&lt;script&gt;" in client.get("/console/devices").text
+    for path in ("/console/devices", "/console/audit", "/console/keys", "/console/"):
+        assert "&lt;script&gt;a" in client.get(path).text, f"{path} shows it"
     assert send(client, "/console/keys", label=EVIL, role="viewer").text.count("<script>") == 0
 
 
@@ -238,7 +254,9 @@ def test_halting_a_rollout_needs_a_publisher(server, rollout):
         assert send(client, f"/console/rollouts/{rollout.id}/halt", reason=EVIL).status_code == status
     found = server.services.rollouts.find(rollout.id)
     assert (found.state, found.reason) == ("halted", EVIL)
-    assert "<script>alert" not in client.get(f"/console/rollouts/{rollout.id}").text
+    for path in (f"/console/rollouts/{rollout.id}", "/console/rollouts", "/console/audit"):
+        page = client.get(path).text
+        assert "<script>alert" not in page and "&lt;script&gt;alert(1)" in page, path
     assert send(client, f"/console/rollouts/{rollout.id}/resume").status_code == 409
     assert client.get("/console/rollouts/none").status_code == 404
     assert client.get(f"/console/rollouts/{rollout.id}/halt").status_code == 405
@@ -268,6 +286,7 @@ def test_experiment_is_shown_and_ended(server, rollout):
     client, _ = log_in(server, "publisher")
     page = client.get("/console/experiments").text
     assert "<script>alert" not in page and "compared with" in page
+    assert page.count("&lt;script&gt;alert(1)") >= 2, "name and variant are shown"
     assert "no difference can be told before 50 devices" in page
     assert send(client, f"/console/experiments/{made.id}/stop").status_code == 302
     assert server.services.experiments.find(made.id).state == "ended"

@@ -41,6 +41,17 @@ def test_stolen_device_credential_is_void_once_revoked(server):
     server.services.devices.revoke(device_id, actor="anna")
     assert send(server, device_id).status_code == 401
     assert server.fleet.device_of(CREDENTIAL) is None and server.fleet.count_events() == 1
+    for method, path in [
+        ("POST", "reports"),
+        ("POST", "counts"),
+        ("POST", "rank"),
+        ("GET", "feedback"),
+        ("DELETE", "feedback"),
+    ]:
+        headers = {"Authorization": f"Bearer {CREDENTIAL}"}
+        answer = server.client.open(f"/v1/{path}", method=method, headers=headers, data=b"{}")
+        assert answer.status_code == 401, path
+    assert server.fleet.count_events() == 1
     code = server.fleet.new_code(valid_days=1)
     answer = server.client.post("/v1/devices/enroll", json={"code": code, "credential": CREDENTIAL})
     assert answer.status_code == 403 and "revoked" in answer.json["error"]

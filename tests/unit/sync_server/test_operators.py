@@ -65,6 +65,34 @@ def test_wrong_name_and_wrong_password_are_told_alike(operators, name, password)
         operators.log_in(name, password)
 
 
+class Counting(PasswordHasher):
+    """Counts what takes time."""
+
+    def __init__(self):
+        super().__init__(time_cost=1, memory_cost=8, parallelism=1)
+        self.done = []
+
+    def hash(self, password, **options):
+        self.done.append("hash")
+        return super().hash(password, **options)
+
+    def verify(self, hashed, password):
+        self.done.append("verify")
+        return super().verify(hashed, password)
+
+
+def test_wrong_name_costs_the_same_work_as_a_wrong_password(operators):
+    hasher = Counting()
+    object.__setattr__(operators, "hasher", hasher)
+    work = {}
+    for name in ("warm-up", "anna", "nobody", "Anna\0"):
+        hasher.done.clear()
+        with pytest.raises(LoginError):
+            operators.log_in(name, "wrong")
+        work[name] = list(hasher.done)
+    assert work["anna"] == work["nobody"] == work["Anna\0"] == ["verify"]
+
+
 def test_password_is_kept_as_argon2id_only(operators, engine):
     with engine.connect() as connection:
         (hashed,) = connection.exec_driver_sql("SELECT password_hash FROM operators").one()

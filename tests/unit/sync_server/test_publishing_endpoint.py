@@ -1,6 +1,8 @@
 """Publishing and downloading over HTTP: who may, what is checked, what is served."""
 
 import hashlib
+import io
+import re
 
 import pytest
 from tuf.api.metadata import Metadata, Snapshot, Targets
@@ -140,6 +142,26 @@ def test_oversized_targets_are_refused(server):
     assert publish(server, b" " * (server.config.max_targets_bytes + 1)).status_code == 413
 
 
+@pytest.mark.parametrize("who", ["nobody", "device", "publisher"])
+def test_oversized_body_is_refused_by_every_route(server, who):
+    """Whoever sends it, and before it is read: the body that was announced is not there."""
+    server.fleet.enroll(server.fleet.new_code(valid_days=1), "c" * 43)
+    keys = {"nobody": {}, "device": {"Authorization": f"Bearer {'c' * 43}"}, "publisher": server.publisher_headers}
+    statuses = {}
+    for rule in server.app.url_map.iter_rules():
+        for method in rule.methods & {"POST", "PUT"}:
+            path = re.sub(r"<[^>]*>", "0" * 64, rule.rule.replace("<any(pause, resume, advance, halt):action>", "halt"))
+            announced = {"CONTENT_LENGTH": str(10**12)}
+            answer = server.client.open(
+                path, method=method, headers=keys[who], input_stream=io.BytesIO(b" "), environ_overrides=announced
+            )
+            statuses[f"{method} {path}"] = answer.status_code
+    assert len(statuses) > 20
+    assert set(statuses.values()) <= {401, 403, 404, 413}, statuses
+    expected = {"nobody": "/v1/devices/enroll", "device": "/v1/feedback", "publisher": "/v1/publish/targets"}[who]
+    assert statuses[f"POST {expected}"] == 413
+
+
 def test_current_targets_are_given_to_the_publisher(server, bundle):
     assert server.client.get("/v1/publish/targets", headers=server.publisher_headers).status_code == 404
     server.publish(bundle)
@@ -161,13 +183,23 @@ def test_current_targets_are_given_to_the_publisher(server, bundle):
         "/v1/tuf/targets/files/..%2f..%2fserver.sqlite",
         "/v1/tuf/targets/files/" + "0" * 64,
         "/v1/tuf/targets//etc/passwd",
+        "/v1/channels/..%2f../server.sqlite",
+        "/v1/channels/stable/..%2f..%2fserver.sqlite",
+        "/v1/channels/../manifest.json",
+        "/shop/../publisher.token",
+        "/shop/..%2f..%2fpublisher.token",
+        "/shop/%2e%2e/%2e%2e/app.py",
+        "/shop//etc/passwd",
+        "/console/static/..%2f..%2fapp.py",
+        "/console/static/..%5c..%5capp.py",
     ],
 )
 def test_path_traversal_finds_nothing(server, bundle, path):
     server.publish(bundle)
     answer = server.client.get(path, follow_redirects=True)
     assert answer.status_code == 404
-    assert server.token.encode() not in answer.data
+    for inside in (server.token.encode(), b"SQLite format 3", b"create_app", b"root:x:"):
+        assert inside not in answer.data
 
 
 def test_files_are_served_in_parts_with_an_etag(server, bundle):
