@@ -19,7 +19,7 @@ from tuf.api.serialization import DeserializationError
 
 from edge_runtime.contract.atomic_files import disk_errors_named, write_bytes_atomically
 from edge_runtime.contract.errors import ConfigError, SignatureError
-from sync_server.keys import ROOT_FILE, check_successor, find_signers, load_root, offline_places, write_root
+from sync_server.keys import ROOT_FILE, check_successor, find_cosigners, load_root, offline_places, write_root
 from sync_server.proposal_changes import root_changes, targets_changes
 
 REMEMBERED_TARGETS = Path("offline") / "targets.json"
@@ -113,7 +113,7 @@ def sign_proposal(
     places = offline_places(keys, more)
     signers: dict[str, CryptoSigner] = {}
     for trusted in _roles(metadata, root):
-        found = find_signers(places, trusted=trusted, name=metadata.signed.type, passphrase=passphrase, needed=0)
+        found = find_cosigners(places, trusted=trusted, name=metadata.signed.type, passphrase=passphrase)
         signers |= {signer.public_key.keyid: signer for signer in found}
     if not signers:
         raise ConfigError(

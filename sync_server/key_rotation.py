@@ -19,6 +19,7 @@ from sync_server.keys import (
     ROOT_FILE,
     decode_root,
     expiry,
+    find_cosigners,
     find_signers,
     key_path,
     load_root,
@@ -74,9 +75,8 @@ def rotate(
         raise ConfigError(f"role {role!r}: expected one of {', '.join((*OFFLINE_ROLES, *ONLINE_ROLES))}")
     old = load_root(keys / ROOT_FILE)
     trusted = old.signed.roles[Root.type]
-    needed = None if propose is None else 0
-    places = offline_places(keys, more)
-    signers = find_signers(places, trusted=trusted, name="root", passphrase=passphrase, needed=needed)
+    find = find_signers if propose is None else find_cosigners
+    signers = find(offline_places(keys, more), trusted=trusted, name="root", passphrase=passphrase)
     gone = _chosen(old.signed.roles[role].keyids, only, role)
     fresh = [CryptoSigner(Ed25519PrivateKey.generate()) for _ in gone]
     online = role in ONLINE_ROLES
@@ -115,9 +115,8 @@ def renew_root(
     """
     old = load_root(keys / ROOT_FILE)
     trusted = old.signed.roles[Root.type]
-    needed = None if propose is None else 0
-    places = offline_places(keys, more)
-    signers = find_signers(places, trusted=trusted, name="root", passphrase=passphrase, needed=needed)
+    find = find_signers if propose is None else find_cosigners
+    signers = find(offline_places(keys, more), trusted=trusted, name="root", passphrase=passphrase)
     new = _next(old, expires_days=expires_days, now=now)
     _sign(new, signers)
     if propose is not None:

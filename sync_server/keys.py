@@ -263,6 +263,22 @@ def find_signers(
     return list(found.values())
 
 
+def find_cosigners(
+    places: Iterable[Path], *, trusted: Role, name: str, passphrase: bytes | None = None
+) -> list[CryptoSigner]:
+    """Return the private keys among `places` that a role trusts, where the keys of others may be missing.
+
+    Raises:
+        ConfigError: there is none, and one that may be the one cannot be read.
+    """
+    places = list(places)
+    found = find_signers(places, trusted=trusted, name=name, passphrase=passphrase, needed=0)
+    if not found:
+        for path in _key_files(places):
+            load_signer(path, passphrase=passphrase)
+    return found
+
+
 def _key_files(places: Iterable[Path]) -> list[Path]:
     files: list[Path] = []
     for place in places:

@@ -16,6 +16,7 @@ from sync_server.keys import (
     ROOT_FILE,
     check_successor,
     decode_root,
+    find_cosigners,
     find_signers,
     load_root,
     offline_places,
@@ -96,9 +97,8 @@ def open_signing(
     role = role_of(channel)
     if not any((keys / "offline").glob(f"{role}*.pem")):
         trusted: Role = root.signed.roles[Targets.type]
-        signers = find_signers(
-            places, trusted=trusted, name=Targets.type, passphrase=passphrase, needed=None if alone else 0
-        )
+        find = find_signers if alone else find_cosigners
+        signers = find(places, trusted=trusted, name=Targets.type, passphrase=passphrase)
         remembered = keys / "offline" / "targets.json"
         base = newest_base(root.signed, Targets.type, served.targets(), remembered)
         if base is not None and channel in delegated_channels(base):

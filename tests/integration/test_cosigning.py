@@ -11,7 +11,7 @@ import pocketrec
 from edge_runtime.contract.errors import SignatureError
 from sync_server.home import copy_online_keys
 from sync_server.key_delivery import push
-from sync_server.keys import KeyCounts, create_keys, load_root
+from sync_server.keys import KeyCounts, create_keys, load_root, load_signer, write_key
 from sync_server.publisher import LocalTarget
 from tests.support.fleet_bundles import write_bundle
 from tests.support.server_simulator import ServerSimulator
@@ -201,3 +201,29 @@ def test_file_that_is_no_proposal_is_named(run, holders, tmp_path):
     code, _, err = run("keys", "sign", tmp_path / "note.json", "--keys", holders[0], "--yes")
     assert code == 1
     assert "is no proposal" in err
+
+
+def test_encrypted_key_without_its_passphrase_is_named_and_no_new_key_is_left_unencrypted(
+    run, server, holders, tmp_path, monkeypatch
+):
+    file = tmp_path / "release.json"
+    propose(run, server, holders, write_bundle(tmp_path / "first", words="first"), file)
+    for holder in holders[:2]:
+        for path in (holder / "offline").glob("*.pem"):
+            signer = load_signer(path)
+            path.unlink()
+            write_key(path, signer, b"open sesame")
+    code, _, err = run("keys", "sign", file, "--keys", holders[1], "--yes")
+    assert code == 1
+    assert "POCKETREC_KEY_PASSPHRASE_FILE" in err
+    before = sorted((holders[0] / "offline").iterdir())
+    code, _, err = run("keys", "rotate", "targets", "--keys", holders[0], "--propose", tmp_path / "root.json")
+    assert code == 1
+    assert "POCKETREC_KEY_PASSPHRASE_FILE" in err
+    assert sorted((holders[0] / "offline").iterdir()) == before
+
+    (tmp_path / "passphrase").write_text("open sesame")
+    monkeypatch.setenv("POCKETREC_KEY_PASSPHRASE_FILE", str(tmp_path / "passphrase"))
+    code, out, err = run("keys", "sign", file, "--keys", holders[1], "--yes")
+    assert code == 0, err
+    assert "enough" in out
