@@ -40,8 +40,8 @@ def test_server_keeps_to_its_description_under_generated_requests(server, who):
         "publisher": lambda: (server.config.home / "publisher.token").read_text().strip(),
     }[who]()
     only = {
-        "device": "^/v1/(feedback|rank|tuf|counts|channels)|^/(healthz|readyz)",
-        "publisher": "^/v1/(publish|devices)",
+        "device": "^/v1/(feedback|rank|tuf|counts|channels|reports)|^/(healthz|readyz)",
+        "publisher": "^/v1/(publish|devices|rollouts|experiments|fleet)",
     }
     done = subprocess.run(
         [
