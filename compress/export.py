@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from tokenizers import Tokenizer
 
+from compress.agreement import Agreement, agreement_with_device
 from compress.errors import CompressionError
 from compress.export_onnx import onnx_bert
 from compress.export_onnx_student import onnx_student
@@ -53,9 +54,17 @@ class _Export:
     items: npt.NDArray[np.float32]
 
 
+@dataclass(frozen=True)
+class Exported:
+    """How many products went out, and how near a student is to its int8 one; None: a teacher, or nothing to compare."""
+
+    products: int
+    agreement: Agreement | None = None
+
+
 def export_teacher(
     source: Path, products: Sequence[Product], folder: Path, *, max_tokens: int = 64, progress: Progress | None = None
-) -> None:
+) -> Exported:
     """Write the teacher saved in `source`, and its vectors of `products`, into `folder`, replacing it.
 
     Stopped halfway, `folder` is what it was or, for the moment of the exchange, missing.
@@ -89,9 +98,10 @@ def export_teacher(
             items=teacher.encode([product.text for product in products], max_tokens=max_tokens, progress=progress),
         ),
     )
+    return Exported(len(products))
 
 
-def export_student(source: Path, folder: Path, *, work: Path) -> int:
+def export_student(source: Path, folder: Path, *, work: Path) -> Exported:
     """Write the float student of the bundle in `source`, and the bundle's vectors, into `folder`, replacing it.
 
     It is the student of which the bundle's int8 encoder was made; its queries are nearest to the same products as on a
@@ -103,7 +113,7 @@ def export_student(source: Path, folder: Path, *, work: Path) -> int:
         work: the folder of stages that the bundle's build left.
 
     Returns:
-        How many products there are.
+        What was exported, and how near it is to the device.
 
     Raises:
         BundleError: `source` is no bundle.
@@ -125,6 +135,7 @@ def export_student(source: Path, folder: Path, *, work: Path) -> int:
         ) from error
     with contextlib.closing(RowsDatabase(bundle.path(CATALOGUE_ROWS_FILE))) as database:
         product_ids = [one for (one,) in database.fetch("SELECT product_id FROM products ORDER BY row")]
+    items = unit_rows(np.load(bundle.path(ITEM_VECTORS_FILE)).astype(np.float32))
     _write(
         folder,
         _Export(
@@ -135,10 +146,11 @@ def export_student(source: Path, folder: Path, *, work: Path) -> int:
             model=model,
             encode=lambda word_ids, mask: model(word_ids * mask, training=False),
             product_ids=product_ids,
-            items=unit_rows(np.load(bundle.path(ITEM_VECTORS_FILE)).astype(np.float32)),
+            items=items,
         ),
     )
-    return len(product_ids)
+    agreement = agreement_with_device(bundle, lambda ids: model(ids, training=False).numpy(), items, product_ids)
+    return Exported(len(product_ids), agreement)
 
 
 def _write(folder: Path, export: _Export) -> None:

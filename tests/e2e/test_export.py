@@ -1,13 +1,20 @@
 """The student of a built bundle, exported: `/v1/rank` in ONNX Runtime finds what the device's vectors find."""
 
+import json
+
 import numpy as np
 import pytest
 
 import pocketrec
+from edge_runtime.contract.bundle import GOLDEN_FILE
+from edge_runtime.contract.golden import read_golden
 from edge_runtime.recommender import Recommender
 from sync_server.rank_onnx import OnnxEncoder
 from sync_server.rankers import VectorRanker
+from tests.support.server_simulator import ServerSimulator
 from train.backend import tf
+
+CREDENTIAL = "c" * 43
 
 
 @pytest.fixture(scope="module")
@@ -15,6 +22,24 @@ def exported(built, tmp_path_factory):
     folder = tmp_path_factory.mktemp("exported") / "student"
     assert pocketrec.main(["export", str(built), "--out", str(folder), "--json"]) == 0
     return folder
+
+
+def test_export_says_how_near_the_student_is_to_the_device(built, tmp_path, capsys):
+    capsys.readouterr()
+    assert pocketrec.main(["export", str(built), "--out", str(tmp_path / "student"), "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)["agreement"]
+    with Recommender.open(built) as device:
+        golden = read_golden(device.bundle.path(GOLDEN_FILE)).queries
+        ranker = VectorRanker(tmp_path / "student", OnnxEncoder(tmp_path / "student" / "model.onnx"))
+        shares = [
+            len(set(ranker.search(one.text, 10).product_ids) & set(device.search(one.text, mode="dense").product_ids))
+            / 10
+            for one in golden
+        ]
+        ranker.close()
+    assert said["queries"] == len(golden)
+    assert said["top10_overlap"] == pytest.approx(np.mean(shares), abs=0.02)
+    assert 0.9 < said["worst_cosine"] <= said["mean_cosine"] < 1
 
 
 def test_exported_student_ranks_as_the_device_does_by_vectors(built, exported, query):
@@ -25,6 +50,21 @@ def test_exported_student_ranks_as_the_device_does_by_vectors(built, exported, q
         assert len(set(ranker.search(query, 10).product_ids) & set(on_device.product_ids)) >= 8
         assert ranker.name == f"student-{device.bundle.bundle_id[:12]}"
         assert ranker.search(" ", 3).product_ids == ranker.recommend([], 3).product_ids
+    ranker.close()
+
+
+def test_server_answers_a_device_with_the_exported_student(exported, query, tmp_path):
+    server = ServerSimulator(tmp_path / "server", rank_backend="onnx", rank_folder=exported)
+    try:
+        body = {"code": server.fleet.new_code(valid_days=7), "credential": CREDENTIAL}
+        server.client.post("/v1/devices/enroll", json=body)
+        headers = {"Authorization": f"Bearer {CREDENTIAL}"}
+        answer = server.client.post("/v1/rank", json={"query": query, "k": 5}, headers=headers)
+    finally:
+        server.close()
+    ranker = VectorRanker(exported, OnnxEncoder(exported / "model.onnx"))
+    assert answer.status_code == 200 and answer.json["model"] == ranker.name
+    assert answer.json["product_ids"] == ranker.search(query, 5).product_ids
     ranker.close()
 
 
