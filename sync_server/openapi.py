@@ -21,7 +21,7 @@ blueprint = Blueprint("openapi", __name__)
 _JSON, _BYTES, _TEXT, _LINES = "application/json", "application/octet-stream", "text/plain", "application/x-ndjson"
 _ANY = "*/*"
 _DESCRIBED = ("/v1/", "/healthz", "/readyz", "/metrics")
-_PARAMETER = re.compile(r"<(?:\w+:)?(\w+)>")
+_PARAMETER = re.compile(r"<(?:(?:any\((?P<choices>[^)]*)\)|\w+):)?(?P<name>\w+)>")
 _SECURITY: list[dict[str, list[str]]] = [{"credential": []}]
 
 
@@ -84,7 +84,7 @@ def describe(app: Flask) -> dict[str, Any]:
         if not rule.rule.startswith(_DESCRIBED):
             continue
         for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"}):
-            path = _PARAMETER.sub(r"{\1}", rule.rule)
+            path = _PARAMETER.sub(r"{\g<name>}", rule.rule)
             paths.setdefault(path, {})[method.lower()] = _operation(app, rule, method)
     return {
         "openapi": "3.1.0",
@@ -109,13 +109,17 @@ def _operation(app: Flask, rule: Rule, method: str) -> dict[str, Any]:
         },
         "security": [] if known.is_open else _SECURITY,
     }
-    if parameters := _PARAMETER.findall(rule.rule):
-        described["parameters"] = [
-            {"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in parameters
-        ]
+    if parameters := [_parameter(found) for found in _PARAMETER.finditer(rule.rule)]:
+        described["parameters"] = parameters
     if method in {"POST", "PUT"}:
         described["requestBody"] = {"required": True, "content": {known.sends: {"schema": _schema(known.body)}}}
     return described
+
+
+def _parameter(found: re.Match[str]) -> dict[str, Any]:
+    choices = found["choices"]
+    values = {"enum": [one.strip() for one in choices.split(",")]} if choices else {}
+    return {"name": found["name"], "in": "path", "required": True, "schema": {"type": "string", **values}}
 
 
 def _schema(kind: type | None) -> dict[str, Any]:

@@ -53,9 +53,11 @@ def test_feedback_becomes_a_canary_that_differs_by_a_small_delta(copied_build, s
     assert pocketrec("keys", "init", "--dir", folder / "keys").returncode == 0
     place = ["--home", folder / "server", "--keys", folder / "keys"]
     assert pocketrec("serve", *place, "--new-enrolment-code").returncode == 0
+    server = folder / "server.toml"
+    server.write_text(f'home = "{folder / "server"}"\n')
     done = pocketrec(
         "retrain", base, "--shop", folder / "shop", "--events", folder / "events.jsonl", "--out", folder / "new",
-        "--config", settings, "--publish-to", "canary", "--keys", folder / "keys", "--store", folder / "server", "--json",
+        "--config", settings, "--publish-to", "canary", "--keys", folder / "keys", "--server-config", server, "--json",
         timeout_s=280,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

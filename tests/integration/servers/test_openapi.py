@@ -1,6 +1,7 @@
 """The served description is whole, and the server keeps to it whatever it is sent (schemathesis)."""
 
 import json
+import re
 import subprocess
 import sys
 import urllib.request
@@ -26,6 +27,10 @@ def test_every_route_is_described(server):
         document = json.load(answer)
     assert document["openapi"].startswith("3.1")
     assert {"/v1/feedback", "/v1/devices/enroll", "/v1/rank", "/v1/tuf/{name}", "/healthz"} <= set(document["paths"])
+    assert [path for path in document["paths"] if not re.fullmatch(r"(/[\w.-]+|/\{\w+\})+", path)] == []
+    (action,) = [one for one in document["paths"] if one.endswith("/{action}")]
+    *_, last = document["paths"][action]["post"]["parameters"]
+    assert last["schema"]["enum"] == ["pause", "resume", "advance", "halt"]
     operations = [operation for path in document["paths"].values() for operation in path.values()]
     assert all(operation["summary"] for operation in operations)
     assert len({operation["operationId"] for operation in operations}) == len(operations)
