@@ -22,9 +22,10 @@ from typing import Any
 from benchmarks.fleet import Fleet
 from benchmarks.local_servers import LocalPostgres
 from benchmarks.machine import describe_machine
+from benchmarks.plain_bundle import write_plain_bundle
 from benchmarks.server_process import ServerProcess
 from benchmarks.sync_idle import measure_idle_sync
-from benchmarks.sync_load import measure_freshness, measure_storing, publish_to, write_plain_bundle
+from benchmarks.sync_load import measure_freshness, measure_storing, publish_to
 from benchmarks.sync_table import figure_table
 from edge_runtime.contract.atomic_files import write_bytes_atomically
 from edge_runtime.contract.errors import PocketrecError

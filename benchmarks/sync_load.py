@@ -6,24 +6,13 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from pathlib import Path
 
 import msgspec
 import urllib3
 
 from benchmarks.http_load import LoadResult, http_request, run_load
 from benchmarks.server_process import Credentials, ServerProcess
-from edge_runtime.contract.bundle import (
-    CATALOGUE_FILES,
-    GOLDEN_FILE,
-    MODEL_FILES,
-    Bundle,
-    CatalogueSpec,
-    EncoderSpec,
-    FusionSpec,
-    VectorSpace,
-    seal_bundle,
-)
+from edge_runtime.contract.bundle import Bundle
 from edge_runtime.contract.errors import PocketrecError
 from edge_runtime.contract.events import FeedbackBatch, FeedbackEvent, SequencedEvent
 from sync_server.home import open_repository
@@ -128,24 +117,6 @@ def measure_storing(server: ServerProcess, *, seconds: float, connections: int =
         stored=stored,
         p50_ms=result.percentile_ms(50),
         p99_ms=result.percentile_ms(99),
-    )
-
-
-def write_plain_bundle(folder: Path) -> Bundle:
-    """Write a bundle of small files without a model, for what never opens it."""
-    folder.mkdir(parents=True)
-    for name in (*MODEL_FILES, *CATALOGUE_FILES, GOLDEN_FILE):
-        (folder / name).write_bytes(f"{name} ".encode() * 100)
-    return seal_bundle(
-        folder,
-        name="plain",
-        created_at="2026-01-01T00:00:00+00:00",
-        config_digest="0" * 64,
-        shop_digest="0" * 64,
-        space=VectorSpace(id="space", dim=4),
-        encoder=EncoderSpec(query_tokens=8, item_tokens=8, history_items=4),
-        catalogue=CatalogueSpec(products=2, candidates=2),
-        fusion=FusionSpec(dense_weight=0.5, field_weights={"title": 1.0}),
     )
 
 

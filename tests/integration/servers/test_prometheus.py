@@ -10,8 +10,9 @@ import pytest
 
 from benchmarks.http_load import http_request, run_load
 from benchmarks.local_servers import LocalPrometheus
+from benchmarks.plain_bundle import write_plain_bundle
 from benchmarks.server_process import ServerProcess
-from benchmarks.sync_load import feedback_requests, one_after_another, publish_to, write_plain_bundle
+from benchmarks.sync_load import feedback_requests, one_after_another, publish_to
 from sync_server.freshness import PATH, etag_of
 from tests.support.toy_bundle import make_toy_bundle
 
