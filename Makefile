@@ -136,7 +136,7 @@ bench-device-size: setup  ## the smallest environment of a device, and its size
 	@scripts/slim_device.sh build/slim-device
 
 bench-edge: data setup-test  ## the device's speed, memory and start beside its peer (BUNDLE=… measures another bundle)
-	@$(RUN) -m benchmarks.edge $(if $(BUNDLE),--bundle $(BUNDLE))
+	@OMP_NUM_THREADS=1 $(RUN) -m benchmarks.edge $(if $(BUNDLE),--bundle $(BUNDLE))
 
 clean:  ## remove the environments and everything that was made
 	rm -rf .venv .venv-device .venv-tflite-runtime .venv-node build dist demo web/node_modules web/dist web/dist-node sync_server/storefront_files ./*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
