@@ -97,7 +97,7 @@ def measure_cold_start(
     Raises:
         CompressionError: the process failed.
     """
-    # NumPy's own threads would spin beside the opening for some 30 ms, though nothing here uses them.
+    # NumPy's own threads, which nothing here uses, would spin for a while beside the opening.
     environment = {**os.environ, "OMP_NUM_THREADS": str(num_threads)}
     if byte_code is not None:
         environment.pop("PYTHONDONTWRITEBYTECODE", None)
