@@ -19,10 +19,17 @@ from tuf.api.serialization import DeserializationError
 
 from edge_runtime.contract.atomic_files import disk_errors_named, write_bytes_atomically
 from edge_runtime.contract.errors import ConfigError, SignatureError
-from sync_server.keys import ROOT_FILE, check_successor, find_cosigners, load_root, offline_places, write_root
+from sync_server.keys import (
+    REMEMBERED_TARGETS,
+    ROOT_FILE,
+    check_successor,
+    find_cosigners,
+    load_root,
+    offline_places,
+    write_root,
+)
 from sync_server.proposal_changes import root_changes, targets_changes
 
-REMEMBERED_TARGETS = Path("offline") / "targets.json"
 COSIGNED_TARGETS = Path("offline") / "cosigned.json"
 """The newest targets that the keys of this folder signed for somebody else to finish; perhaps nobody ever did."""
 

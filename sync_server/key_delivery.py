@@ -14,6 +14,7 @@ from edge_runtime.contract.atomic_files import write_bytes_atomically
 from edge_runtime.contract.errors import ConfigError, SignatureError
 from sync_server.delegations import delegate, undelegate
 from sync_server.keys import (
+    REMEMBERED_TARGETS,
     RETIRED_FOLDER,
     ROOT_FILE,
     decode_root,
@@ -72,7 +73,7 @@ def push(
     waiting = [
         data for data in read_roots(keys) if decode_root(data, source="a root").signed.version > served.signed.version
     ]
-    remembered = keys / "offline" / "targets.json"
+    remembered = keys / REMEMBERED_TARGETS
     base = newest_base(served.signed, Targets.type, target.targets(), remembered)
     data, roots_first = None, False
     if base is not None and not _trusts(newest.signed, target.targets()):
@@ -142,7 +143,7 @@ def delegate_channel(
     root = load_root(keys / ROOT_FILE)
     trusted = root.signed.roles[Targets.type]
     signers = find_signers(offline_places(keys, more), trusted=trusted, name="targets", passphrase=passphrase)
-    remembered = keys / "offline" / "targets.json"
+    remembered = keys / REMEMBERED_TARGETS
     base = newest_base(root.signed, Targets.type, target.targets(), remembered)
     expires = expiry(clock(), timedelta(days=expires_days))
     given = list(public_keys)

@@ -8,7 +8,7 @@ import msgspec
 from tuf.api.metadata import Metadata, Role, Root, Snapshot, Targets, Timestamp
 
 from sync_server.delegations import delegated_channels, role_of
-from sync_server.keys import ONLINE_ROLES, ROOT_FILE, find_signers, load_root, offline_places
+from sync_server.keys import ONLINE_ROLES, REMEMBERED_TARGETS, ROOT_FILE, find_signers, load_root, offline_places
 from sync_server.signing import ServedMetadata
 
 
@@ -33,7 +33,7 @@ def key_status(
         DownloadError: the server cannot be reached.
     """
     root = load_root(keys / ROOT_FILE)
-    remembered = keys / "offline" / "targets.json"
+    remembered = keys / REMEMBERED_TARGETS
     data = served.targets() if served else remembered.read_bytes() if remembered.exists() else None
     top = Metadata[Targets].from_bytes(data).signed if data else None
     newest: dict[str, Root | Targets | Snapshot | Timestamp | None] = {Root.type: root.signed, Targets.type: top}

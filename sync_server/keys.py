@@ -42,6 +42,7 @@ PASSPHRASE_VARIABLE = "POCKETREC_KEY_PASSPHRASE_FILE"  # noqa: S105  (the name o
 ROOT_FILE = "root.json"
 ROOTS_FOLDER = "roots"
 RETIRED_FOLDER = "retired"
+REMEMBERED_TARGETS = Path("offline") / "targets.json"
 
 
 @dataclass(frozen=True)

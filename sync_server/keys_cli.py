@@ -14,7 +14,6 @@ from tuf.api.metadata import Metadata, Root
 from edge_runtime.contract.atomic_files import write_bytes_atomically
 from edge_runtime.contract.errors import ConfigError
 from sync_server.cosigning import (
-    REMEMBERED_TARGETS,
     Progress,
     check_proposal,
     describe,
@@ -32,6 +31,7 @@ from sync_server.keys import (
     OFFLINE_ROLES,
     ONLINE_ROLES,
     PASSPHRASE_VARIABLE,
+    REMEMBERED_TARGETS,
     KeyCounts,
     create_keys,
     create_team_key,

@@ -13,6 +13,7 @@ from tuf.api.serialization import DeserializationError
 from edge_runtime.contract.errors import ConfigError, SignatureError
 from sync_server.delegations import channel_of, delegated_channels, plain, role_of, scoped
 from sync_server.keys import (
+    REMEMBERED_TARGETS,
     ROOT_FILE,
     check_successor,
     decode_root,
@@ -99,7 +100,7 @@ def open_signing(
         trusted: Role = root.signed.roles[Targets.type]
         find = find_signers if alone else find_cosigners
         signers = find(places, trusted=trusted, name=Targets.type, passphrase=passphrase)
-        remembered = keys / "offline" / "targets.json"
+        remembered = keys / REMEMBERED_TARGETS
         base = newest_base(root.signed, Targets.type, served.targets(), remembered)
         if base is not None and channel in delegated_channels(base):
             raise ConfigError(f"channel {channel} was delegated to a team, which signs it; see: pocketrec keys status")

@@ -133,8 +133,10 @@ def test_each_weight_weighs_its_own_part():
     state = random.standard_normal((len(data.query_ids), 6)).astype(np.float32)
     states = unit(random.standard_normal(state.shape))
 
+    def both(ids, training):
+        return [tf.constant(raw), tf.constant(state)]
+
     def loss(**changes):
-        both = lambda ids, training: [tf.constant(raw), tf.constant(state)]  # noqa: E731
         found = distillation_loss(both, DistillSettings(**{**settings, **changes}))
         return float(found(None, data.query_targets, data.item_targets, {"states": tf.constant(states)}))
 
