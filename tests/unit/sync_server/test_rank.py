@@ -131,6 +131,12 @@ def test_products_nearest_to_the_vector_come_first(exported):
     assert ranker.recommend(["unknown"], 2).product_ids == ["a", "b"]
 
 
+def test_query_without_a_token_is_not_encoded_and_gets_the_first_products(exported):
+    encoder = FixedEncoder()
+    found = VectorRanker(exported, encoder).search(" ", 2)
+    assert (found.product_ids, found.scores, encoder.seen) == (["a", "b"], [0.0, 0.0], [])
+
+
 def test_folder_that_does_not_fit_is_named(exported):
     (exported / "product_ids.json").write_text("[1, 2]")
     with pytest.raises(ConfigError, match="do not fit"):
