@@ -73,8 +73,8 @@ test-web: setup-test web  ## the web runtime: its own tests, then the storefront
 	@.venv-device/bin/python -m pytest -q tests/browser
 
 # What an arm64 device must give: the conformance vectors, the interpreter's door, the golden answers of an int8 bundle.
-ARM64_TESTS := tests/unit/edge_runtime/test_conformance_vectors.py tests/unit/edge_runtime/test_golden_proof.py \
-        tests/unit/edge_runtime/test_models.py
+ARM64_TESTS := tests/unit/edge_runtime/test_conformance_vectors.py tests/unit/edge_runtime/updates/test_self_test.py \
+        tests/unit/edge_runtime/inference/test_models.py
 
 test-arm64: setup-test  ## the device on an emulated arm64 processor: conformance vectors and golden answers
 	@code=0; scripts/arm64.sh build/arm64 -m pytest -q -p no:cacheprovider $(ARM64_TESTS) || code=$$?; \
@@ -106,37 +106,37 @@ data:
 	@[[ -d "$${POCKETREC_DATA:-}" ]] || { echo "POCKETREC_DATA must name the folder of the data sets" >&2; exit 1; }
 
 bench-esci: data setup-test  ## product search against its peers on Amazon ESCI (POCKETREC_DATA names the data)
-	@$(RUN) -m benchmarks.esci $(BENCH_OPTIONS)
+	@$(RUN) -m benchmarks.search.esci $(BENCH_OPTIONS)
 
 bench-learning-loop: setup-test  ## retraining from the clicks of simulated people whose preferences are known
-	@$(RUN) -m benchmarks.learning_loop $(BENCH_OPTIONS)
+	@$(RUN) -m benchmarks.fleet.learning_loop $(BENCH_OPTIONS)
 
 bench-architectures: data setup-test  ## student architectures under one budget (POCKETREC_DATA)
-	@$(RUN) -m benchmarks.architectures $(BENCH_OPTIONS)
+	@$(RUN) -m benchmarks.ablations.architectures $(BENCH_OPTIONS)
 
 bench-ablation: data setup-test  ## what each part of a build gives, on ESCI's training queries (POCKETREC_DATA)
-	@$(RUN) -m benchmarks.ablation $(BENCH_OPTIONS)
+	@$(RUN) -m benchmarks.ablations.ablation $(BENCH_OPTIONS)
 
 bench-online-retail: data setup-test  ## next-basket recommendation on UCI Online Retail (POCKETREC_DATA)
-	@$(RUN) -m benchmarks.online_retail $(BENCH_OPTIONS)
+	@$(RUN) -m benchmarks.recommendation.online_retail $(BENCH_OPTIONS)
 
 bench-cold-start: data setup-test  ## recommending what nobody has bought yet, by its text, on UCI Online Retail (POCKETREC_DATA)
-	@$(RUN) -m benchmarks.online_retail --cold-start 0.1 $(BENCH_OPTIONS)
+	@$(RUN) -m benchmarks.recommendation.online_retail --cold-start 0.1 $(BENCH_OPTIONS)
 
 bench-sync: setup-test  ## server, fleet, deltas and rollouts: every figure of docs/benchmarks.md about them
-	@$(RUN) -m benchmarks.sync $(if $(BUNDLE),--bundle $(BUNDLE)) $(if $(RETRAINED),--retrained $(RETRAINED))
+	@$(RUN) -m benchmarks.fleet.sync $(if $(BUNDLE),--bundle $(BUNDLE)) $(if $(RETRAINED),--retrained $(RETRAINED))
 
 bench-web: data setup-test web  ## typed query to painted results in Chromium, answers equal to Python's (BUNDLE=… of ESCI)
-	@$(RUN) -m benchmarks.web $(or $(BUNDLE),work/esci/fold-0/bundle)
+	@$(RUN) -m benchmarks.device.web $(or $(BUNDLE),work/esci/fold-0/bundle)
 
 bench-personal: data setup-test  ## what the user's taste brings on UCI Online Retail (POCKETREC_DATA)
-	@$(RUN) -m benchmarks.personal $(BENCH_OPTIONS)
+	@$(RUN) -m benchmarks.recommendation.personal $(BENCH_OPTIONS)
 
 bench-device-size: setup  ## the smallest environment of a device, and its size
 	@scripts/slim_device.sh build/slim-device
 
 bench-edge: data setup-test  ## the device's speed, memory and start beside its peer (BUNDLE=… measures another bundle)
-	@OMP_NUM_THREADS=1 $(RUN) -m benchmarks.edge $(if $(BUNDLE),--bundle $(BUNDLE))
+	@OMP_NUM_THREADS=1 $(RUN) -m benchmarks.device.edge $(if $(BUNDLE),--bundle $(BUNDLE))
 
 clean:  ## remove the environments and everything that was made
 	rm -rf .venv .venv-device .venv-tflite-runtime .venv-node build dist demo web/node_modules web/dist web/dist-node sync_server/storefront_files ./*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

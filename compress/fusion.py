@@ -11,11 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from compress.quality import Float32, ndcg_by_query
+from compress.measure.quality import Float32, ndcg_by_query
 from edge_runtime.contract.bundle import FusionSpec
-from edge_runtime.lexical import ANY_FIELD, LexicalParts
-from edge_runtime.ranking import fuse
-from train.shop.tables import Judgement
+from edge_runtime.search.lexical import ANY_FIELD, LexicalParts
+from edge_runtime.search.ranking import fuse
+from train.data.tables import Judgement
 
 DEFAULT_FUSION = FusionSpec(
     dense_weight=0.6,

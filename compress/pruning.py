@@ -14,7 +14,7 @@ import numpy.typing as npt
 import tensorflow_model_optimization as tfmot
 
 from train.backend import keras
-from train.layers import LAYERS
+from train.models.layers import LAYERS
 
 SPARSITY_EVERY_STEPS = 10
 

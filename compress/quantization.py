@@ -2,7 +2,7 @@
 
 tfmot quantizes convolution nets; four things are missing for a transformer, and this file is those four:
 
-1. A `QuantizeConfig` for every layer of train/layers.py, for Embedding, and for Dense with per-tensor symmetric
+1. A `QuantizeConfig` for every layer of train/models/layers.py, for Embedding, and for Dense with per-tensor symmetric
    weights (per-axis kernels do not convert). A layer states what it needs in `QUANTIZATION`.
 2. Output ranges: a moving average that settles within some 40 steps (tfmot's own starts at ±6 with decay 0.999), and
    fixed ranges where the int8 kernel demands one (softmax) or where the values are known (masks).
@@ -24,7 +24,7 @@ from tensorflow_model_optimization.python.core.quantization.keras.quantizers imp
 
 from compress.errors import UnsupportedLayerError
 from train.backend import keras, tf
-from train.layers import LAYERS, MASK_BIAS, OneOperation, Quantization
+from train.models.layers import LAYERS, MASK_BIAS, OneOperation, Quantization
 
 CALIBRATION_STEPS = 40
 
@@ -227,7 +227,7 @@ def _quantization_of(layer: Any) -> Quantization:
     if known is None:
         raise UnsupportedLayerError(
             f"layer {layer.name} ({type(layer).__name__}) has no way into int8; "
-            f"build the model from train/layers.py and {', '.join(_KERAS_LAYERS)}"
+            f"build the model from train/models/layers.py and {', '.join(_KERAS_LAYERS)}"
         )
     return known
 

@@ -14,14 +14,14 @@ from typing import Any, get_args
 import numpy as np
 import numpy.typing as npt
 
-from compress.convert import Operations, Weights, operations, weights_inside
-from compress.quality import Float32, StageQuality, ndcg_by_query, rank_quality, unit_rows
-from compress.settings import VariantName
+from compress.measure.quality import Float32, StageQuality, ndcg_by_query, rank_quality, unit_rows
+from compress.tflite import Operations, Weights, operations, weights_inside
 from edge_runtime.contract.atomic_files import write_bytes_atomically
 from edge_runtime.contract.bundle import ENCODER_FILE
-from edge_runtime.interpreter import Model
-from train.metrics import paired_bootstrap
-from train.shop.tables import Judgement
+from edge_runtime.inference.interpreter import Model
+from pocketrec.pipeline.settings import VariantName
+from train.data.tables import Judgement
+from train.evaluation.metrics import paired_bootstrap
 
 VARIANTS: tuple[VariantName, ...] = get_args(VariantName)
 LATENCY_RUNS, LATENCY_WARM_UP = 300, 30

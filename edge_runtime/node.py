@@ -22,7 +22,6 @@ from pathlib import Path
 
 import msgspec
 
-from edge_runtime.bundle_keeper import BundleKeeper
 from edge_runtime.contract.atomic_files import disk_errors_named, write_bytes_atomically
 from edge_runtime.contract.errors import (
     ConfigError,
@@ -32,16 +31,17 @@ from edge_runtime.contract.errors import (
 from edge_runtime.contract.events import FeedbackEvent
 from edge_runtime.contract.privacy_requests import ErasureReceipt
 from edge_runtime.contract.release import EnrolmentAnswer, EnrolmentRequest, check_channel
-from edge_runtime.feedback import QueueStatus, SendReport
-from edge_runtime.filters import Where
-from edge_runtime.http_fetcher import HttpTransport, Transport, check_answer, check_server_url, read_limited
-from edge_runtime.logged_ranking import LoggingPolicy, ShownList, new_list_id, show_page
-from edge_runtime.node_feedback import NodeFeedback
+from edge_runtime.feedback.collector import NodeFeedback
+from edge_runtime.feedback.event_queue import QueueStatus, SendReport
+from edge_runtime.feedback.exploration import LoggingPolicy, ShownList, new_list_id, show_page
+from edge_runtime.feedback.privacy import PrivacyLevel
 from edge_runtime.node_settings import SETTINGS_FILE, NodeSettings, check_level_works, read_settings, save_settings
-from edge_runtime.privacy import PrivacyLevel
+from edge_runtime.products.filters import Where
 from edge_runtime.recommender import Recommender
-from edge_runtime.slots import Installed
-from edge_runtime.updater import Prove, Updater, UpdateReport
+from edge_runtime.updates.active_bundle import BundleKeeper
+from edge_runtime.updates.http_transport import HttpTransport, Transport, check_answer, check_server_url, read_limited
+from edge_runtime.updates.slots import Installed
+from edge_runtime.updates.updater import Prove, Updater, UpdateReport
 
 _LOG = logging.getLogger(__name__)
 _ROOT_FILE = "root.json"

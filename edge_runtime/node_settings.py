@@ -13,9 +13,9 @@ import msgspec
 from edge_runtime.contract.atomic_files import disk_errors_named, write_bytes_atomically
 from edge_runtime.contract.errors import ConfigError
 from edge_runtime.contract.events import Consent
-from edge_runtime.counts import CountSettings, Randomizer
-from edge_runtime.logged_ranking import LoggingPolicy
-from edge_runtime.privacy import PrivacyLevel
+from edge_runtime.feedback.exploration import LoggingPolicy
+from edge_runtime.feedback.privacy import PrivacyLevel
+from edge_runtime.feedback.private_counts import CountSettings, Randomizer
 
 SETTINGS_FILE = "node.json"
 CONSENT_FILE = "consent.jsonl"

@@ -8,25 +8,25 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-from edge_runtime.arguments import check_ids, checked_text
-from edge_runtime.catalogue import Catalogue
-from edge_runtime.columns import ProductColumns
 from edge_runtime.contract.bundle import (
     CATALOGUE_ROWS_FILE,
     Bundle,
     open_bundle,
 )
 from edge_runtime.contract.errors import ConfigError
-from edge_runtime.digest_check import DigestCheck
-from edge_runtime.encoder import Encoder
-from edge_runtime.filters import Where
-from edge_runtime.ladder import RungCosts
-from edge_runtime.lexical import LexicalIndex
-from edge_runtime.personal import PersonalTaste, taste_vector
-from edge_runtime.product_rows import ProductRow, ProductRows
-from edge_runtime.rows_database import RowsDatabase
-from edge_runtime.searching import Searcher
-from edge_runtime.suggestions import Suggestions
+from edge_runtime.inference.encoder import Encoder
+from edge_runtime.products.columns import ProductColumns
+from edge_runtime.products.filters import Where
+from edge_runtime.products.product_rows import ProductRow, ProductRows
+from edge_runtime.products.rows_database import RowsDatabase
+from edge_runtime.search.arguments import check_ids, checked_text
+from edge_runtime.search.deadline import RungCosts
+from edge_runtime.search.lexical import LexicalIndex
+from edge_runtime.search.pipeline import Searcher
+from edge_runtime.search.suggestions import Suggestions
+from edge_runtime.search.user_profile import PersonalTaste, taste_vector
+from edge_runtime.search.vector_index import Catalogue
+from edge_runtime.updates.digest_check import DigestCheck
 
 Float32 = npt.NDArray[np.float32]
 Rows = npt.NDArray[np.int32]

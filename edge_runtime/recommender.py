@@ -8,22 +8,22 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from edge_runtime.arguments import check_choice, check_count, check_ids, checked_text
 from edge_runtime.contract.bundle import GOLDEN_FILE
 from edge_runtime.contract.errors import ConfigError
 from edge_runtime.contract.golden import read_golden
-from edge_runtime.explanation import Explanation, HistoryExplanation, explain_history, explain_query
-from edge_runtime.facets import FacetValue, count_values
-from edge_runtime.filters import Where
-from edge_runtime.golden_proof import Proof, check_golden
-from edge_runtime.history_ranking import rank_history
-from edge_runtime.ladder import Deadline
 from edge_runtime.opened_bundle import OpenedBundle
-from edge_runtime.personal import PersonalTaste
-from edge_runtime.query_scores import QueryScores
-from edge_runtime.ranking import Ranked
-from edge_runtime.searching import POPULARITY, RELEVANCE, SORTS, pool_size
-from edge_runtime.suggestions import Suggestion
+from edge_runtime.products.facets import FacetValue, count_values
+from edge_runtime.products.filters import Where
+from edge_runtime.search.arguments import check_choice, check_count, check_ids, checked_text
+from edge_runtime.search.deadline import Deadline
+from edge_runtime.search.explanation import Explanation, HistoryExplanation, explain_history, explain_query
+from edge_runtime.search.history_ranking import rank_history
+from edge_runtime.search.pipeline import POPULARITY, RELEVANCE, SORTS, pool_size
+from edge_runtime.search.query_scores import QueryScores
+from edge_runtime.search.ranking import Ranked
+from edge_runtime.search.suggestions import Suggestion
+from edge_runtime.search.user_profile import PersonalTaste
+from edge_runtime.updates.self_test import Proof, check_golden
 
 _LOG = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ class Recommendations:
         corrections: words of the query that no product has -> the catalogue's words that were looked for instead.
         unknown_history: products of the history that the catalogue does not know; they were left out.
         cold_start: nothing was known of the query or history, so these are the most popular products.
-        rung: what ranked them (edge_runtime/ladder.py), where there was a query.
+        rung: what ranked them (edge_runtime/search/deadline.py), where there was a query.
     """
 
     product_ids: tuple[str, ...]
@@ -83,7 +83,7 @@ class Recommender(OpenedBundle):
             query: what a person typed.
             k: how many products, at least 1.
             offset: how many to leave out before: the next page has `offset=k`.
-            where: filter (edge_runtime/filters.py).
+            where: filter (edge_runtime/products/filters.py).
             exclude: product ids that must not be returned.
             mode: "hybrid" mixes meaning and words by the bundle's weights, "dense" and "lexical" take one alone.
             sort: "relevance", or another order of the most relevant products: "popularity", "price" (lowest first),
@@ -158,7 +158,7 @@ class Recommender(OpenedBundle):
         Args:
             query: what a person typed; None for the whole catalogue.
             by: "brand", "category", "group", "price" or "attributes.NAME".
-            where: filter (edge_runtime/filters.py).
+            where: filter (edge_runtime/products/filters.py).
             limit: at most so many values of a field.
 
         Raises:
@@ -198,7 +198,7 @@ class Recommender(OpenedBundle):
         Args:
             history: product ids, newest last; the newest count (`EncoderSpec.history_items` of them).
             k: how many products, at least 1.
-            where: filter (edge_runtime/filters.py).
+            where: filter (edge_runtime/products/filters.py).
             exclude: product ids that must not be returned, `history` for new products only.
 
         Raises:

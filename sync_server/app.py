@@ -10,38 +10,28 @@ from flask import Flask, Response, g, request
 from werkzeug.exceptions import HTTPException
 
 from edge_runtime.contract.errors import BundleError, InferenceError, PocketrecError, SignatureError, StorageError
-from sync_server import (
-    counts,
-    devices,
-    feedback,
-    openapi,
-    publishing,
-    rank,
-    rollout_routes,
-    storefront,
-    updates,
-)
-from sync_server.api_keys import ApiKeys
-from sync_server.audit import AuditLog
+from sync_server.api import counts, devices, feedback, openapi, publishing, rank, rollouts, storefront, updates
+from sync_server.api.freshness import FreshAnswers
 from sync_server.config import ServerConfig
 from sync_server.console.setup import add_console
-from sync_server.database import open_database
-from sync_server.device_register import DeviceRegister
-from sync_server.device_reports import DeviceReports
+from sync_server.database.engine import open_database
+from sync_server.devices.bundle_reports import DeviceReports
+from sync_server.devices.enrollment import Fleet
+from sync_server.devices.fleet_history import FleetHistory
+from sync_server.devices.registry import DeviceRegister
 from sync_server.errors import PublicationConflictError, PublicationError, RequestError
-from sync_server.experiments import Experiments
-from sync_server.fleet import Fleet
-from sync_server.fleet_history import FleetHistory
-from sync_server.freshness import FreshAnswers
-from sync_server.home import open_repository
+from sync_server.events.data_requests import Retention
+from sync_server.experiments.service import Experiments
+from sync_server.hosting.home import open_repository
+from sync_server.hosting.shared_memory import RateLimits, open_cache
 from sync_server.metrics import CONTENT_TYPE, Metrics
-from sync_server.offers import Offers
-from sync_server.operators import Operators
-from sync_server.personal_data import Retention
-from sync_server.rankers import open_ranker
-from sync_server.rollouts import Rollouts
+from sync_server.operators.accounts import Operators
+from sync_server.operators.api_keys import ApiKeys
+from sync_server.operators.audit_log import AuditLog
+from sync_server.ranking.ranker import open_ranker
+from sync_server.rollouts.offers import Offers
+from sync_server.rollouts.service import Rollouts
 from sync_server.services import EXTENSION, Services, bearer, json_answer, services
-from sync_server.shared_memory import RateLimits, open_cache
 
 _LOG = logging.getLogger(__name__)
 _SECURITY_HEADERS = {
@@ -69,7 +59,7 @@ def create_app(config: ServerConfig, *, clock: Callable[[], datetime] = lambda: 
     app.extensions[EXTENSION] = _open_services(config, clock)
     # A limit for every route; those that take bodies set their own.
     app.config["MAX_CONTENT_LENGTH"] = 4_096
-    for room in (updates, publishing, devices, feedback, counts, storefront, rollout_routes, rank, openapi):
+    for room in (updates, publishing, devices, feedback, counts, storefront, rollouts, rank, openapi):
         app.register_blueprint(room.blueprint)
     add_console(app, config)
     app.add_url_rule("/healthz", view_func=_healthz)

@@ -14,9 +14,9 @@ from prometheus_client.registry import Collector
 from sqlalchemy import Engine, func, select
 
 from edge_runtime.contract.errors import StorageError
-from sync_server.database import database_errors_named, reading
-from sync_server.models import Device
-from sync_server.repository import Repository
+from sync_server.database.engine import database_errors_named, reading
+from sync_server.database.tables.devices import Device
+from sync_server.repository.tuf_repository import Repository
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 

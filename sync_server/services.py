@@ -8,23 +8,23 @@ import zstandard
 from flask import current_app, g, request
 
 from edge_runtime.contract.events import COMPRESSED_ENCODING
-from sync_server.api_keys import ApiKeys
-from sync_server.audit import AuditLog
 from sync_server.config import ServerConfig
-from sync_server.device_register import DeviceRegister
-from sync_server.device_reports import DeviceReports
+from sync_server.devices.bundle_reports import DeviceReports
+from sync_server.devices.enrollment import Fleet
+from sync_server.devices.fleet_history import FleetHistory
+from sync_server.devices.registry import DeviceRegister
 from sync_server.errors import UNKNOWN_DEVICE, RequestError
-from sync_server.experiments import Experiments
-from sync_server.fleet import Fleet
-from sync_server.fleet_history import FleetHistory
+from sync_server.events.data_requests import Retention
+from sync_server.experiments.service import Experiments
+from sync_server.hosting.shared_memory import Cache, RateLimits
 from sync_server.metrics import Metrics
-from sync_server.offers import Offers
-from sync_server.operators import Operators, Principal, Role
-from sync_server.personal_data import Retention
-from sync_server.rankers import Ranker
-from sync_server.repository import Repository
-from sync_server.rollouts import Rollouts
-from sync_server.shared_memory import Cache, RateLimits
+from sync_server.operators.accounts import Operators, Principal, Role
+from sync_server.operators.api_keys import ApiKeys
+from sync_server.operators.audit_log import AuditLog
+from sync_server.ranking.ranker import Ranker
+from sync_server.repository.tuf_repository import Repository
+from sync_server.rollouts.offers import Offers
+from sync_server.rollouts.service import Rollouts
 
 EXTENSION = "pocketrec"
 _MAX_WINDOW_BYTES = 1 << 23

@@ -13,7 +13,15 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 _TESTS = Path(__file__).parent
 _BUILDER_FOLDERS = tuple(
     _TESTS / folder
-    for folder in ("unit/train", "unit/compress", "unit/benchmarks", "unit/house/builder", "integration/builder", "e2e")
+    for folder in (
+        "unit/pocketrec",
+        "unit/train",
+        "unit/compress",
+        "unit/benchmarks",
+        "unit/house/builder",
+        "integration/builder",
+        "e2e",
+    )
 )
 
 

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pocketrec.pipeline.stages import added_setting
 from train.backend import tf
-from train.bert import INPUTS
+from train.data.tables import Shop
 from train.errors import TrainingError
-from train.fit import Adversary, Batches, FitSettings, fit
-from train.shop.tables import Shop
-from train.stages import added_setting
-from train.supervision import KINDS, BatchShape, Kind, Supervision
-from train.teacher import Progress, Teacher
+from train.loop import Adversary, Batches, FitSettings, fit
+from train.models.bert import INPUTS
+from train.models.teacher import Progress, Teacher
+from train.sampling.contrastive_batches import KINDS, BatchShape, Kind, Supervision
 
 PADDING = -1
 HIDDEN_LOGIT = -1e9
@@ -27,9 +27,9 @@ class TeacherSettings:
     """Fine-tuning of the teacher.
 
     `steps` None means `epochs` times through the shop, at most `max_steps`; 0 leaves the teacher as it is. The four
-    kinds of evidence (train/supervision.py) can each be switched off. Embeddings and the lowest `frozen_layers` layers
+    kinds of evidence (train/sampling/contrastive_batches.py) can each be switched off. Embeddings and the lowest `frozen_layers` layers
     stay as they are unless told otherwise. `adversary` is the radius of the fast gradient method's move of the word table
-    (train/fit.py); 0 leaves it out.
+    (train/loop.py); 0 leaves it out.
     """
 
     steps: int | None = None

@@ -20,8 +20,8 @@ from werkzeug.wrappers import Response
 
 from sync_server.config import ServerConfig
 from sync_server.errors import LoginError
-from sync_server.home import SESSION_KEY_FILE, read_secret
-from sync_server.operators import Principal, Role
+from sync_server.hosting.home import SESSION_KEY_FILE, read_secret
+from sync_server.operators.accounts import Principal, Role
 from sync_server.services import services
 
 COOKIE = "pocketrec_console"

@@ -12,13 +12,13 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as PlainResponse
 
 from edge_runtime.contract.errors import ConfigError, PocketrecError, StorageError
-from sync_server.api_keys import NewKey
 from sync_server.console import access
 from sync_server.console.access import check_forgery, needs, operator, signed_in, to_login
 from sync_server.console.charts import Chart, stacked
 from sync_server.errors import AuditError, RequestError
-from sync_server.feedback_flow import feedback_flow
-from sync_server.operators import ROLES
+from sync_server.events.flow import feedback_flow
+from sync_server.operators.accounts import ROLES
+from sync_server.operators.api_keys import NewKey
 from sync_server.services import services
 
 blueprint = Blueprint("console", __name__, url_prefix="/console", template_folder="templates")

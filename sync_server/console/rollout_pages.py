@@ -8,11 +8,11 @@ from flask import Blueprint, flash, redirect, render_template, request, url_for
 from sync_server.console.access import needs, operator
 from sync_server.console.charts import Chart, with_intervals
 from sync_server.console.pages import Page, furnish
-from sync_server.guardrail_history import moves
-from sync_server.intervals import open_difference
-from sync_server.rollout_plan import Guardrail, open_question
-from sync_server.rollouts import RolloutAction
+from sync_server.rollouts.guardrail_history import moves
+from sync_server.rollouts.plan import Guardrail, open_question
+from sync_server.rollouts.service import RolloutAction
 from sync_server.services import services
+from sync_server.statistics.confidence_sequences import open_difference
 
 blueprint = Blueprint("rollout_pages", __name__, url_prefix="/console")
 

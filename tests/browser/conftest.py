@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
-from sync_server.storefront import FILES
+from sync_server.api.storefront import FILES
 from tests.support.live_server import LiveServer, live_server
 from tests.support.toy_bundle import make_toy_bundle
 

@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import Page, expect
 from sqlalchemy import select
 
-from sync_server.models import Event
+from sync_server.database.tables.devices import Event
 from tests.support.live_server import LiveServer, live_server
 from tests.support.toy_bundle import bundle_with_wrong_golden, make_toy_bundle
 

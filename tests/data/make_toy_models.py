@@ -8,8 +8,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from compress.catalogue_layer import convert_catalogue
-from compress.convert import convert_encoder
+from compress.catalogue.vector_index import convert_catalogue
+from compress.tflite import convert_encoder
 from tests.support.toy_shop import DIM, PIECES, SPEC, piece_vectors, toy_item_vectors, toy_products
 from train.backend import keras, tf
 

@@ -8,8 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.support.child import pocketrec
-from train.shop.sample import sample_tables
-from train.shop.writing import write_shop
+from train.data.sample.shop import sample_tables
+from train.data.writing import write_shop
 
 PRODUCTS, JUDGED_PAIRS, PURCHASES, QUERIES = 80, 600, 600, 60
 

@@ -5,12 +5,12 @@ import json
 import numpy as np
 import pytest
 
-import pocketrec
 from edge_runtime.contract.bundle import GOLDEN_FILE
 from edge_runtime.contract.golden import read_golden
 from edge_runtime.recommender import Recommender
-from sync_server.rank_onnx import OnnxEncoder
-from sync_server.rankers import VectorRanker
+from pocketrec import verbs
+from sync_server.ranking.onnx_encoder import OnnxEncoder
+from sync_server.ranking.ranker import VectorRanker
 from tests.support.server_simulator import ServerSimulator
 from train.backend import tf
 
@@ -20,13 +20,13 @@ CREDENTIAL = "c" * 43
 @pytest.fixture(scope="module")
 def exported(built, tmp_path_factory):
     folder = tmp_path_factory.mktemp("exported") / "student"
-    assert pocketrec.main(["export", str(built), "--out", str(folder), "--json"]) == 0
+    assert verbs.main(["export", str(built), "--out", str(folder), "--json"]) == 0
     return folder
 
 
 def test_export_says_how_near_the_student_is_to_the_device(built, tmp_path, capsys):
     capsys.readouterr()
-    assert pocketrec.main(["export", str(built), "--out", str(tmp_path / "student"), "--json"]) == 0
+    assert verbs.main(["export", str(built), "--out", str(tmp_path / "student"), "--json"]) == 0
     said = json.loads(capsys.readouterr().out)["agreement"]
     with Recommender.open(built) as device:
         golden = read_golden(device.bundle.path(GOLDEN_FILE)).queries
@@ -79,10 +79,10 @@ def test_saved_model_and_onnx_agree(exported):
 
 
 def test_work_folder_of_another_build_is_refused(built, tmp_path, capsys):
-    assert pocketrec.main(["export", str(built), "--work", str(tmp_path), "--out", str(tmp_path / "out")]) == 1
+    assert verbs.main(["export", str(built), "--work", str(tmp_path), "--out", str(tmp_path / "out")]) == 1
     assert "name the folder that the bundle's build left" in capsys.readouterr().err
     other = tmp_path / "prune" / "model.weights.h5"
     other.parent.mkdir()
     other.write_bytes(b"no weights")
-    assert pocketrec.main(["export", str(built), "--work", str(tmp_path), "--out", str(tmp_path / "out")]) == 1
+    assert verbs.main(["export", str(built), "--work", str(tmp_path), "--out", str(tmp_path / "out")]) == 1
     assert "does not fit" in capsys.readouterr().err

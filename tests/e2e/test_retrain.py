@@ -6,10 +6,10 @@ import random
 import pytest
 
 from edge_runtime.contract.bundle import ENCODER_FILE, open_bundle
-from edge_runtime.logged_ranking import LoggingPolicy, ShownList, show_page
+from edge_runtime.feedback.exploration import LoggingPolicy, ShownList, show_page
 from edge_runtime.recommender import Recommender
 from tests.support.child import pocketrec
-from train.shop.reading import read_shop
+from train.data.reading import read_shop
 
 pytestmark = pytest.mark.timeout(900)
 

@@ -7,12 +7,12 @@ from datetime import UTC, datetime
 import pytest
 from tuf.api.metadata import Metadata
 
-import pocketrec
 from edge_runtime.contract.errors import SignatureError
-from sync_server.home import copy_online_keys
-from sync_server.key_delivery import push
-from sync_server.keys import KeyCounts, create_keys, load_root, load_signer, write_key
-from sync_server.publisher import LocalTarget
+from pocketrec import verbs
+from pocketrec.publishing.key_delivery import push
+from pocketrec.publishing.publisher import LocalTarget
+from sync_server.hosting.home import copy_online_keys
+from sync_server.repository.keys import KeyCounts, create_keys, load_root, load_signer, write_key
 from tests.support.fleet_bundles import write_bundle
 from tests.support.server_simulator import ServerSimulator
 
@@ -47,7 +47,7 @@ def server(tmp_path, holders):
 @pytest.fixture
 def run(capsys):
     def call(*arguments):
-        code = pocketrec.main([*map(str, arguments)])
+        code = verbs.main([*map(str, arguments)])
         out, err = capsys.readouterr()
         return code, out, err
 

@@ -10,15 +10,15 @@ from tuf.api.metadata import Metadata, Targets
 from edge_runtime.contract.bundle import open_bundle
 from edge_runtime.contract.errors import ConfigError, ExpiredReleaseError, SignatureError, UpdateError
 from edge_runtime.contract.release import file_target, manifest_target
-from sync_server.delegations import delegated_channels, role_of
+from pocketrec.publishing.key_delivery import delegate_channel, push
+from pocketrec.publishing.key_rotation import renew_root, rotate
+from pocketrec.publishing.key_status import key_status
+from pocketrec.publishing.publish_client import HttpTarget
+from pocketrec.publishing.publisher import LocalTarget, publish
 from sync_server.errors import PublicationError
-from sync_server.home import copy_online_keys, prepare_home
-from sync_server.key_delivery import delegate_channel, push
-from sync_server.key_rotation import renew_root, rotate
-from sync_server.key_status import key_status
-from sync_server.keys import KeyCounts, create_keys, create_team_key, load_public_key, load_root
-from sync_server.publish_client import HttpTarget
-from sync_server.publisher import LocalTarget, publish
+from sync_server.hosting.home import copy_online_keys, prepare_home
+from sync_server.repository.delegations import delegated_channels, role_of
+from sync_server.repository.keys import KeyCounts, create_keys, create_team_key, load_public_key, load_root
 from tests.support.browser import serving
 from tests.support.fleet_bundles import write_bundle
 from tests.support.server_simulator import ServerSimulator
@@ -111,7 +111,7 @@ def test_one_stolen_key_of_several_forges_nothing(two_of_three, tmp_path, bundle
 
 
 def _signers(keys, role):
-    from sync_server.keys import find_signers
+    from sync_server.repository.keys import find_signers
 
     root = load_root(keys / "root.json").signed
     return find_signers([keys / "offline"], trusted=root.roles[role], name=role)
@@ -263,7 +263,7 @@ def test_server_without_the_new_online_key_keeps_the_old_root(server, bundles):
 
 
 def test_other_workers_follow_the_new_root(server, home, bundles):
-    from sync_server.home import open_repository
+    from sync_server.hosting.home import open_repository
 
     server.publish(bundles[0])
     other = open_repository(server.config, clock=lambda: server.now)
@@ -354,7 +354,7 @@ def test_team_cannot_publish_to_another_channel(server, bundles, team):
 
 
 def _team_signer(folder, channel):
-    from sync_server.keys import load_signer
+    from sync_server.repository.keys import load_signer
 
     return load_signer(folder / "offline" / f"channel-{channel}.pem")
 

@@ -27,8 +27,8 @@ from edge_runtime.contract.errors import (
     UpdateError,
 )
 from edge_runtime.contract.release import file_target
-from edge_runtime.http_fetcher import Answer
-from sync_server.keys import create_keys, key_path, load_root, load_signer
+from edge_runtime.updates.http_transport import Answer
+from sync_server.repository.keys import create_keys, key_path, load_root, load_signer
 from tests.support.fleet_bundles import write_bundle
 from tests.support.server_simulator import ServerSimulator, changed_body
 
@@ -466,7 +466,7 @@ def test_note_that_names_another_bundle_is_refused(server, home, first, second):
 
 def test_oversized_manifest_is_not_downloaded(server, home, first, monkeypatch):
     server.publish(first)
-    monkeypatch.setattr("edge_runtime.updater.MAX_MANIFEST_BYTES", 10)
+    monkeypatch.setattr("edge_runtime.updates.updater.MAX_MANIFEST_BYTES", 10)
     server.transport.requests.clear()
     with pytest.raises(DownloadTooLargeError, match="10 are allowed"):
         server.updater(home).update()
@@ -552,7 +552,7 @@ def test_full_disk_leaves_the_old_bundle(server, home, first, second, monkeypatc
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patched:
-        patched.setattr("edge_runtime.downloads.os.fsync", full)
+        patched.setattr("edge_runtime.updates.downloads.os.fsync", full)
         with pytest.raises(StorageError, match="No space left"):
             server.updater(home).update()
     assert answering(home) == first.bundle_id
@@ -622,7 +622,7 @@ def test_disk_without_hard_links_gets_copies(server, home, first, second, monkey
     def no_links(_source, _destination):
         raise OSError(errno.EPERM, os.strerror(errno.EPERM))
 
-    monkeypatch.setattr("edge_runtime.staging.os.link", no_links)
+    monkeypatch.setattr("edge_runtime.updates.staging.os.link", no_links)
     assert server.updater(home).update().files_reused == 3
     assert answering(home) == second.bundle_id
     assert (home / "current" / MODEL_FILES[0]).stat().st_nlink == 1

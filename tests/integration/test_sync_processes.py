@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from edge_runtime.contract.bundle import open_bundle
+from pocketrec.publishing.publisher import LocalTarget, publish
 from sync_server.config import ServerConfig
-from sync_server.home import open_repository
-from sync_server.publisher import LocalTarget, publish
+from sync_server.hosting.home import open_repository
 from tests.support.device_process import POINTS, sync_in_child
 from tests.support.fleet_bundles import write_bundle
 
@@ -23,7 +23,7 @@ ENVIRONMENT = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
 
 def pocketrec(*arguments, **environment):
     return subprocess.run(
-        [sys.executable, str(REPOSITORY / "pocketrec.py"), *map(str, arguments)],
+        [sys.executable, "-m", "pocketrec", *map(str, arguments)],
         env={**ENVIRONMENT, **environment},
         capture_output=True,
         text=True,
@@ -46,7 +46,8 @@ class RunningServer:
             self.process = subprocess.Popen(
                 [
                     sys.executable,
-                    str(REPOSITORY / "pocketrec.py"),
+                    "-m",
+                    "pocketrec",
                     *("serve", "--home", str(self.home), "--keys", str(self.keys), "--port", "0", "--json"),
                 ],
                 env=ENVIRONMENT,

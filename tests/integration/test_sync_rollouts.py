@@ -10,12 +10,12 @@ from edge_runtime import node as node_module
 from edge_runtime.contract.errors import GoldenMismatchError
 from edge_runtime.contract.events import FeedbackEvent
 from edge_runtime.contract.offer import ArmOffer
-from edge_runtime.golden_proof import Proof
 from edge_runtime.node import EdgeNode, enroll
-from pocketrec import main
-from sync_server.judging import judge_until
-from sync_server.rollout_plan import RolloutPlan
-from sync_server.rollout_tables import DeviceReportRow
+from edge_runtime.updates.self_test import Proof
+from pocketrec.verbs import main
+from sync_server.database.tables.rollouts import DeviceReportRow
+from sync_server.rollouts.plan import RolloutPlan
+from sync_server.rollouts.scheduler import judge_until
 from tests.support.fleet_bundles import write_bundle
 from tests.support.server_simulator import URL, ServerSimulator
 

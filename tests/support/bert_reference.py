@@ -5,7 +5,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.peers_minilm import BertShape, FloatArray
+from benchmarks.peers.minilm import BertShape, FloatArray
 
 
 def reference_vectors(

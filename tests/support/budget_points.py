@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from compress.budget import Point
+from pocketrec.pipeline.budget import Point
 
 BASE_POINT = Point(
     architecture="bag",

@@ -5,7 +5,7 @@ import importlib
 import re
 import sys
 
-import pocketrec
+from pocketrec import verbs
 
 _WIDTH = 100
 _HEAD = """# Commands
@@ -20,7 +20,7 @@ on stderr), 2 wrong usage, 3 a quality gate failed.
 def command_reference() -> str:
     """Return docs/cli.md as it should be, the same on every supported Python."""
     parts = [_HEAD]
-    for verb, (module, summary) in pocketrec.VERBS.items():
+    for verb, (module, summary) in verbs.VERBS.items():
         parser = argparse.ArgumentParser(prog=f"pocketrec {verb}", description=summary)
         importlib.import_module(module).COMMANDS[verb][0](parser)
         parts.append(f"## {verb}\n\n{_capitalized(summary)}.\n")

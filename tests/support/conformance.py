@@ -16,15 +16,15 @@ import numpy as np
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
 from edge_runtime import Recommender
-from edge_runtime.catalogue import Catalogue
 from edge_runtime.contract.bundle import FusionSpec, open_bundle
 from edge_runtime.contract.cohort import PUBLISHED_VECTORS, bucket, choose
 from edge_runtime.contract.text import normalize_text
-from edge_runtime.encoder import Encoder
-from edge_runtime.ranking import fuse
+from edge_runtime.inference.encoder import Encoder
 from edge_runtime.recommender import MODES, Recommendations
-from edge_runtime.searching import SORTS
-from edge_runtime.spelling import edit_distance, fold_word, trigrams_of, words_of
+from edge_runtime.search.pipeline import SORTS
+from edge_runtime.search.ranking import fuse
+from edge_runtime.search.spelling import edit_distance, fold_word, trigrams_of, words_of
+from edge_runtime.search.vector_index import Catalogue
 
 DATA = Path(__file__).parents[1] / "data"
 FOLDER = DATA / "conformance"

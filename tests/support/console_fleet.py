@@ -9,11 +9,11 @@ import msgspec
 from sqlalchemy import insert
 from sqlalchemy.orm import Session
 
-from sync_server.guardrail_history import remember
-from sync_server.models import Device, Event
-from sync_server.operator_tables import FleetHour
-from sync_server.rollout_plan import Guardrail, RolloutPlan
-from sync_server.rollout_tables import RolloutRow
+from sync_server.database.tables.devices import Device, Event
+from sync_server.database.tables.operators import FleetHour
+from sync_server.database.tables.rollouts import RolloutRow
+from sync_server.rollouts.guardrail_history import remember
+from sync_server.rollouts.plan import Guardrail, RolloutPlan
 from tests.support.fleet_bundles import write_bundle
 from tests.support.server_simulator import ServerSimulator
 

@@ -4,9 +4,9 @@ import itertools
 
 from sqlalchemy import text
 
-from benchmarks.local_servers import LocalPostgres
-from sync_server.database import migrate, open_database
-from sync_server.models import Base
+from benchmarks.fleet.local_servers import LocalPostgres
+from sync_server.database.engine import migrate, open_database
+from sync_server.database.tables.devices import Base
 
 _NUMBERS = itertools.count(1)
 

@@ -8,12 +8,12 @@ import traceback
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge_runtime import slots as slots_module
-from edge_runtime import staging as staging_module
-from edge_runtime import updater as updater_module
 from edge_runtime.contract.errors import PocketrecError
-from edge_runtime.http_fetcher import HttpTransport
-from edge_runtime.updater import Updater
+from edge_runtime.updates import slots as slots_module
+from edge_runtime.updates import staging as staging_module
+from edge_runtime.updates import updater as updater_module
+from edge_runtime.updates.http_transport import HttpTransport
+from edge_runtime.updates.updater import Updater
 
 POINTS = ("refresh", "manifest", "half-file", "staged", "proving", "renaming", "recording", "switching", "switched")
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from benchmarks.esci_protocol import CATALOGUE_GROUP
+from benchmarks.search.esci_protocol import CATALOGUE_GROUP
 from tests.support.toy_shop import toy_products
-from train.metrics import query_fold
-from train.shop.tables import Product
+from train.data.tables import Product
+from train.evaluation.metrics import query_fold
 
 QUERIES = ("red lamp", "blue mug", "green wooden chair", "black candle", "white cotton shirt", "steel table for kids")
 TEST_FOLD = query_fold(QUERIES[0])

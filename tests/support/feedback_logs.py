@@ -4,8 +4,8 @@ import random
 
 import numpy as np
 
-from edge_runtime.logged_ranking import LoggingPolicy, show_page
-from train.feedback_log import FeedbackLog
+from edge_runtime.feedback.exploration import LoggingPolicy, show_page
+from train.clicks.log import FeedbackLog
 
 PLACES = 5
 LOOK = np.arange(1, PLACES + 1) ** -0.8

@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 from edge_runtime.contract.events import FeedbackEvent
-from edge_runtime.feedback import FeedbackQueue
+from edge_runtime.feedback.event_queue import FeedbackQueue
 
 if __name__ == "__main__":
     with FeedbackQueue(Path(sys.argv[1]), max_events=1_000_000) as queue:

@@ -14,16 +14,16 @@ from typing import Any
 from flask.testing import FlaskClient
 
 from edge_runtime.contract.bundle import Bundle
-from edge_runtime.http_fetcher import Answer
-from edge_runtime.updater import Prove, Updater
+from edge_runtime.updates.http_transport import Answer
+from edge_runtime.updates.updater import Prove, Updater
+from pocketrec.publishing.publisher import LocalTarget, Publication, publish
 from sync_server.app import create_app
 from sync_server.config import ServerConfig
-from sync_server.database import migrate, open_database
-from sync_server.fleet import Fleet
-from sync_server.home import TOKEN_FILE, prepare_home
-from sync_server.keys import create_keys
-from sync_server.publisher import LocalTarget, Publication, publish
-from sync_server.repository import Repository
+from sync_server.database.engine import migrate, open_database
+from sync_server.devices.enrollment import Fleet
+from sync_server.hosting.home import TOKEN_FILE, prepare_home
+from sync_server.repository.keys import create_keys
+from sync_server.repository.tuf_repository import Repository
 from sync_server.services import EXTENSION, Services
 
 URL = "http://localhost"

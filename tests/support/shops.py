@@ -1,6 +1,6 @@
 """Small shops made in memory."""
 
-from train.shop.tables import Shop
+from train.data.tables import Shop
 
 
 def make_shop(products, *, judgements=(), baskets=None, queries=(), synonyms=None):

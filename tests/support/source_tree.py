@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-ROOMS = ("train", "compress", "edge_runtime", "sync_server")
+ROOMS = ("pocketrec", "train", "compress", "edge_runtime", "sync_server")
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def parse(path: Path, root: Path = REPOSITORY) -> SourceFile:
 
 def product_files(root: Path = REPOSITORY) -> list[SourceFile]:
     """Every Python file that the wheel ships."""
-    paths = [root / "pocketrec.py"]
+    paths: list[Path] = []
     for room in ROOMS:
         paths += sorted((root / room).rglob("*.py"))
     return [parse(path, root) for path in paths]

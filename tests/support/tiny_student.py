@@ -5,8 +5,8 @@ import string
 import numpy as np
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
-from train.distill import DistillationSet
-from train.student import StudentSettings, build_student
+from train.distillation import DistillationSet
+from train.models.student import StudentSettings, build_student
 
 DIM, VOCABULARY = 16, 60
 SETTINGS = StudentSettings(

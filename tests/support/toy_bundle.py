@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
-from compress.catalogue_rows import write_catalogue_rows, write_item_vectors
+from compress.catalogue.rows import write_catalogue_rows, write_item_vectors
 from edge_runtime.contract.atomic_files import write_bytes_atomically
 from edge_runtime.contract.bundle import (
     CATALOGUE_LAYER_FILE,
@@ -23,10 +23,10 @@ from edge_runtime.contract.bundle import (
     seal_bundle,
 )
 from edge_runtime.contract.golden import Golden, read_golden
-from edge_runtime.golden_proof import golden_answers
 from edge_runtime.recommender import Recommender
+from edge_runtime.updates.self_test import golden_answers
 from tests.support.toy_shop import DIM, PIECES, SPEC, toy_item_vectors, toy_products
-from train.shop.tables import Product
+from train.data.tables import Product
 
 MODELS = Path(__file__).parents[1] / "data" / "toy"
 CANDIDATES = 20

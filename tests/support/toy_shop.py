@@ -5,7 +5,7 @@ import numpy.typing as npt
 
 from edge_runtime.contract.bundle import EncoderSpec
 from edge_runtime.contract.text import normalize_text
-from train.shop.tables import Product
+from train.data.tables import Product
 
 DIM = 16
 SPEC = EncoderSpec(query_tokens=8, item_tokens=16, history_items=4)

@@ -5,15 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from compress import catalogue_layer
-from compress.catalogue import write_catalogue
-from compress.catalogue_axes import narrow_layer, sufficient_width
+from compress.catalogue.index_dimensions import narrow_layer, sufficient_width
+from compress.catalogue.writing import vector_index, write_catalogue
 from compress.errors import CompressionError
-from edge_runtime.catalogue import Catalogue
 from edge_runtime.contract.bundle import TOKENIZER_FILE, Bundle, CatalogueSpec, VectorSpace, describe_file
-from edge_runtime.interpreter import Model
+from edge_runtime.inference.interpreter import Model
+from edge_runtime.search.vector_index import Catalogue
 from tests.support.toy_bundle import make_toy_bundle, write_toy_tokenizer
-from train.shop.tables import Product
+from train.data.tables import Product
 
 
 def unit_rows(count: int, dim: int) -> np.ndarray:
@@ -84,10 +83,10 @@ def test_sifting_by_blocks_gives_what_one_top_k_over_all_rows_gives(
 ) -> None:
     items, queries = clustered
     answers = []
-    for number, blocked_from in enumerate((catalogue_layer.BLOCKED_FROM, count + 1)):
-        monkeypatch.setattr(catalogue_layer, "BLOCKED_FROM", blocked_from)
+    for number, blocked_from in enumerate((vector_index.BLOCKED_FROM, count + 1)):
+        monkeypatch.setattr(vector_index, "BLOCKED_FROM", blocked_from)
         path = tmp_path / f"{number}.tflite"
-        path.write_bytes(catalogue_layer.convert_catalogue(items[:count], candidates=candidates))
+        path.write_bytes(vector_index.convert_catalogue(items[:count], candidates=candidates))
         model = Model(path)
         answers.append([model.run("top", {"query": query[None]}) for query in queries[:10]])
     for blocked, whole in zip(*answers, strict=True):

@@ -2,9 +2,9 @@
 
 import pytest
 
-from train.shop.importers.esci import EsciOptions
-from train.shop.importing import import_shop
-from train.shop.reading import read_shop
+from train.data.importers.esci import EsciOptions
+from train.data.importing import import_shop
+from train.data.reading import read_shop
 
 
 def test_small_esci_has_its_published_counts(data_folder, tmp_path):

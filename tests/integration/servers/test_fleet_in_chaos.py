@@ -1,8 +1,8 @@
 """A small fleet through loss, doubling, reordering, wrong clocks and crashes: what is acknowledged is stored, once."""
 
-from benchmarks.fleet import FATES, Fleet
-from benchmarks.local_servers import LocalPostgres, LocalRedis
-from benchmarks.server_process import ServerProcess
+from benchmarks.fleet.local_servers import LocalPostgres, LocalRedis
+from benchmarks.fleet.server_process import ServerProcess
+from benchmarks.fleet.virtual_fleet import FATES, Fleet
 
 
 def crash_of_the_server(server):

@@ -8,9 +8,9 @@ import urllib.request
 
 import pytest
 
-from benchmarks.plain_bundle import write_plain_bundle
-from benchmarks.server_process import ServerProcess
-from benchmarks.sync_load import publish_to
+from benchmarks.fleet.plain_bundle import write_plain_bundle
+from benchmarks.fleet.server_process import ServerProcess
+from benchmarks.fleet.sync_load import publish_to
 
 CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance,ignored_auth"
 

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.http_load import http_request, run_load
-from benchmarks.local_servers import LocalPrometheus
-from benchmarks.plain_bundle import write_plain_bundle
-from benchmarks.server_process import ServerProcess
-from benchmarks.sync_load import feedback_requests, one_after_another, publish_to
-from sync_server.freshness import PATH, etag_of
+from benchmarks.fleet.http_load import http_request, run_load
+from benchmarks.fleet.local_servers import LocalPrometheus
+from benchmarks.fleet.plain_bundle import write_plain_bundle
+from benchmarks.fleet.server_process import ServerProcess
+from benchmarks.fleet.sync_load import feedback_requests, one_after_another, publish_to
+from sync_server.api.freshness import PATH, etag_of
 from tests.support.toy_bundle import make_toy_bundle
 
 DASHBOARD = Path(__file__).parents[3] / "deploy" / "grafana-dashboard.json"

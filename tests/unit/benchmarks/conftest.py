@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-import benchmarks.peers_minilm
-from benchmarks.peers_minilm import MinilmFiles, prepare_minilm
+import benchmarks.peers.minilm
+from benchmarks.peers.minilm import MinilmFiles, prepare_minilm
 from tests.support.tiny_bert import write_tiny_bert
 
 WORDS = ("red", "blue", "green", "lamp", "table", "chair", "mug", "for", "kids", "wooden")
@@ -14,7 +14,7 @@ WORDS = ("red", "blue", "green", "lamp", "table", "chair", "mug", "for", "kids",
 @pytest.fixture
 def tiny_minilm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MinilmFiles:
     write_tiny_bert(tmp_path / "weights", WORDS)
-    monkeypatch.setattr(benchmarks.peers_minilm, "minilm_folder", lambda: tmp_path / "weights")
+    monkeypatch.setattr(benchmarks.peers.minilm, "minilm_folder", lambda: tmp_path / "weights")
     work = tmp_path / "models"
     work.mkdir()
     return prepare_minilm(work)

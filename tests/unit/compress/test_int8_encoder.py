@@ -8,18 +8,18 @@ import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter
 
-from compress.convert import convert_encoder, operations
 from compress.errors import CompressionError, UnsupportedLayerError
 from compress.pruning import kernel_sparsity as float_sparsity
 from compress.quantization import calibrate, kernel_sparsity, quantize
+from compress.tflite import convert_encoder, operations
 from edge_runtime.contract.bundle import EncoderSpec
 from tests.support.tiny_student import DIM, SETTINGS, random_ids, tiny_distillation_set, tiny_student, unit
 from train.backend import keras, tf
-from train.distill import DistillSettings, distillation_batches, distillation_loss
-from train.fit import FitSettings, fit
-from train.layers import LAYERS
-from train.sequence import HistorySettings, build_history_head
-from train.student import Architecture
+from train.distillation import DistillSettings, distillation_batches, distillation_loss
+from train.loop import FitSettings, fit
+from train.models.history import HistorySettings, build_history_head
+from train.models.layers import LAYERS
+from train.models.student import Architecture
 
 HISTORY = HistorySettings(items=6, heads=2, hidden=8)
 SPEC = EncoderSpec(query_tokens=SETTINGS.query_tokens, item_tokens=SETTINGS.item_tokens, history_items=HISTORY.items)
@@ -219,9 +219,9 @@ def test_what_the_converter_refuses_is_an_error_of_ours(made, monkeypatch):
         raise ValueError("no way\nwith many lines\nof a stack")
 
     monkeypatch.setattr(
-        "compress.convert.tf.lite.TFLiteConverter.from_saved_model",
+        "compress.tflite.tf.lite.TFLiteConverter.from_saved_model",
         lambda *_, **__: SimpleNamespace(convert=lambda: refuse(None)),
     )
-    monkeypatch.setattr("compress.convert.tf.saved_model.save", lambda *_, **__: None)
+    monkeypatch.setattr("compress.tflite.tf.saved_model.save", lambda *_, **__: None)
     with pytest.raises(CompressionError, match=r"the TFLite converter refuses the encoder: no way$"):
         convert(made.student, made.head)

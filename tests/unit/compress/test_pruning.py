@@ -7,8 +7,8 @@ from compress.pruning import PruneSettings, keeps_two_of_four, kernel_sparsity, 
 from compress.quantization import quantize
 from tests.support.tiny_student import SETTINGS, random_ids, tiny_distillation_set, tiny_student
 from train.backend import keras
-from train.distill import DistillSettings, distillation_batches, distillation_loss
-from train.fit import FitSettings, fit
+from train.distillation import DistillSettings, distillation_batches, distillation_loss
+from train.loop import FitSettings, fit
 
 DISTILL = DistillSettings(batch=8, ranking_items=6)
 PRUNE = PruneSettings(sparsity=0.6, steps=12, learning_rate=1e-3)

@@ -24,7 +24,9 @@ def test_the_page_s_program_gives_an_integer_model_that_agrees_with_the_float_on
 
 def test_every_layer_that_the_page_names_exists():
     text = PAGE.read_text()
-    sources = "".join((REPOSITORY / path).read_text() for path in ("train/layers.py", "compress/quantization.py"))
+    sources = "".join(
+        (REPOSITORY / path).read_text() for path in ("train/models/layers.py", "compress/quantization.py")
+    )
     for name in ("attention_block", "attention_pool", "no_norm", "FixedRangeQuantizer", "SparseWeightQuantizer"):
         assert f"`{name}" in text or f"`{name}`" in text
         assert re.search(rf"^(class|def) {name}\b", sources, re.MULTILINE)

@@ -3,13 +3,13 @@ import json
 import numpy as np
 import pytest
 
-from compress.convert import Operations, convert_encoder
 from compress.quantization import calibrate, quantize
+from compress.tflite import Operations, convert_encoder
 from compress.variants import VARIANTS, Variant, convert_outcome, variant_verdict, write_variant
 from edge_runtime.contract.bundle import ENCODER_FILE, EncoderSpec
 from tests.support.tiny_student import DIM, SETTINGS, random_ids, tiny_student, unit
-from train.sequence import HistorySettings, build_history_head
-from train.shop.tables import Judgement
+from train.data.tables import Judgement
+from train.models.history import HistorySettings, build_history_head
 
 HISTORY = HistorySettings(items=6, heads=2, hidden=8)
 SPEC = EncoderSpec(query_tokens=SETTINGS.query_tokens, item_tokens=SETTINGS.item_tokens, history_items=HISTORY.items)

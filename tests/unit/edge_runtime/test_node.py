@@ -9,7 +9,7 @@ import threading
 import pytest
 
 from edge_runtime import node as node_module
-from edge_runtime import node_cli
+from edge_runtime.cli import node as node_cli
 from edge_runtime.contract.errors import (
     BundleFormatError,
     ConfigError,
@@ -19,11 +19,11 @@ from edge_runtime.contract.errors import (
     UpdateError,
 )
 from edge_runtime.contract.events import FeedbackEvent
-from edge_runtime.golden_proof import Proof
-from edge_runtime.http_fetcher import Answer, retry_after_s
 from edge_runtime.node import EdgeNode, enroll
 from edge_runtime.node_loop import next_delay_s, run_loop
-from pocketrec import main
+from edge_runtime.updates.http_transport import Answer, retry_after_s
+from edge_runtime.updates.self_test import Proof
+from pocketrec.verbs import main
 from tests.support.fleet_bundles import write_bundle
 from tests.support.server_simulator import URL, ServerSimulator
 
@@ -398,7 +398,7 @@ def test_recording_at_level_off_says_so(wired, home, capsys):
 def test_long_download_shows_progress(capsys, monkeypatch):
     now = [0.0]
     monkeypatch.setattr(node_cli.time, "monotonic", lambda: now[0])
-    hear = node_cli._progress()
+    hear = node._progress()
     hear(500_000)
     now[0] = 2.0
     hear(1_000_000)
@@ -406,9 +406,9 @@ def test_long_download_shows_progress(capsys, monkeypatch):
 
 
 def test_refused_events_are_shown():
-    from edge_runtime.feedback import SendReport
+    from edge_runtime.feedback.event_queue import SendReport
     from edge_runtime.node import SyncReport
-    from edge_runtime.updater import UpdateReport
+    from edge_runtime.updates.updater import UpdateReport
 
     report = SyncReport(UpdateReport("a", "a", 1, 0, 0, 0), SendReport(2, ["event 3: no"]))
-    assert node_cli._sync_line(report) == "up to date with release 1, bundle a; 2 events sent\n  refused: event 3: no"
+    assert node._sync_line(report) == "up to date with release 1, bundle a; 2 events sent\n  refused: event 3: no"

@@ -5,7 +5,7 @@ import shlex
 
 import pytest
 
-import pocketrec
+from pocketrec import verbs
 from tests.support.source_tree import REPOSITORY
 
 PAGES = sorted([*REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").rglob("*.md")])
@@ -35,7 +35,7 @@ def test_commands_in_the_readme_exist():
     commands = commands_in((REPOSITORY / "README.md").read_text(encoding="utf-8"))
     ours = [words for words in commands if words[0].endswith("pocketrec")]
     assert len(ours) >= 8
-    assert [words for words in ours if words[1] not in pocketrec.VERBS] == []
+    assert [words for words in ours if words[1] not in verbs.VERBS] == []
 
 
 def test_options_in_the_readme_exist():

@@ -6,18 +6,19 @@ import sys
 import pytest
 
 import pocketrec
+from pocketrec import verbs
 from tests.support.child import pocketrec as command
 from tests.support.source_tree import REPOSITORY
 
-DEVICE_VERBS = [verb for verb, (module, _) in pocketrec.VERBS.items() if module.startswith("edge_runtime")]
-SERVER_VERBS = [verb for verb, (module, _) in pocketrec.VERBS.items() if module.startswith("sync_server")]
+DEVICE_VERBS = [verb for verb, (module, _) in verbs.VERBS.items() if module.startswith("edge_runtime")]
+SERVER_VERBS = [verb for verb, (module, _) in verbs.VERBS.items() if module.startswith("sync_server")]
 
 
 def modules_loaded_by_help(verb: str) -> set[str]:
     """Run `pocketrec VERB --help` in a child; return the top names of everything it imported."""
     code = (
         "import sys, pocketrec\n"
-        "try:\n    pocketrec.main([sys.argv[1], '--help'])\n"
+        "try:\n    verbs.main([sys.argv[1], '--help'])\n"
         "except SystemExit as stop:\n    assert stop.code == 0, stop.code\n"
         "print('modules:', *{name.split('.')[0] for name in sys.modules})\n"
     )
@@ -30,13 +31,13 @@ def modules_loaded_by_help(verb: str) -> set[str]:
 
 
 def test_the_overview_names_every_verb(capsys):
-    assert pocketrec.main(["--help"]) == 0
+    assert verbs.main(["--help"]) == 0
     overview = capsys.readouterr().out
-    assert [verb for verb in pocketrec.VERBS if f"\n  {verb} " not in overview] == []
+    assert [verb for verb in verbs.VERBS if f"\n  {verb} " not in overview] == []
 
 
 def test_the_overview_loads_neither_builder_nor_server():
-    code = "import sys, pocketrec; pocketrec.main([]); print('modules:', *sys.modules)"
+    code = "import sys, pocketrec; verbs.main([]); print('modules:', *sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)
     loaded = {name.split(".")[0] for name in done.stdout.rpartition("modules:")[2].split()}
     assert loaded & {"train", "compress", "sync_server", "tensorflow", "flask"} == set()
@@ -53,7 +54,7 @@ def test_help_of_a_server_verb_loads_no_builder(verb):
 
 
 def test_an_unknown_verb_is_wrong_usage(capsys):
-    assert pocketrec.main(["serch"]) == 2
+    assert verbs.main(["serch"]) == 2
     assert "unknown verb 'serch'" in capsys.readouterr().err
 
 

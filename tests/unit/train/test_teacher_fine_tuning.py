@@ -8,11 +8,11 @@ from edge_runtime.settings import from_mapping
 from tests.support.bert_checkpoint import CONFIG, random_weights, write_checkpoint
 from tests.support.shops import make_shop
 from train import fine_tuning
+from train.data.tables import Basket, Judgement, Product
 from train.errors import DivergedError
 from train.fine_tuning import TeacherSettings, batch_shape, fine_tune, steps_of
-from train.shop.tables import Basket, Judgement, Product
-from train.supervision import Supervision
-from train.teacher import Teacher
+from train.models.teacher import Teacher
+from train.sampling.contrastive_batches import Supervision
 
 COLORS, THINGS = ("red", "blue", "green"), ("lamp", "table", "chair", "desk")
 TITLES = [f"{color} {thing}" for color in COLORS for thing in THINGS]

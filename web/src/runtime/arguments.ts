@@ -1,4 +1,4 @@
-/** What callers give, checked (edge_runtime/arguments.py). */
+/** What callers give, checked (edge_runtime/search/arguments.py). */
 
 import { ConfigError } from "./errors.js";
 import { normalizeText } from "./text.js";

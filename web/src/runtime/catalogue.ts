@@ -1,4 +1,4 @@
-/** Vectors -> rows: the int8 layer finds candidates, the float16 vectors give the exact order (edge_runtime/catalogue.py). */
+/** Vectors -> rows: the int8 layer finds candidates, the float16 vectors give the exact order (edge_runtime/search/vector_index.py). */
 
 import { type Bundle } from "./bundle.js";
 import { isZero } from "./encoder.js";

@@ -1,4 +1,4 @@
-/** Columns of the product table as arrays: what facets count and sorting compares; read when first asked for (edge_runtime/columns.py). */
+/** Columns of the product table as arrays: what facets count and sorting compares; read when first asked for (edge_runtime/products/columns.py). */
 
 import { ConfigError } from "./errors.js";
 import { ATTRIBUTE_PREFIX } from "./filters.js";

@@ -1,4 +1,4 @@
-/** Text and histories -> unit vectors, by the bundle's tokenizer and `encoder.tflite` (edge_runtime/encoder.py). */
+/** Text and histories -> unit vectors, by the bundle's tokenizer and `encoder.tflite` (edge_runtime/inference/encoder.py). */
 
 import { Tokenizer } from "@huggingface/tokenizers";
 

@@ -1,4 +1,4 @@
-/** Why a product ranks: what its score loses when one word, or one product of the history, is left out (edge_runtime/explanation.py). */
+/** Why a product ranks: what its score loses when one word, or one product of the history, is left out (edge_runtime/search/explanation.py). */
 
 import { type Encoder } from "./encoder.js";
 import { type LexicalIndex, termsOf } from "./lexical.js";

@@ -1,4 +1,4 @@
-/** Facets: how many of the matching products each brand, category, attribute or price range has (edge_runtime/facets.py). */
+/** Facets: how many of the matching products each brand, category, attribute or price range has (edge_runtime/products/facets.py). */
 
 import { type Mask } from "./catalogue.js";
 import { type ProductColumns, type TextColumn } from "./columns.js";

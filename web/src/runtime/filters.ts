@@ -1,4 +1,4 @@
-/** `where: { brand: "Acme", price: { lt: 20 } }` -> SQL with parameters (edge_runtime/filters.py). */
+/** `where: { brand: "Acme", price: { lt: 20 } }` -> SQL with parameters (edge_runtime/products/filters.py). */
 
 import { ConfigError } from "./errors.js";
 import { type Value } from "./rows_database.js";

@@ -1,4 +1,4 @@
-/** The golden answers of a bundle: how a device proves that it gives them (edge_runtime/golden_proof.py). */
+/** The golden answers of a bundle: how a device proves that it gives them (edge_runtime/updates/self_test.py). */
 
 import { BundleFormatError, GoldenMismatchError, reasonOf } from "./errors.js";
 import { GOLDEN_FILE } from "./manifest.js";

@@ -1,4 +1,4 @@
-/** Ranking for a history: nearness to what was bought, and what a product's return is worth (edge_runtime/history_ranking.py). */
+/** Ranking for a history: nearness to what was bought, and what a product's return is worth (edge_runtime/search/history_ranking.py). */
 
 import { type Catalogue, type Mask } from "./catalogue.js";
 import { type HistoryQuery } from "./encoder.js";

@@ -1,4 +1,4 @@
-/** A bundle on a web server: a folder of files, or the channel of a sync server (edge_runtime/http_fetcher.py). */
+/** A bundle on a web server: a folder of files, or the channel of a sync server (edge_runtime/updates/http_transport.py). */
 
 import { type BundleSource } from "./bundle.js";
 import { DownloadError, HttpStatusError, reasonOf } from "./errors.js";

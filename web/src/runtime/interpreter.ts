@@ -1,4 +1,4 @@
-/** The only file that runs a TensorFlow Lite model (edge_runtime/interpreter.py); here by LiteRT.js in WASM. */
+/** The only file that runs a TensorFlow Lite model (edge_runtime/inference/interpreter.py); here by LiteRT.js in WASM. */
 
 import { type CompiledModel, loadAndCompile, type SignatureRunner, Tensor } from "@litertjs/core";
 

@@ -1,4 +1,4 @@
-/** Words -> rows by BM25 and coverage over the full-text index, with a correction of unknown words (edge_runtime/lexical.py). */
+/** Words -> rows by BM25 and coverage over the full-text index, with a correction of unknown words (edge_runtime/search/lexical.py). */
 
 import { BundleFormatError } from "./errors.js";
 import { type Manifest } from "./manifest.js";

@@ -1,4 +1,4 @@
-/** One term -> the rows that hold it, with BM25: from the bundle's postings, or asked of the index (edge_runtime/postings.py). */
+/** One term -> the rows that hold it, with BM25: from the bundle's postings, or asked of the index (edge_runtime/search/postings.py). */
 
 import { BundleFormatError } from "./errors.js";
 import { BM25_B, BM25_K1, bm25Sql, FIELDS, MIN_IDF, quotedTerm } from "./rows.js";

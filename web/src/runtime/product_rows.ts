@@ -1,4 +1,4 @@
-/** Rows of `catalogue.sqlite` by product id, by filter, by popularity (edge_runtime/product_rows.py). */
+/** Rows of `catalogue.sqlite` by product id, by filter, by popularity (edge_runtime/products/product_rows.py). */
 
 import { type Mask, rowsOf } from "./catalogue.js";
 import { BundleFormatError, reasonOf } from "./errors.js";

@@ -1,4 +1,4 @@
-/** One query's scores: its vector, its words, and what both say of any row (edge_runtime/query_scores.py). */
+/** One query's scores: its vector, its words, and what both say of any row (edge_runtime/search/query_scores.py). */
 
 import { type Catalogue, type Mask } from "./catalogue.js";
 import { type Encoder, isZero } from "./encoder.js";

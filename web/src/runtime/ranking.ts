@@ -1,4 +1,4 @@
-/** Rows with scores: choosing the best, and mixing dense and lexical scores (edge_runtime/ranking.py). */
+/** Rows with scores: choosing the best, and mixing dense and lexical scores (edge_runtime/search/ranking.py). */
 
 /** Rows of the catalogue, best first. */
 export interface Ranked {

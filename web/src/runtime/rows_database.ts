@@ -1,4 +1,4 @@
-/** `catalogue.sqlite` opened for reading, in memory (edge_runtime/rows_database.py). */
+/** `catalogue.sqlite` opened for reading, in memory (edge_runtime/products/rows_database.py). */
 
 import { type Database, type PreparedStatement, type Sqlite3Static } from "@sqlite.org/sqlite-wasm";
 

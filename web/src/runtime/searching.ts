@@ -1,4 +1,4 @@
-/** Other orders than relevance, and the rows that facets count (edge_runtime/searching.py). */
+/** Other orders than relevance, and the rows that facets count (edge_runtime/search/pipeline.py). */
 
 import { type Mask } from "./catalogue.js";
 import { type ProductColumns } from "./columns.js";

@@ -1,4 +1,4 @@
-/** Words that the catalogue does not know: how they are folded, cut into trigrams and compared (edge_runtime/spelling.py). */
+/** Words that the catalogue does not know: how they are folded, cut into trigrams and compared (edge_runtime/search/spelling.py). */
 
 const WORD = /[\p{L}\p{N}]+/gu;
 const MARK = /\p{M}/u;

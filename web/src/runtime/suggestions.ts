@@ -1,4 +1,4 @@
-/** Completions of what is being typed: queries, brands, categories, titles, words of the catalogue (edge_runtime/suggestions.py). */
+/** Completions of what is being typed: queries, brands, categories, titles, words of the catalogue (edge_runtime/search/suggestions.py). */
 
 import { type LexicalIndex } from "./lexical.js";
 import { quotedTerm } from "./rows.js";

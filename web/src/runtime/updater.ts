@@ -1,4 +1,4 @@
-/** Getting a bundle from a server, keeping it, and replacing it when a newer one has proved itself (edge_runtime/updater.py). */
+/** Getting a bundle from a server, keeping it, and replacing it when a newer one has proved itself (edge_runtime/updates/updater.py). */
 
 import { type BundleSource, openBundle } from "./bundle.js";
 import { BundleStore } from "./bundle_store.js";

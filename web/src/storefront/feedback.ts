@@ -4,7 +4,7 @@ import { reasonOf } from "../runtime/index.js";
 import { isOnline } from "./network.js";
 import { type FeedbackEvent, FeedbackQueue, type Identity, type SequencedEvent } from "./queue.js";
 
-/** What may leave this device: nothing, events without what was typed, or everything (edge_runtime/privacy.py). */
+/** What may leave this device: nothing, events without what was typed, or everything (edge_runtime/feedback/privacy.py). */
 export type Privacy = "off" | "events" | "full";
 
 const PRIVACY_KEY = "pocketrec-privacy";

@@ -1,4 +1,4 @@
-/** The durable feedback queue in IndexedDB: numbered events, sent at least once, counted once (edge_runtime/feedback.py). */
+/** The durable feedback queue in IndexedDB: numbered events, sent at least once, counted once (edge_runtime/feedback/event_queue.py). */
 
 const NAME = "pocketrec-feedback";
 const EVENTS = "events";

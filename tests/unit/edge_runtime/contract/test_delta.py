@@ -10,10 +10,10 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_runtime.contract import delta_making
 from edge_runtime.contract.delta import KINDS, PATCH_MAGIC, DeltaLimits, apply_delta, encode_patch
-from edge_runtime.contract.delta_making import make_delta, tensor_ranges
 from edge_runtime.contract.errors import DeltaError
+from pocketrec.publishing import delta_making
+from pocketrec.publishing.delta_making import make_delta, tensor_ranges
 
 MODEL = (Path(__file__).parents[3] / "data" / "toy" / "encoder.tflite").read_bytes()
 BASE = bytes(range(256)) * 40

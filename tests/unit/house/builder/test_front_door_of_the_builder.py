@@ -5,11 +5,12 @@ import tomllib
 import pytest
 
 import pocketrec
+from pocketrec import verbs
 from tests.support.command_reference import command_reference
 from tests.support.source_tree import REPOSITORY
 from tests.unit.house.test_front_door import modules_loaded_by_help
 
-BUILDER_VERBS = [verb for verb, (module, _) in pocketrec.VERBS.items() if module.startswith(("train", "compress"))]
+BUILDER_VERBS = [verb for verb, (module, _) in verbs.VERBS.items() if module.startswith(("train", "compress"))]
 
 
 @pytest.mark.parametrize("verb", BUILDER_VERBS)

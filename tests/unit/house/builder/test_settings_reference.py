@@ -5,8 +5,8 @@ import re
 import tomllib
 from pathlib import Path
 
-from compress.settings import BuildSettings
 from edge_runtime.settings import from_mapping
+from pocketrec.pipeline.settings import BuildSettings
 
 DOCUMENT = Path(__file__).parents[4] / "docs" / "build.md"
 

@@ -1,0 +1,1 @@
+"""What each part of a build gives, and students side by side."""

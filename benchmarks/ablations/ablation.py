@@ -1,0 +1,217 @@
+"""What each part of a build gives: `python -m benchmarks.ablations.ablation`, with `POCKETREC_DATA` naming the data.
+
+Each part that is on is left out alone, each that is off is added alone. The float student is judged on queries held out
+of the *training* queries of each fold, as they are and with one typing error; the fold's test queries are in neither.
+Differences are paired over the queries of all folds. Every stage is kept and shared by all rows that it serves, so a run
+that was stopped goes on where it was. docs/ablation.md has the figures.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.machine import describe_machine
+from benchmarks.search.esci import chosen_folds, data_folder
+from benchmarks.search.esci_bundle import write_fold_shop
+from benchmarks.search.esci_protocol import EsciData, load_esci, shop_without
+from benchmarks.search.esci_shared import shared_teacher
+from compress.measure.quality import ndcg_by_query
+from edge_runtime.contract.atomic_files import write_bytes_atomically
+from edge_runtime.contract.errors import PocketrecError
+from edge_runtime.settings import load_toml
+from pocketrec.cli.build import ConsoleReporter
+from pocketrec.pipeline.build import BundleBuild
+from pocketrec.pipeline.encoder_stages import EncoderStages, seeded_runner
+from pocketrec.pipeline.settings import BuildSettings
+from pocketrec.pipeline.stages import Reporter, Stages
+from train.data.reading import read_shop
+from train.evaluation.metrics import paired_bootstrap
+from train.text.augmentation import with_typing_error
+from train.text.wordnet import read_synsets, synonyms_of, write_synonyms
+
+RESULT_FILE = Path(__file__).parents[1] / "results" / "ablation.json"
+HELD_OUT = 0.3
+WHOLE = "the build as it is"
+
+_TAUGHT = {"steps": 120, "negatives": False, "distil": "none"}
+"""A cross-encoder of whose answers nothing is used yet."""
+
+WORDNET = "texts with a wordnet's synonyms"
+"""Changes the shop, not the settings: its tables have no synonyms of their own."""
+
+LEFT_OUT: Mapping[str, Mapping[str, Any]] = {
+    "the catalogue's words in the teacher": {"teacher_source": "minilm"},
+    "judgements in the projection": {"projection": {"steps": 0}},
+    "whitening": {"projection": {"whitening": 0.0}},
+    "texts with typing errors": {"texts": {"noise": 0.0}},
+    "texts of pieces of titles": {"texts": {"title_pieces": 0.0}},
+    "texts of brand and kind": {"texts": {"phrases": 0.0}},
+    "texts in another order": {"texts": {"word_order": 0.0}},
+    "product texts": {"distill": {"item_share": 0.0}},
+    "the ranking's loss": {"distill": {"ranking_weight": 0.0}},
+    "the vector's loss": {"distill": {"vector_weight": 0.0}},
+}
+"""What is left out -> the settings that leave it out."""
+
+ADDED: Mapping[str, Mapping[str, Any]] = {
+    "the cross-encoder's hard negatives": {"cross_encoder": {**_TAUGHT, "negatives": True}},
+    "its scores in the projection, listwise KL": {"cross_encoder": {**_TAUGHT, "distil": "listwise-kl"}},
+    "its scores in the projection, Margin-MSE": {"cross_encoder": {**_TAUGHT, "distil": "margin-mse"}},
+    "its scores in the student, listwise KL": {
+        "cross_encoder": {**_TAUGHT, "distil": "listwise-kl", "distil_into": "student"}
+    },
+    "its scores in the student, Margin-MSE": {
+        "cross_encoder": {**_TAUGHT, "distil": "margin-mse", "distil_into": "student"}
+    },
+    "the teacher's hidden state": {"distill": {"hidden_weight": 1.0}},
+    "an adversary of the student's word table": {"distill": {"adversary": 0.5}},
+    "pruning to a half": {"prune": {"sparsity": 0.5}},
+    WORDNET: {},
+}
+"""What is added -> the settings that add it."""
+
+PARTS: Mapping[str, Mapping[str, Any]] = {WHOLE: {}, **LEFT_OUT, **ADDED}
+
+Values = npt.NDArray[np.float64]
+Change = Literal["nothing", "left out", "added"]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One part left out or added: means over the queries, and mean and 95% interval of the paired difference to `WHOLE`."""
+
+    part: str
+    change: Change
+    queries: int
+    rerank_ndcg10: float
+    rerank_difference: tuple[float, float, float]
+    retrieval_ndcg10: float
+    retrieval_difference: tuple[float, float, float]
+    typo_rerank_ndcg10: float
+    typo_rerank_difference: tuple[float, float, float]
+
+
+def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Return the options."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.ablations.ablation", description=__doc__)
+    parser.add_argument("--folds", default="0,1,2,3,4", help="whose training queries are used, like 0,1")
+    parser.add_argument("--only", choices=list(PARTS)[1:], action="append", help="this part; may be repeated")
+    parser.add_argument("--steps", type=int, help="of distillation, in all rows alike; those of --config otherwise")
+    parser.add_argument("--config", type=Path, default=Path("configs/esci.toml"), help="settings of the build (TOML)")
+    parser.add_argument("--work", type=Path, default=Path("work/esci"), help="shared with `make bench-esci`")
+    parser.add_argument("--out", type=Path, default=RESULT_FILE, help="where the result file goes")
+    return parser.parse_args(arguments)
+
+
+def settings_with(settings: BuildSettings, part: str) -> BuildSettings:
+    """Return `settings` with one of `PARTS` left out or added."""
+    changes = {
+        name: replace(getattr(settings, name), **change) if isinstance(change, Mapping) else change
+        for name, change in PARTS[part].items()
+    }
+    return replace(settings, **changes)
+
+
+def measure(data: EsciData, fold: int, part: str, options: argparse.Namespace, reporter: Reporter) -> Values:
+    """Return float64 [held-out queries, 3]: re-rank, retrieval and, with a typing error, re-rank NDCG@10."""
+    folder = options.work / "ablation" / f"fold-{fold}"
+    teacher = shared_teacher(data, options.work / "shared", reporter=reporter)
+    settings = load_toml(options.config, into=BuildSettings)
+    settings = settings_with(replace(settings, teacher_source=str(teacher), holdout=HELD_OUT), part)
+    if options.steps is not None:
+        settings = replace(settings, distill=replace(settings.distill, steps=options.steps))
+    shop = folder / ("shop-wordnet" if part == WORDNET else "shop")
+    write_fold_shop(shop_without(data, fold), shop)
+    if part == WORDNET:
+        write_synonyms(shop, synonyms_of(read_shop(shop), read_synsets(data_folder() / "wordnet" / "synsets.parquet")))
+    stages = Stages(folder / "stages", resume=True, reporter=reporter, by_key=True)
+    build = BundleBuild(read_shop(shop), settings, stages, remembered=options.work / "vectors")
+    inputs = build.inputs()
+    encoder = EncoderStages(inputs, settings, seeded_runner(stages, settings.seed))
+    trained = encoder.distil()
+    model = encoder.student.student((encoder.prune(trained) if settings.prune.prunes else trained).folder)
+    random = np.random.default_rng(settings.seed)
+    queries = list(inputs.held_out)
+    found = [
+        ndcg_by_query(inputs.held_out, encoder.student.encode(model, texts) @ inputs.vectors.items.T)
+        for texts in (queries, [with_typing_error(query, random) for query in queries])
+    ]
+    return np.column_stack([found[0], found[1][:, 0]])
+
+
+def make_row(part: str, values: Values, whole: Values) -> Row:
+    """Return the row of a part; `whole` are the figures of everything on the same queries."""
+    differences = []
+    for column in range(values.shape[1]):
+        difference = paired_bootstrap(values[:, column], whole[:, column])
+        differences.append((difference.mean, *difference.ci95))
+    rerank, retrieval, typo = values.mean(axis=0).tolist()
+    change: Change = "added" if part in ADDED else "nothing" if part == WHOLE else "left out"
+    return Row(part, change, len(values), rerank, differences[0], retrieval, differences[1], typo, differences[2])
+
+
+def print_table(rows: Sequence[Row], console: Console) -> None:
+    """Print the rows."""
+    table = Table("", "part", "re-rank nDCG@10", "retrieval nDCG@10", "re-rank nDCG@10, one typing error")
+    for row in rows:
+        cells = [
+            f"{mean:.3f}" if row.part == WHOLE else f"{mean:.3f}: {by[0]:+.3f} ({by[1]:+.3f} … {by[2]:+.3f})"
+            for mean, by in (
+                (row.rerank_ndcg10, row.rerank_difference),
+                (row.retrieval_ndcg10, row.retrieval_difference),
+                (row.typo_rerank_ndcg10, row.typo_rerank_difference),
+            )
+        ]
+        table.add_row("" if row.part == WHOLE else row.change, row.part, *cells)
+    console.print(table)
+    console.print(f"{rows[0].queries} held-out queries; after the colon the paired difference and its 95% interval")
+
+
+def run(options: argparse.Namespace) -> list[Row]:
+    """Measure all parts, all folds.
+
+    Raises:
+        PocketrecError: wrong options, missing data, or a stage that failed.
+    """
+    data, folds = load_esci(data_folder()), chosen_folds(options.folds)
+    rows: list[Row] = []
+    whole: Values | None = None
+    with ConsoleReporter(Console(stderr=True)) as reporter:
+        for part in [WHOLE, *(options.only or list(PARTS)[1:])]:
+            values = np.concatenate([measure(data, fold, part, options, reporter) for fold in folds])
+            whole = values if whole is None else whole
+            rows.append(make_row(part, values, whole))
+    return rows
+
+
+def main() -> int:
+    """Run; return the exit code."""
+    options = parse_arguments()
+    try:
+        rows = run(options)
+        content = {
+            "machine": asdict(describe_machine(("numpy", "tensorflow"))),
+            "folds": chosen_folds(options.folds),
+            "distillation_steps": options.steps,
+            "rows": [asdict(row) for row in rows],
+        }
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        write_bytes_atomically(options.out, (json.dumps(content, indent=2) + "\n").encode())
+    except PocketrecError as error:
+        print(f"benchmarks.ablations.ablation: {error}", file=sys.stderr)
+        return error.exit_code
+    print_table(rows, Console(width=160))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,232 @@
+"""Student architectures side by side: `python -m benchmarks.ablations.architectures`, with `POCKETREC_DATA` naming the data.
+
+All students learn under one budget from the same teacher's vectors of an ESCI fold's shop, and go through the same
+stages as in a build. They are judged on queries held out of that fold's *training* queries; the fold's test queries are
+in neither. Differences are paired over the queries of all folds. docs/architectures.md has the figures.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.machine import describe_machine
+from benchmarks.search.esci import chosen_folds, data_folder
+from benchmarks.search.esci_bundle import write_fold_shop
+from benchmarks.search.esci_protocol import EsciData, load_esci, shop_without
+from benchmarks.search.esci_shared import shared_teacher
+from compress.measure.quality import ndcg_by_query
+from compress.variants import encode_all
+from edge_runtime.contract.atomic_files import write_bytes_atomically
+from edge_runtime.contract.bundle import ENCODER_FILE
+from edge_runtime.contract.errors import PocketrecError
+from edge_runtime.settings import load_toml
+from pocketrec.cli.build import ConsoleReporter
+from pocketrec.pipeline.build import BundleBuild
+from pocketrec.pipeline.encoder_stages import EncoderInputs, EncoderStages, seeded_runner
+from pocketrec.pipeline.settings import BuildSettings
+from pocketrec.pipeline.stages import Reporter, Stages
+from train.data.reading import read_shop
+from train.evaluation.metrics import paired_bootstrap
+
+RESULT_FILE = Path(__file__).parents[1] / "results" / "architectures.json"
+HELD_OUT = 0.3
+"""Of the training queries: more than in a build, since here they are all that judges."""
+
+CANDIDATES: Mapping[str, dict[str, Any]] = {
+    "bag": {"architecture": "bag"},
+    "bag, 4 means": {"architecture": "bag", "pooling_heads": 4},
+    "mixer": {"architecture": "mixer"},
+    "bert": {"architecture": "bert"},
+}
+"""Name -> changes to the student's settings."""
+
+
+SHIPPED = "bag, int8"
+"""What the others are compared with."""
+
+Values = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """One ranker on one fold: float64 [queries, 2], re-rank and retrieval NDCG@10; the rest of a .tflite only."""
+
+    values: Values
+    bytes: int | None = None
+    operations_in_float: int | None = None
+    run_p50_ms: float | None = None
+    run_p99_ms: float | None = None
+
+
+@dataclass(frozen=True)
+class Row:
+    """One ranker over all folds: means, and mean and 95% interval of the paired difference to `SHIPPED`.
+
+    Bytes, operations and the time in LiteRT alone, on one thread, are those of the last fold.
+    """
+
+    name: str
+    queries: int
+    rerank_ndcg10: float
+    rerank_difference: tuple[float, float, float]
+    retrieval_ndcg10: float
+    retrieval_difference: tuple[float, float, float]
+    bytes: int | None
+    operations_in_float: int | None
+    run_p50_ms: float | None
+    run_p99_ms: float | None
+
+
+def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Return the options."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.ablations.architectures", description=__doc__)
+    parser.add_argument("--folds", default="0,1,2", help="whose training queries are used, like 0,1")
+    parser.add_argument("--only", choices=list(CANDIDATES)[1:], action="append", help="this student; may be repeated")
+    parser.add_argument("--config", type=Path, default=Path("configs/esci.toml"), help="settings of the build (TOML)")
+    parser.add_argument("--work", type=Path, default=Path("work/esci"), help="shared with `make bench-esci`")
+    parser.add_argument("--out", type=Path, default=RESULT_FILE, help="where the result file goes")
+    return parser.parse_args(arguments)
+
+
+def run(options: argparse.Namespace) -> list[Row]:
+    """Train and judge all students on all folds; return their rows, the teacher's first.
+
+    Raises:
+        PocketrecError: wrong options, missing data, or a stage that failed.
+    """
+    data = load_esci(data_folder())
+    with ConsoleReporter(Console(stderr=True)) as reporter:
+        folds = [judge_fold(data, fold, options, reporter) for fold in chosen_folds(options.folds)]
+    shipped = np.concatenate([fold[SHIPPED].values for fold in folds])
+    return [make_row(name, [fold[name] for fold in folds], shipped) for name in folds[0]]
+
+
+def judge_fold(data: EsciData, fold: int, options: argparse.Namespace, reporter: Reporter) -> dict[str, Judged]:
+    """Return the teacher and all students of one fold, by name."""
+    folder = options.work / f"architectures-{fold}"
+    teacher = shared_teacher(data, options.work / "shared", reporter=reporter)
+    write_fold_shop(shop_without(data, fold), folder / "shop")
+    settings = replace(load_toml(options.config, into=BuildSettings), teacher_source=str(teacher), holdout=HELD_OUT)
+    stages = Stages(folder / "inputs", resume=True, reporter=reporter)
+    inputs = BundleBuild(read_shop(folder / "shop"), settings, stages, remembered=options.work / "vectors").inputs()
+    vectors = inputs.vectors
+    judged = {
+        "teacher": Judged(ndcg_by_query(inputs.held_out, vectors.wide_held_out @ vectors.wide_items.T)),
+        f"teacher, {settings.dim} dimensions": Judged(
+            ndcg_by_query(inputs.held_out, vectors.held_out @ vectors.items.T)
+        ),
+    }
+    for name in dict.fromkeys(["bag", *(options.only or CANDIDATES)]):
+        changed = replace(settings, student=replace(settings.student, **CANDIDATES[name]))
+        stages = Stages(folder / name.replace(", ", "-").replace(" ", "-"), resume=True, reporter=reporter)
+        encoder = EncoderStages(inputs, changed, seeded_runner(stages, settings.seed))
+        judged |= {f"{name}, {variant}": found for variant, found in _judge(inputs, encoder).items()}
+    return judged
+
+
+def _judge(inputs: EncoderInputs, encoder: EncoderStages) -> dict[str, Judged]:
+    """Return the float student and its .tflite files, by variant."""
+    made, queries = encoder.build(), list(inputs.held_out)
+    distilled = encoder.student.student(made.stages[0].folder)
+    judged = {
+        "float": Judged(
+            ndcg_by_query(inputs.held_out, encoder.student.encode(distilled, queries) @ inputs.vectors.items.T)
+        )
+    }
+    items, ids = inputs.history.item_vectors(inputs.head.folder), encoder.student.query_ids(queries)
+    for variant in made.converted.report["variants"]:
+        if variant["name"] != "int8-calibrated":
+            vectors = encode_all(made.converted.folder / variant["name"] / ENCODER_FILE, ids).vectors
+            judged[variant["name"]] = Judged(
+                ndcg_by_query(inputs.held_out, vectors @ items.T),
+                variant["bytes"],
+                sum(variant["in_float"].values()),
+                variant["encode_p50_ms"],
+                variant["encode_p99_ms"],
+            )
+    return judged
+
+
+def make_row(name: str, folds: Sequence[Judged], shipped: Values) -> Row:
+    """Return the row of one ranker; `shipped` are the figures of `SHIPPED` on the same queries.
+
+    Raises:
+        PocketrecError: no query was held out.
+    """
+    values = np.concatenate([fold.values for fold in folds])
+    if not len(values):
+        raise PocketrecError("no query was held out, so nothing can be judged; choose other --folds")
+    differences = []
+    for column in range(2):
+        difference = paired_bootstrap(values[:, column], shipped[:, column])
+        differences.append((difference.mean, *difference.ci95))
+    rerank, retrieval = values.mean(axis=0).tolist()
+    size = folds[-1]
+    return Row(
+        name,
+        len(values),
+        rerank,
+        differences[0],
+        retrieval,
+        differences[1],
+        size.bytes,
+        size.operations_in_float,
+        size.run_p50_ms,
+        size.run_p99_ms,
+    )
+
+
+def print_table(rows: Sequence[Row], console: Console) -> None:
+    """Print the rows."""
+    table = Table("", "re-rank nDCG@10", "retrieval nDCG@10", "MB", "operations in float", "LiteRT p50 / p99 ms")
+    for row in rows:
+        cells = [
+            f"{mean:.3f}" if row.name == SHIPPED else f"{mean:.3f}: {by[0]:+.3f} ({by[1]:+.3f} … {by[2]:+.3f})"
+            for mean, by in (
+                (row.rerank_ndcg10, row.rerank_difference),
+                (row.retrieval_ndcg10, row.retrieval_difference),
+            )
+        ]
+        table.add_row(
+            row.name,
+            *cells,
+            "-" if row.bytes is None else f"{row.bytes / 1e6:.2f}",
+            "-" if row.operations_in_float is None else str(row.operations_in_float),
+            "-" if row.run_p50_ms is None else f"{row.run_p50_ms:.3f} / {row.run_p99_ms:.3f}",
+        )
+    console.print(table)
+    console.print(
+        f"{rows[0].queries} held-out queries; after the colon the paired difference to {SHIPPED} and its 95% interval"
+    )
+
+
+def main() -> int:
+    """Run; return the exit code."""
+    options = parse_arguments()
+    try:
+        rows = run(options)
+        content = {
+            "machine": asdict(describe_machine(("numpy", "ai-edge-litert", "tensorflow"))),
+            "folds": chosen_folds(options.folds),
+            "rows": [asdict(row) for row in rows],
+        }
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        write_bytes_atomically(options.out, (json.dumps(content, indent=2) + "\n").encode())
+    except PocketrecError as error:
+        print(f"benchmarks.ablations.architectures: {error}", file=sys.stderr)
+        return error.exit_code
+    print_table(rows, Console(width=160))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

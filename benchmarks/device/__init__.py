@@ -1,0 +1,1 @@
+"""Speed, memory and start on a device and in a browser."""

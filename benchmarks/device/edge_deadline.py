@@ -1,0 +1,71 @@
+"""Quality of each rung of the ladder, and how often an answer comes after its deadline."""
+
+import re
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.device.edge_shop import product_ids_of
+from benchmarks.search.esci_protocol import EsciData, load_esci, queries_of
+from edge_runtime.recommender import Recommender
+from edge_runtime.search.deadline import RUNGS
+from edge_runtime.search.vector_index import Catalogue
+from train.evaluation.metrics import ndcg_at_k
+
+DEADLINES_MS = (0.1, 0.2, 0.5, 1.0, 2.0)
+CALLS = 600
+TOP = 10
+
+
+def measure_ladder(bundle: Path, data: Path, *, fold: int | None = None) -> Iterator[tuple[str, float, str]]:
+    """Yield (name, value, unit): nDCG@10 of every rung, and by deadline how many answers came from it and how many late.
+
+    Args:
+        bundle: the folder.
+        data: where ESCI lies.
+        fold: whose queries the bundle has not seen, so that only they are asked; by default what its folder's name
+            says (`fold-N`). Without one all judged queries are asked, which may have trained the bundle: then rungs are
+            compared with each other, not with other systems.
+    """
+    esci = load_esci(data)
+    fold = _fold_of(bundle) if fold is None else fold
+    queries = list(esci.judged) if fold is None else queries_of(esci, fold)
+    asked = "all queries" if fold is None else f"{len(queries)} queries not trained on"
+    with Recommender.open(bundle) as shop:
+        catalogue, ids = Catalogue(shop.bundle), product_ids_of(shop.bundle)
+        for rung in RUNGS:
+            values = [_ndcg(esci, query, _answer_of(shop, catalogue, ids, query, rung)) for query in queries]
+            yield f"ladder: nDCG@10 of the rung {rung}, {asked}", float(np.mean(values)), ""
+        for deadline_ms in DEADLINES_MS:
+            late, rungs = Counter[str](), Counter[str]()
+            for call in range(CALLS):
+                started = time.perf_counter()
+                answer = shop.search(queries[call % len(queries)], k=TOP, deadline_ms=deadline_ms)
+                late[answer.rung] += (time.perf_counter() - started) * 1e3 > deadline_ms
+                rungs[answer.rung] += 1
+            yield f"ladder: late at {deadline_ms} ms", late.total() / CALLS, "of answers"
+            for rung in RUNGS:
+                yield f"ladder: {rung} at {deadline_ms} ms", rungs[rung] / CALLS, "of answers"
+                if rungs[rung]:
+                    yield f"ladder: {rung} late at {deadline_ms} ms", late[rung] / rungs[rung], "of its answers"
+
+
+def _fold_of(bundle: Path) -> int | None:
+    found = re.fullmatch(r"fold-([0-9]+)", bundle.resolve().parent.name)
+    return int(found[1]) if found else None
+
+
+def _answer_of(shop: Recommender, catalogue: Catalogue, ids: list[str], query: str, rung: str) -> tuple[str, ...]:
+    if rung == "static":
+        return shop.browse(k=TOP).product_ids
+    if rung == "encoder":
+        return tuple(ids[row] for row in catalogue.propose(shop.encode_query(query)).rows[:TOP])
+    return shop.search(query, k=TOP, mode="dense" if rung == "rescored" else "hybrid").product_ids
+
+
+def _ndcg(esci: EsciData, query: str, product_ids: tuple[str, ...]) -> float:
+    gains = {esci.products[row].product_id: gain for row, gain in esci.judged[query].items()}
+    return ndcg_at_k([gains.get(one, 0.0) for one in product_ids], TOP, ideal_gains=list(gains.values()))

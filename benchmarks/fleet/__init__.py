@@ -1,0 +1,1 @@
+"""Server, fleet, deltas, rollouts and the learning loop."""

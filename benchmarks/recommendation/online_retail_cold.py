@@ -1,0 +1,195 @@
+"""Cold start on Online Retail: products that nobody has bought are recommended by their texts alone.
+
+A random share of the products loses all its purchases before anything is trained; their texts stay in the catalogue.
+For every customer whose test basket holds such a product, the held-out products are ranked among each other by the rest
+of the customer's history. Figures of products with purchases and without would not compare otherwise: a rarely sold new
+product competes with the shop's best sellers in no peer's favor.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.machine import describe_machine
+from benchmarks.recommendation.online_retail_protocol import TOP, Customer, Int32, RetailData
+from edge_runtime.contract.atomic_files import write_bytes_atomically
+from edge_runtime.contract.bundle import open_bundle
+from edge_runtime.contract.errors import ConfigError
+from edge_runtime.recommender import Recommender
+from train.data.reading import read_shop
+from train.data.writing import write_shop
+from train.evaluation.metrics import basket_recall_at_k, bootstrap_interval, ndcg_at_k
+from train.models.teacher import Teacher
+
+SEED = 0
+RANDOM_DRAWS = 40
+
+ColdRank = Callable[[Customer], Sequence[int]]
+"""Customer (history without held-out products) -> held-out rows, best first."""
+
+
+@dataclass(frozen=True)
+class ColdData:
+    """What the cold start is measured on.
+
+    Attributes:
+        data: the shop without a purchase of a held-out product; customers whose test basket holds one, with histories
+            and baskets of what is left and what is held out.
+        held_out: rows of the held-out products, rising.
+        sold: int64 [held-out], in how many baskets of the whole shop each was: what no shop knows of a new product.
+    """
+
+    data: RetailData
+    held_out: Int32
+    sold: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class ColdRow:
+    """One line of the table: means over customers with 95% bootstrap intervals."""
+
+    name: str
+    customers: int
+    recall10: float
+    recall10_ci95: tuple[float, float]
+    ndcg10: float
+    ndcg10_ci95: tuple[float, float]
+
+
+def hold_products_out(data: RetailData, products: pa.Table, share: float, folder: Path) -> ColdData:
+    """Take the purchases of a random share of the products away; write the shop that is left to `folder`.
+
+    Raises:
+        ConfigError: the share is not between 0 and 1, or nothing is left to measure.
+    """
+    if not 0.0 < share < 1.0:
+        raise ConfigError(f"--cold-start {share}: expected a share between 0 and 1, like 0.1")
+    baskets = [basket for of in data.training.baskets.values() for basket in of]
+    sold = np.zeros(len(data.training.products), dtype=np.int64)
+    for basket in baskets:
+        sold[basket.rows] += 1
+    bought = np.flatnonzero(sold)
+    count = max(1, round(share * len(bought)))
+    held_out = np.sort(np.random.default_rng(SEED).choice(bought, count, replace=False)).astype(np.int32)
+    left: dict[str, list[str | float]] = {"user_id": [], "product_id": [], "timestamp": [], "basket_id": []}
+    for user_id, of in data.training.baskets.items():
+        for number, basket in enumerate(of):
+            for row in np.setdiff1d(basket.rows, held_out):
+                left["user_id"].append(user_id)
+                left["product_id"].append(data.training.products[row].product_id)
+                left["timestamp"].append(basket.timestamp_s)
+                left["basket_id"].append(f"{user_id}-{number}")
+    write_shop(folder, {"products": products, "purchases": pa.table(left)}, overwrite=True)
+    customers = tuple(_customers_of(data, held_out))
+    if not customers:
+        raise ConfigError(f"--cold-start {share}: no test basket holds one of the {count} products held out")
+    return ColdData(RetailData(read_shop(folder), customers), held_out, sold[held_out])
+
+
+def _customers_of(data: RetailData, held_out: Int32) -> list[Customer]:
+    found = []
+    for customer in data.customers:
+        history = tuple(
+            rest for rest in (basket[~np.isin(basket, held_out)] for basket in customer.history) if len(rest)
+        )
+        wanted = np.intersect1d(customer.basket, held_out)
+        if len(wanted) and history:
+            found.append(replace(customer, history=history, basket=wanted))
+    return found
+
+
+def cold_rankers(cold: ColdData, recommender: Recommender) -> Mapping[str, ColdRank]:
+    """Return name -> ranker: our bundle, the nearest texts, and what they are held against."""
+    products = cold.data.training.products
+    ids = [product.product_id for product in products]
+    row_of = {product_id: row for row, product_id in enumerate(ids)}
+    others = [ids[row] for row in np.setdiff1d(np.arange(len(ids)), cold.held_out)]
+    vectors = Teacher.open("minilm").encode([product.text for product in products])
+
+    def ours(customer: Customer) -> list[int]:
+        found = recommender.recommend([ids[row] for row in customer.bought], k=TOP, exclude=others)
+        return [row_of[product_id] for product_id in found.product_ids]
+
+    def nearest_text(customer: Customer) -> list[int]:
+        return _best(cold, vectors[cold.held_out] @ vectors[customer.bought].mean(axis=0))
+
+    return {
+        "pocketrec int8": ours,
+        "MiniLM float32, nearest to the mean of the history": nearest_text,
+        "popularity, were it known": lambda _: _best(cold, cold.sold),
+    }
+
+
+def _best(cold: ColdData, scores: npt.NDArray[np.number]) -> list[int]:
+    return cold.held_out[np.argsort(-scores, kind="stable")[:TOP]].tolist()
+
+
+def judge_cold(name: str, rank: ColdRank, customers: Sequence[Customer]) -> ColdRow:
+    """Return one line of the table."""
+    figures = []
+    for customer in customers:
+        ranked, wanted = list(rank(customer)), set(customer.basket.tolist())
+        gains = [1.0 if row in wanted else 0.0 for row in ranked[:TOP]]
+        figures.append(
+            (basket_recall_at_k(ranked, wanted, TOP), ndcg_at_k(gains, TOP, ideal_gains=[1.0] * len(wanted)))
+        )
+    return _row(name, np.array(figures))
+
+
+def judge_random(cold: ColdData) -> ColdRow:
+    """Return the line of random rankings: for each customer the mean of `RANDOM_DRAWS` of them."""
+    random = np.random.default_rng(SEED)
+    draws = []
+    for _ in range(RANDOM_DRAWS):
+        figures = []
+        for customer in cold.data.customers:
+            ranked, wanted = random.permutation(cold.held_out)[:TOP].tolist(), set(customer.basket.tolist())
+            gains = [1.0 if row in wanted else 0.0 for row in ranked]
+            figures.append(
+                (basket_recall_at_k(ranked, wanted, TOP), ndcg_at_k(gains, TOP, ideal_gains=[1.0] * len(wanted)))
+            )
+        draws.append(figures)
+    return _row("random", np.mean(draws, axis=0))
+
+
+def _row(name: str, figures: npt.NDArray[np.float64]) -> ColdRow:
+    recall, ndcg = figures.T
+    return ColdRow(
+        name,
+        len(figures),
+        float(recall.mean()),
+        bootstrap_interval(recall),
+        float(ndcg.mean()),
+        bootstrap_interval(ndcg),
+    )
+
+
+def run_cold(cold: ColdData, bundle: Path, out: Path, console: Console) -> None:
+    """Rank with the bundle and its peers; print the table and write the result file."""
+    with Recommender.open(bundle) as recommender:
+        rows = [judge_cold(name, rank, cold.data.customers) for name, rank in cold_rankers(cold, recommender).items()]
+    rows.append(judge_random(cold))
+    content = {
+        "machine": asdict(describe_machine(("numpy", "ai-edge-litert", "tensorflow"))),
+        "config_digest": open_bundle(bundle).manifest.config_digest,
+        "held_out_products": len(cold.held_out),
+        "rows": [asdict(row) for row in rows],
+    }
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_bytes_atomically(out, (json.dumps(content, indent=2) + "\n").encode())
+    table = Table(f"{len(cold.held_out)} products without purchases", "customers", "recall@10", "nDCG@10")
+    for row in rows:
+        table.add_row(
+            row.name,
+            str(row.customers),
+            f"{row.recall10:.3f} [{row.recall10_ci95[0]:.3f}, {row.recall10_ci95[1]:.3f}]",
+            f"{row.ndcg10:.3f} [{row.ndcg10_ci95[0]:.3f}, {row.ndcg10_ci95[1]:.3f}]",
+        )
+    console.print(table)

@@ -1,0 +1,1 @@
+"""Product search against published peers."""

@@ -1,0 +1,1 @@
+"""The catalogue of a bundle: vector index, product rows, postings, suggestions. The encoder is elsewhere."""

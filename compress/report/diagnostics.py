@@ -1,0 +1,158 @@
+"""What the packed bundle does with the held-out queries: typos, worst answers, exposure by group, latency."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from compress.report.fairness import cost_of_bounds, exposure_by_group, rank_all
+from edge_runtime.recommender import Mode, Recommender
+from train.data.tables import Judgement, Shop
+from train.evaluation.metrics import bootstrap_interval, ndcg_at_k
+from train.text.augmentation import with_typing_error
+
+TYPO_DRAWS = 3
+"""Typing errors of each query, each tried alone: one draw of some twenty queries is mostly luck."""
+
+WORST_QUERIES = 8
+SHOWN_PRODUCTS = 5
+TOP_K = 10
+LATENCY_RUNS, LATENCY_WARM_UP = 300, 30
+_HISTOGRAM_BINS = 24
+
+Judged = Mapping[str, Sequence[Judgement]]
+
+
+def bundle_findings(recommender: Recommender, shop: Shop, judged: Judged, *, seed: int) -> dict[str, Any]:
+    """Return what the report tells of the finished bundle as plain JSON.
+
+    Args:
+        recommender: the bundle; its catalogue is that of `shop`.
+        shop: for titles, groups and queries.
+        judged: the held-out queries; without any, only the latency is known.
+        seed: of the typing errors.
+    """
+    free = rank_all(recommender, judged)
+    return {
+        "typo_suite": typo_suite(recommender, shop, judged, seed=seed),
+        "exposure": exposure_by_group(free, shop, judged),
+        "exposure_bounds": cost_of_bounds(recommender, shop, judged, free),
+        "worst_queries": worst_queries(recommender, shop, judged),
+        "latency": latency(recommender, [*judged, *shop.queries] or [product.title for product in shop.products]),
+    }
+
+
+def typo_suite(recommender: Recommender, shop: Shop, judged: Judged, *, seed: int) -> list[dict[str, Any]]:
+    """Return for each mode the re-rank NDCG@10 of the queries as typed and with one typing error, and the share kept.
+
+    The interval is a 95% bootstrap over queries of the difference, divided by the figure without errors.
+    """
+    modes: tuple[Mode, ...] = ("dense", "hybrid") if judged else ()
+    ids = {
+        query: {shop.products[judgement.row].product_id: judgement.gain for judgement in judgements}
+        for query, judgements in judged.items()
+    }
+    found = []
+    for mode in modes:
+        clean, damaged = typo_ndcg(recommender, ids, mode=mode, seed=seed).T
+        whole = max(float(np.mean(clean)), 1e-9)
+        low, high = bootstrap_interval(damaged - clean)
+        found.append(
+            {
+                "mode": mode,
+                "queries": len(clean),
+                "rerank_ndcg10": float(np.mean(clean)),
+                "typo_rerank_ndcg10": float(np.mean(damaged)),
+                "kept": float(np.mean(damaged)) / whole,
+                "kept_ci95": (1.0 + low / whole, 1.0 + high / whole),
+            }
+        )
+    return found
+
+
+def typo_ndcg(
+    recommender: Recommender, judged: Mapping[str, Mapping[str, float]], *, mode: Mode, seed: int
+) -> npt.NDArray[np.float64]:
+    """Return float64 [queries, 2]: re-rank NDCG@10 as typed, and the mean of `TYPO_DRAWS` times one typing error.
+
+    Args:
+        recommender: what ranks.
+        judged: query -> {product id: gain}.
+        mode: of scoring.
+        seed: of the typing errors.
+    """
+    random = np.random.default_rng(seed)
+    rows = []
+    for query, by_id in judged.items():
+        gains, ids = np.array(list(by_id.values())), list(by_id)
+
+        def ndcg(text: str, gains: Any = gains, ids: list[str] = ids) -> float:
+            order = np.argsort(-recommender.score(text, ids, mode=mode), kind="stable")
+            return ndcg_at_k(gains[order], TOP_K, ideal_gains=gains)
+
+        rows.append((ndcg(query), np.mean([ndcg(_one_typo(query, random)) for _ in range(TYPO_DRAWS)])))
+    return np.array(rows, dtype=np.float64).reshape(-1, 2)
+
+
+def _one_typo(query: str, random: np.random.Generator) -> str:
+    """Return `query` with an error in one of its words; numbers alone stay as they are."""
+    words = query.split()
+    place = int(random.integers(len(words)))
+    words[place] = with_typing_error(words[place], random)
+    return " ".join(words)
+
+
+def worst_queries(recommender: Recommender, shop: Shop, judged: Judged) -> list[dict[str, Any]]:
+    """Return the held-out queries with the lowest retrieval NDCG@10: what was ranked, what was wanted."""
+    row_of = {product.product_id: row for row, product in enumerate(shop.products)}
+    found: list[dict[str, Any]] = []
+    for query, judgements in judged.items():
+        gains = {judgement.row: judgement.gain for judgement in judgements}
+        if not any(gains.values()):
+            continue
+        rows = [row_of[one] for one in recommender.search(query, k=TOP_K).product_ids]
+        value = ndcg_at_k([gains.get(row, 0.0) for row in rows], TOP_K, ideal_gains=list(gains.values()))
+        wanted = sorted(gains, key=lambda row: (-gains[row], row))[:SHOWN_PRODUCTS]
+        found.append(
+            {
+                "query": query,
+                "retrieval_ndcg10": value,
+                "ranked": [
+                    {"title": shop.products[row].title, "gain": gains.get(row)} for row in rows[:SHOWN_PRODUCTS]
+                ],
+                "expected": [{"title": shop.products[row].title, "gain": gains[row]} for row in wanted],
+            }
+        )
+    return sorted(found, key=lambda one: one["retrieval_ndcg10"])[:WORST_QUERIES]
+
+
+def latency(recommender: Recommender, queries: Sequence[str]) -> list[dict[str, Any]]:
+    """Return p50, p99 and the histogram of encoding and of hybrid search, in milliseconds, one thread, build machine."""
+    operations: dict[str, Callable[[str], object]] = {
+        "encode query": recommender.encode_query,
+        "search": lambda query: recommender.search(query, k=TOP_K),
+    }
+    found = []
+    for name, operation in operations.items():
+        taken = []
+        for run in range(LATENCY_WARM_UP + LATENCY_RUNS):
+            query = queries[run % len(queries)]
+            started = time.perf_counter()
+            operation(query)
+            taken.append((time.perf_counter() - started) * 1e3)
+        measured = np.array(taken[LATENCY_WARM_UP:])
+        low, high = float(measured.min()), float(np.percentile(measured, 99))
+        counts, edges = np.histogram(
+            np.clip(measured, low, high), bins=_HISTOGRAM_BINS, range=(low, max(high, low + 1e-6))
+        )
+        found.append(
+            {
+                "operation": name,
+                "p50_ms": float(np.percentile(measured, 50)),
+                "p99_ms": high,
+                "histogram": {"edges_ms": edges.round(6).tolist(), "counts": counts.tolist()},
+            }
+        )
+    return found

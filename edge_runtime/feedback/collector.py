@@ -1,0 +1,132 @@
+"""All that leaves a device about its owner goes through here: one choice of level, one queue, one book of counts."""
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import msgspec
+
+from edge_runtime.contract.errors import DownloadError
+from edge_runtime.contract.events import FeedbackEvent
+from edge_runtime.contract.privacy_requests import ErasureReceipt
+from edge_runtime.feedback.event_queue import FeedbackQueue, QueueStatus, SendReport, send_feedback
+from edge_runtime.feedback.private_counts import CountBook, send_counts
+from edge_runtime.node_settings import NodeSettings
+from edge_runtime.updates.http_transport import Transport, check_answer, read_limited
+
+QUEUE_FILE = "feedback.sqlite"
+COUNTS_FILE = "counts.sqlite"
+_MAX_ANSWER_BYTES = 10_000
+_MAX_EXPORT_BYTES = 1_000_000_000
+
+
+class NodeFeedback:
+    """The feedback of one enrolled device in `home`.
+
+    Raises:
+        ConfigError: level `counts` without OpenDP.
+        StorageError: the disk is full, read-only or not permitted.
+        FeedbackError: a file is damaged.
+    """
+
+    def __init__(
+        self, home: Path, settings: NodeSettings, credential: str, *, clock_s: Callable[[], float] = time.time
+    ) -> None:
+        self._settings = settings
+        self._credential = credential
+        self._clock_s = clock_s
+        self._book: CountBook | None = None
+        self._queue = FeedbackQueue(home / QUEUE_FILE, privacy=settings.privacy, max_events=settings.max_events)
+        try:
+            if settings.privacy == "counts":
+                self._book = CountBook(home / COUNTS_FILE, settings.counts, clock_s=clock_s)
+            elif (home / COUNTS_FILE).exists():
+                # Counted under another choice: not to be kept, and not to be sent later.
+                (home / COUNTS_FILE).unlink()
+        except BaseException:
+            self._queue.close()
+            raise
+
+    def close(self) -> None:
+        """Close the files; what was recorded stays."""
+        self._queue.close()
+        if self._book is not None:
+            self._book.close()
+
+    def record(self, event: FeedbackEvent) -> int | None:
+        """Keep what the level permits of `event`; return its number, or None when nothing is to be sent as an event.
+
+        Raises:
+            EventRejectedError, QueueFullError, StorageError: as `FeedbackQueue.record`.
+        """
+        return self.record_all([event])[0]
+
+    def record_all(self, events: Sequence[FeedbackEvent]) -> list[int | None]:
+        """Keep what the level permits of several events, with one wait for the disk; return as `record` does.
+
+        Raises:
+            EventRejectedError, QueueFullError, StorageError: as `FeedbackQueue.record`; none was kept.
+        """
+        if self._book is None:
+            return self._queue.record_all(events)
+        for event in events:
+            self._book.record(event)
+        return [None] * len(events)
+
+    def send(self, transport: Transport) -> SendReport:
+        """Send what the level permits; what it does not permit (any longer) is removed unsent.
+
+        Raises:
+            DownloadError, StorageError: as `send_feedback`; what waits is kept.
+        """
+        settings = self._settings
+        place = {"server_url": settings.server_url, "device_id": settings.device_id, "credential": self._credential}
+        if settings.privacy in {"off", "counts"} and self._queue.status().waiting:
+            self._queue.forget()
+        if settings.privacy == "off":
+            return SendReport(sent=0, refused=[])
+        if self._book is not None:
+            return SendReport(sent=send_counts(self._book, transport=transport, **place), refused=[])
+        return send_feedback(self._queue, transport=transport, consent=settings.consent, clock_s=self._clock_s, **place)
+
+    def status(self) -> QueueStatus:
+        """Count what waits and what was dropped.
+
+        Raises:
+            FeedbackError: the file is damaged.
+        """
+        return self._queue.status()
+
+    def forget_here(self) -> int:
+        """Remove what waits on this device, unsent; return how many events and counts that were.
+
+        Raises:
+            StorageError: the disk is full, read-only or not permitted.
+        """
+        return self._queue.forget() + (self._book.forget() if self._book is not None else 0)
+
+    def erase_on_server(self, transport: Transport) -> ErasureReceipt:
+        """Have the server erase every event and report that it holds of this device.
+
+        Raises:
+            DownloadError: the network, or an answer that is not as agreed; ask again.
+        """
+        data = self._ask(transport, "DELETE", _MAX_ANSWER_BYTES)
+        try:
+            return msgspec.json.decode(data, type=ErasureReceipt)
+        except msgspec.MsgspecError as error:
+            raise DownloadError(f"the server's answer to the erasure is malformed ({error}); ask again") from error
+
+    def export_from_server(self, transport: Transport) -> bytes:
+        """Return all that the server holds of this device, as lines of JSON.
+
+        Raises:
+            DownloadError: the network.
+        """
+        return self._ask(transport, "GET", _MAX_EXPORT_BYTES)
+
+    def _ask(self, transport: Transport, method: str, max_bytes: int) -> bytes:
+        url = f"{self._settings.server_url}/v1/feedback"
+        with transport.open(method, url, headers={"Authorization": f"Bearer {self._credential}"}) as answer:
+            check_answer(answer, url)
+            return read_limited(answer.chunks, max_bytes, what="answer about this device's data")

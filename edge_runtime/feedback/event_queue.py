@@ -1,0 +1,260 @@
+"""The durable feedback queue: SQLite in WAL mode, bounded, sent at least once, numbered so that the server counts once.
+
+The bound: when the queue is full, the oldest impressions make room (they are the many and each says little); when
+none is left, the new event is refused with QueueFullError, or counted as dropped if it is an impression itself.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import zstandard
+
+from edge_runtime.contract.errors import DownloadError, FeedbackError, QueueFullError
+from edge_runtime.contract.events import (
+    COMPRESSED_ENCODING,
+    Consent,
+    FeedbackBatch,
+    FeedbackEvent,
+    FeedbackReceipt,
+    SequencedEvent,
+    check_event,
+)
+from edge_runtime.feedback.privacy import PrivacyLevel, permitted
+from edge_runtime.feedback.queue_file import QueueFile
+from edge_runtime.updates.http_transport import Transport, check_answer, read_limited
+
+_MAX_BATCH_EVENTS = 500
+_MAX_BATCH_BYTES = 400_000
+_MAX_RECEIPT_BYTES = 1_000_000
+_PACKED_FROM_BYTES = 1_000
+_PACKING_LEVEL = 3
+
+_TABLES = """
+CREATE TABLE IF NOT EXISTS events (
+    sequence INTEGER PRIMARY KEY AUTOINCREMENT,  -- AUTOINCREMENT: a number is never given twice, even after deletion
+    impression INTEGER NOT NULL,
+    event BLOB NOT NULL
+);
+CREATE INDEX IF NOT EXISTS oldest_impressions ON events (impression, sequence);
+CREATE TABLE IF NOT EXISTS counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL);
+"""
+
+
+@dataclass(frozen=True)
+class QueueStatus:
+    """How many events wait, how many impressions were dropped for room, and the last number that was given."""
+
+    waiting: int
+    dropped: int
+    last_sequence: int
+
+
+@dataclass(frozen=True)
+class SendReport:
+    """What one sending did: events accepted by the server, and why it refused others (they are not sent again)."""
+
+    sent: int
+    refused: list[str]
+
+
+class FeedbackQueue:
+    """Events on their way to the server, in `path`; safe to use from several processes and threads.
+
+    Args:
+        path: the SQLite file; made when missing.
+        privacy: what of an event may be stored and sent.
+        max_events: the bound.
+
+    Raises:
+        StorageError: the file cannot be made or written.
+        FeedbackError: the file is not a queue, or damaged.
+    """
+
+    def __init__(self, path: Path, *, privacy: PrivacyLevel = "events", max_events: int = 10_000) -> None:
+        self._path = path
+        self._privacy = privacy
+        self._max_events = max_events
+        self._file = QueueFile(path, _TABLES)
+
+    def __enter__(self) -> "FeedbackQueue":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file; what was recorded stays."""
+        self._file.close()
+
+    def record(self, event: FeedbackEvent) -> int | None:
+        """Store what the privacy level permits of `event`; return its number, or None when nothing was stored.
+
+        When this returns, the event survives a power loss. None means: the level is `off`, or an impression found the
+        queue full of events that weigh more.
+
+        Raises:
+            EventRejectedError: the event is malformed.
+            QueueFullError: the queue is full and holds no impression that could make room.
+            StorageError: the disk is full, read-only or not permitted.
+        """
+        return self.record_all([event])[0]
+
+    def record_all(self, events: Sequence[FeedbackEvent]) -> list[int | None]:
+        """Store several events as `record` does, all or none, with one wait for the disk; return their numbers.
+
+        Raises:
+            EventRejectedError, QueueFullError, StorageError: as `record`; none was stored.
+        """
+        for event in events:
+            check_event(event)
+        allowed = [permitted(event, self._privacy) for event in events]
+        if not any(allowed):
+            return [None] * len(events)
+        with self._file.transaction():
+            return [None if event is None else self._store(event) for event in allowed]
+
+    def _store(self, event: FeedbackEvent) -> int | None:
+        if not self._make_room():
+            if event.kind == "impression":
+                self._count_dropped(1)
+                return None
+            raise QueueFullError(
+                f"{self._path} holds its {self._max_events} events and none may be dropped; sync this device"
+            )
+        return self._file.database.execute(
+            "INSERT INTO events (impression, event) VALUES (?, ?)",
+            (event.kind == "impression", msgspec.json.encode(event)),
+        ).lastrowid
+
+    def _make_room(self) -> bool:
+        excess = self._file.scalar("SELECT count(*) FROM events") - self._max_events + 1
+        if excess <= 0:
+            return True
+        oldest = "SELECT sequence FROM events WHERE impression = 1 ORDER BY sequence LIMIT ?"
+        removed = self._file.database.execute(f"DELETE FROM events WHERE sequence IN ({oldest})", (excess,)).rowcount  # noqa: S608
+        self._count_dropped(removed)
+        return removed >= excess
+
+    def _count_dropped(self, number: int) -> None:
+        self._file.database.execute(
+            "INSERT INTO counters VALUES ('dropped', ?) ON CONFLICT (name) DO UPDATE SET value = value + ?",
+            (number, number),
+        )
+
+    def batch(self, limit: int = _MAX_BATCH_EVENTS, *, max_bytes: int = _MAX_BATCH_BYTES) -> list[SequencedEvent]:
+        """Return the oldest waiting events in rising sequence: at most `limit`, some `max_bytes` in all, at least one.
+
+        An event is cut to what the privacy level permits now, whatever it was when the event was stored.
+
+        Raises:
+            FeedbackError: the file is damaged.
+        """
+        chosen: list[SequencedEvent] = []
+        size = 0
+        with self._file.errors_named():
+            rows = self._file.database.execute("SELECT sequence, event FROM events ORDER BY sequence LIMIT ?", (limit,))
+            for sequence, data in rows.fetchall():
+                size += len(data)
+                if chosen and size > max_bytes:
+                    break
+                event = permitted(_decoded(data, self._path), self._privacy)
+                if event is not None:
+                    chosen.append(SequencedEvent(sequence, event))
+        return chosen
+
+    def acknowledge(self, sequence: int) -> None:
+        """Remove every event up to and including `sequence`: the server has them.
+
+        Raises:
+            StorageError: the disk is full, read-only or not permitted; the events stay and are sent again.
+        """
+        with self._file.transaction():
+            self._file.database.execute("DELETE FROM events WHERE sequence <= ?", (sequence,))
+
+    def forget(self) -> int:
+        """Remove every waiting event unsent, from the disk as well; return how many there were."""
+        with self._file.transaction():
+            removed = self._file.database.execute("DELETE FROM events").rowcount
+        self._file.overwrite_log()
+        return removed
+
+    def status(self) -> QueueStatus:
+        """Count what waits and what was dropped.
+
+        Raises:
+            FeedbackError: the file is damaged.
+        """
+        with self._file.errors_named():
+            return QueueStatus(
+                waiting=self._file.scalar("SELECT count(*) FROM events"),
+                dropped=self._file.scalar("SELECT value FROM counters WHERE name = 'dropped'"),
+                last_sequence=self._file.scalar("SELECT seq FROM sqlite_sequence WHERE name = 'events'"),
+            )
+
+
+def _decoded(data: bytes, path: Path) -> FeedbackEvent:
+    try:
+        return msgspec.json.decode(data, type=FeedbackEvent)
+    except msgspec.MsgspecError as error:
+        raise FeedbackError(
+            f"{path} holds a malformed event ({error}); enroll this device in a new home folder"
+        ) from error
+
+
+def send_feedback(
+    queue: FeedbackQueue,
+    *,
+    transport: Transport,
+    server_url: str,
+    device_id: str,
+    credential: str,
+    consent: Consent | None = None,
+    clock_s: Callable[[], float] = time.time,
+) -> SendReport:
+    """Send everything that waits, batch by batch; an event leaves the queue when the server has stored or refused it.
+
+    Stopped halfway, a batch may be sent again; the server counts it once.
+
+    Args:
+        queue: what waits.
+        transport: the network.
+        server_url: address of the server.
+        device_id: who sends.
+        credential: proves it.
+        consent: the choice of privacy level that the events were recorded under.
+        clock_s: gives seconds since 1970 as this device believes; the server tells the clock's error by it.
+
+    Raises:
+        DownloadError: the network, or a receipt that cannot be true; the events wait for the next call.
+        StorageError: the disk is full, read-only or not permitted.
+    """
+    sent, refused = 0, list[str]()
+    while events := queue.batch():
+        batch = FeedbackBatch(version=1, device_id=device_id, events=events, sent_at_s=clock_s(), consent=consent)
+        receipt = _post(transport, f"{server_url}/v1/feedback", msgspec.json.encode(batch), credential)
+        if receipt.acknowledged != events[-1].sequence:
+            raise DownloadError(
+                f"the server acknowledged event {receipt.acknowledged} where {events[-1].sequence} was the last one "
+                "sent; the events were kept, update the server"
+            )
+        queue.acknowledge(receipt.acknowledged)
+        refused += receipt.refused
+        sent += len(events) - len(receipt.refused)
+    return SendReport(sent=sent, refused=refused)
+
+
+def _post(transport: Transport, url: str, body: bytes, credential: str) -> FeedbackReceipt:
+    headers = {"Authorization": f"Bearer {credential}", "Content-Type": "application/json"}
+    if len(body) > _PACKED_FROM_BYTES:
+        headers["Content-Encoding"] = COMPRESSED_ENCODING
+        body = zstandard.ZstdCompressor(level=_PACKING_LEVEL).compress(body)
+    with transport.open("POST", url, headers=headers, body=body) as answer:
+        check_answer(answer, url)
+        data = read_limited(answer.chunks, _MAX_RECEIPT_BYTES, what="receipt")
+    try:
+        return msgspec.json.decode(data, type=FeedbackReceipt)
+    except msgspec.MsgspecError as error:
+        raise DownloadError(f"the server's receipt is malformed ({error}); the events were kept") from error

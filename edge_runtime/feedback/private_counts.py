@@ -1,0 +1,234 @@
+"""Privacy level `counts`: what happened stays here; once a window, one noisy row of bits leaves (contract/counts.py).
+
+Which products were clicked, purchased or dismissed in a window is kept in a file of the device. When the window is over,
+one of them is picked at random, hashed to a bit, and noise is laid over all bits by OpenDP's randomized response. The
+row is stored before it is sent and sent unchanged however often: noise that was drawn twice would average out.
+A window in which nothing happened sends a row as well, so that sending says nothing.
+"""
+
+import importlib
+import secrets
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import msgspec
+
+from edge_runtime.contract.counts import (
+    BITS,
+    COUNTED_KINDS,
+    HASHES,
+    MAX_EPSILON,
+    CountedKind,
+    CountReceipt,
+    CountReport,
+    bit_of,
+    flip_probability,
+)
+from edge_runtime.contract.errors import ConfigError, DownloadError
+from edge_runtime.contract.events import FeedbackEvent, check_event
+from edge_runtime.feedback.queue_file import QueueFile
+from edge_runtime.updates.http_transport import Transport, check_answer, read_limited
+
+_MAX_RECEIPT_BYTES = 10_000
+_TOLERANCE = 1e-9
+
+_TABLES = """
+CREATE TABLE IF NOT EXISTS cells (
+    window INTEGER NOT NULL, kind TEXT NOT NULL, product_id TEXT NOT NULL, PRIMARY KEY (window, kind, product_id)
+);
+CREATE TABLE IF NOT EXISTS reports (window INTEGER PRIMARY KEY, body BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL);
+"""
+
+Cell = tuple[CountedKind, str]
+
+
+class CountSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How much one report may say: `epsilon` for each window of `window_s` seconds.
+
+    Raises:
+        ConfigError: a value outside its range.
+    """
+
+    epsilon: float = 2.0
+    window_s: int = 86_400
+
+    def __post_init__(self) -> None:
+        """Refuse values without a meaning."""
+        if not 0 < self.epsilon <= MAX_EPSILON:
+            raise ConfigError(f"epsilon: expected more than 0, {MAX_EPSILON:g} at most, got {self.epsilon}")
+        if self.window_s < 60:
+            raise ConfigError(f"window_s: expected 60 seconds or more, got {self.window_s}")
+
+
+class Randomizer:
+    """Lays the noise of `epsilon` over a row of bits that has at most one true bit.
+
+    Raises:
+        ConfigError: OpenDP is not installed, or it gives another privacy loss than `epsilon`.
+    """
+
+    def __init__(self, epsilon: float) -> None:
+        measurements, domains, metrics = (_opendp(name) for name in ("measurements", "domains", "metrics"))
+        _opendp("mod").enable_features("contrib")
+        self._measure = measurements.make_randomized_response_bitvec(
+            domains.bitvector_domain(max_weight=1), metrics.discrete_distance(), f=2 * flip_probability(epsilon)
+        )
+        loss = float(self._measure.map(1))
+        if abs(loss - epsilon) > _TOLERANCE * max(1.0, epsilon):
+            raise ConfigError(f"OpenDP states a privacy loss of {loss}, expected {epsilon}; install another version")
+
+    def __call__(self, bits: bytes) -> bytes:
+        """Return `bits` after the noise."""
+        return bytes(self._measure(bits))
+
+
+def _opendp(name: str) -> ModuleType:
+    try:
+        # By name, so that the other levels neither need nor load it.
+        return importlib.import_module(f"opendp.{name}")
+    except ImportError as error:
+        raise ConfigError(
+            "privacy level counts needs the package opendp; install it with: pip install 'pocketrec[counts]', or choose "
+            "another level"
+        ) from error
+
+
+def make_report(
+    cells: Sequence[Cell], *, device_id: str, window: int, settings: CountSettings, randomize: Callable[[bytes], bytes]
+) -> CountReport:
+    """Return the report of one window: one of `cells` at random, or none, under noise."""
+    hash_number = secrets.randbelow(HASHES)
+    bits = bytearray(BITS // 8)
+    if cells:
+        bit = bit_of(*secrets.choice(cells), hash_number)
+        bits[bit // 8] = 1 << (bit % 8)
+    return CountReport(
+        version=1,
+        device_id=device_id,
+        window=window,
+        window_s=settings.window_s,
+        epsilon=settings.epsilon,
+        hash_number=hash_number,
+        bits=randomize(bytes(bits)),
+    )
+
+
+class CountBook:
+    """What is counted on this device, in `path`; nothing in it but reports may leave.
+
+    Args:
+        path: the SQLite file; made when missing.
+        settings: the privacy loss and the window.
+        clock_s: gives seconds since 1970.
+
+    Raises:
+        ConfigError: OpenDP is not installed.
+        StorageError: the file cannot be made or written.
+        FeedbackError: the file is damaged.
+    """
+
+    def __init__(self, path: Path, settings: CountSettings, *, clock_s: Callable[[], float] = time.time) -> None:
+        self._settings = settings
+        self._clock_s = clock_s
+        self._randomize = Randomizer(settings.epsilon)
+        self._file = QueueFile(path, _TABLES)
+
+    def close(self) -> None:
+        """Close the file; what was counted stays."""
+        self._file.close()
+
+    @property
+    def _window(self) -> int:
+        return int(self._clock_s() // self._settings.window_s)
+
+    def record(self, event: FeedbackEvent) -> bool:
+        """Count `event` in the running window; False for an impression, which is not counted.
+
+        Raises:
+            EventRejectedError: the event is malformed.
+            StorageError: the disk is full, read-only or not permitted.
+        """
+        check_event(event)
+        if event.kind not in COUNTED_KINDS:
+            return False
+        with self._file.transaction():
+            self._file.database.execute(
+                "INSERT OR IGNORE INTO cells VALUES (?, ?, ?)", (self._window, event.kind, event.product_id)
+            )
+        return True
+
+    def close_windows(self, device_id: str) -> None:
+        """Make the report of the window that ended last, unless it has one; older windows are forgotten unreported.
+
+        A window gets one report ever: also when the clock is turned back, or this is killed and called again.
+
+        Raises:
+            StorageError: the disk is full, read-only or not permitted.
+        """
+        over = self._window - 1
+        with self._file.transaction():
+            last = self._file.scalar("SELECT value FROM counters WHERE name = 'last_window'")
+            if over <= last:
+                return
+            cells = self._file.database.execute("SELECT kind, product_id FROM cells WHERE window = ?", (over,))
+            report = make_report(
+                cells.fetchall(),
+                device_id=device_id,
+                window=over,
+                settings=self._settings,
+                randomize=self._randomize,
+            )
+            self._file.database.execute("INSERT INTO reports VALUES (?, ?)", (over, msgspec.json.encode(report)))
+            self._file.database.execute("DELETE FROM cells WHERE window <= ?", (over,))
+            self._file.database.execute("INSERT OR REPLACE INTO counters VALUES ('last_window', ?)", (over,))
+
+    def waiting(self) -> list[tuple[int, bytes]]:
+        """Return the windows whose reports wait, with the bytes that will be sent."""
+        with self._file.errors_named():
+            return list(self._file.database.execute("SELECT window, body FROM reports ORDER BY window"))
+
+    def acknowledge(self, window: int) -> None:
+        """Remove the report of `window`: the server has it."""
+        with self._file.transaction():
+            self._file.database.execute("DELETE FROM reports WHERE window = ?", (window,))
+
+    def forget(self) -> int:
+        """Remove all that was counted and every unsent report; return how many products and kinds were counted."""
+        with self._file.transaction():
+            removed = self._file.database.execute("DELETE FROM cells").rowcount
+            self._file.database.execute("DELETE FROM reports")
+        self._file.overwrite_log()
+        return removed
+
+
+def send_counts(book: CountBook, *, transport: Transport, server_url: str, device_id: str, credential: str) -> int:
+    """Close what windows are over and send the reports that wait; return how many the server took.
+
+    Raises:
+        DownloadError: the network, or a receipt that cannot be true; the reports wait for the next call.
+        StorageError: the disk is full, read-only or not permitted.
+    """
+    book.close_windows(device_id)
+    url = f"{server_url}/v1/counts"
+    headers = {"Authorization": f"Bearer {credential}", "Content-Type": "application/json"}
+    sent = 0
+    for window, body in book.waiting():
+        with transport.open("POST", url, headers=headers, body=body) as answer:
+            check_answer(answer, url)
+            data = read_limited(answer.chunks, _MAX_RECEIPT_BYTES, what="receipt")
+        if _receipt(data).window != window:
+            raise DownloadError("the server acknowledged another window than the one sent; the report was kept")
+        book.acknowledge(window)
+        sent += 1
+    return sent
+
+
+def _receipt(data: bytes) -> Any:
+    try:
+        return msgspec.json.decode(data, type=CountReceipt)
+    except msgspec.MsgspecError as error:
+        raise DownloadError(f"the server's receipt is malformed ({error}); the report was kept") from error

@@ -1,0 +1,1 @@
+"""Running models: the interpreter behind one door, and text to vector."""

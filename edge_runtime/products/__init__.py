@@ -1,0 +1,1 @@
+"""Rows of `catalogue.sqlite`: reading, filtering, faceting. Ranking lies in `search`."""

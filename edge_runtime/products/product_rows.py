@@ -1,0 +1,116 @@
+"""Rows of `catalogue.sqlite` by product id, by filter, by popularity."""
+
+import functools
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from edge_runtime.contract.errors import BundleFormatError
+from edge_runtime.products.filters import SqlFilter, Where, compile_where
+from edge_runtime.products.rows_database import RowsDatabase
+from edge_runtime.search.ranking import Ranked, best_rows
+
+_CACHED_FILTERS = 32
+
+Rows = npt.NDArray[np.int32]
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class ProductRow:
+    """A product as an app shows it; `group` is the seller or whatever exposure is reported by."""
+
+    product_id: str
+    title: str
+    description: str | None = None
+    brand: str | None = None
+    category: str | None = None
+    attributes: Mapping[str, str] = field(default_factory=dict)
+    price: float | None = None
+    group: str | None = None
+
+
+class ProductRows:
+    """The product table of a bundle; may be used from any thread."""
+
+    def __init__(self, database: RowsDatabase, *, products: int) -> None:
+        """Check the table's length.
+
+        Raises:
+            BundleFormatError: the table does not have rows 0 … `products` - 1.
+        """
+        self._database = database
+        self._products = products
+        # Each asked for itself: the count runs over the index of the ids, the ends are looked up; together they read every row.
+        found = database.fetch(
+            "SELECT (SELECT count(*) FROM products), (SELECT min(row) FROM products), (SELECT max(row) FROM products)"
+        )[0]
+        if found != (products, 0, products - 1):
+            raise BundleFormatError(
+                f"the product table has {found[0]} rows from {found[1]} to {found[2]}, the manifest says {products} "
+                "from 0; get the bundle again"
+            )
+        self._masks = functools.lru_cache(maxsize=_CACHED_FILTERS)(self._read_mask)
+        self.attribute_names = functools.cache(
+            lambda: frozenset(name for (name,) in database.fetch("SELECT name FROM attribute_names"))
+        )
+        self.popularity = functools.cache(self._read_popularity)
+        self._order = functools.cache(self._read_order)
+
+    def rows_of(self, product_ids: Sequence[str]) -> dict[str, int]:
+        """Return the row of each product that the catalogue knows; others are left out."""
+        texts = [one.encode("utf-8", "replace").decode() for one in product_ids]
+        sql = "SELECT product_id, row FROM products WHERE product_id IN ({})"
+        return dict(self._database.fetch_by_keys(sql, texts))
+
+    def ids_of(self, rows: Rows) -> tuple[str, ...]:
+        """Return the product ids of `rows`, in their order."""
+        sql = "SELECT row, product_id FROM products WHERE row IN ({})"
+        found = dict(self._database.fetch_by_keys(sql, rows.tolist()))
+        return tuple(found[row] for row in rows.tolist())
+
+    def product(self, row: int) -> ProductRow:
+        """Return one row for display."""
+        sql = (
+            "SELECT product_id, title, description, brand, category, attributes, price, product_group "
+            "FROM products WHERE row = ?"
+        )
+        values = list(self._database.fetch(sql, (row,))[0])
+        try:
+            values[5] = json.loads(values[5])
+        except ValueError as error:
+            raise BundleFormatError(f"attributes of row {row} are not JSON ({error}); get the bundle again") from error
+        return ProductRow(*values)
+
+    def matching(self, where: Where) -> Mask:
+        """Return bool [products], read-only: which rows fulfil the filter.
+
+        Raises:
+            ConfigError: an unknown field, or a value of the wrong kind.
+        """
+        return self._masks(compile_where(where, attribute_names=self.attribute_names))
+
+    def most_popular(self, count: int, *, eligible: Mask | None = None) -> Ranked:
+        """Return the most popular rows, ties by row; the scores are the popularity that the builder gave."""
+        rows = self._order()
+        if eligible is not None:
+            rows = rows[eligible[rows]]
+        return Ranked(rows[:count], self.popularity()[rows[:count]])
+
+    def _read_mask(self, condition: SqlFilter) -> Mask:
+        sql = f"SELECT row FROM products WHERE {condition.condition}"  # noqa: S608 - made of our words and marks only
+        mask = np.zeros(self._products, dtype=np.bool_)
+        mask[[row for (row,) in self._database.fetch(sql, condition.parameters)]] = True
+        mask.setflags(write=False)
+        return mask
+
+    def _read_popularity(self) -> npt.NDArray[np.float32]:
+        values = self._database.fetch("SELECT popularity FROM products ORDER BY row")
+        return np.array([value for (value,) in values], dtype=np.float32)
+
+    def _read_order(self) -> Rows:
+        """Return all rows, the most popular first, ties by row."""
+        return best_rows(np.arange(self._products, dtype=np.int32), self.popularity(), self._products).rows

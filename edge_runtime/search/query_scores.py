@@ -1,0 +1,135 @@
+"""One query's scores: its vector, its words, and what both say of any row."""
+
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from edge_runtime.inference.encoder import Encoder
+from edge_runtime.search.lexical import LexicalHits, LexicalIndex, LexicalQuery
+from edge_runtime.search.ranking import Ranked, best_rows, fuse, merged_rows
+from edge_runtime.search.vector_index import Catalogue
+
+MIN_CANDIDATES = 100
+"""Each side of a hybrid search proposes at least so many rows."""
+
+Float32 = npt.NDArray[np.float32]
+Rows = npt.NDArray[np.int32]
+Mask = npt.NDArray[np.bool_]
+
+
+class QueryScores:
+    """Scores of rows for one query; the score of a row does not depend on filters or on which rows are asked for."""
+
+    def __init__(
+        self,
+        text: str,
+        mode: str,
+        *,
+        encoder: Encoder,
+        catalogue: Catalogue,
+        lexical: LexicalIndex,
+        dense_weight: float,
+    ) -> None:
+        """Take the query in `mode`: "dense" leaves the words out, "lexical" the vector; each part is read when needed.
+
+        Args:
+            text: normalized, not empty.
+            mode: "hybrid", "dense" or "lexical".
+            encoder: gives the vector.
+            catalogue: gives cosines.
+            lexical: gives the scores of the words.
+            dense_weight: share of the dense score in the hybrid one.
+        """
+        self._text, self._mode = text, mode
+        self._encoder, self._catalogue, self._index = encoder, catalogue, lexical
+        self.dense_weight = dense_weight
+
+    @cached_property
+    def vector(self) -> Float32:
+        """The unit vector float32 [dim] of the query; empty in lexical mode."""
+        if self._mode == "lexical":
+            return np.zeros(0, dtype=np.float32)
+        return self._encoder.encode_normalized(self._text)
+
+    @cached_property
+    def query(self) -> LexicalQuery:
+        """The words of the query; none in dense mode."""
+        return LexicalQuery(()) if self._mode == "dense" else self._index.understand(self._text)
+
+    @cached_property
+    def hits(self) -> LexicalHits:
+        """The rows that any word matches."""
+        return self._index.hits(self.query)
+
+    @cached_property
+    def proposed(self) -> Ranked:
+        """What the catalogue's layer proposes, in its own order."""
+        return self._catalogue.propose(self.vector)
+
+    @cached_property
+    def nearest(self) -> Ranked:
+        """The nearest rows of the whole catalogue: what its layer proposes, in exact order; at least one."""
+        return self._catalogue.rescore(self.vector, self.proposed)
+
+    @property
+    def best_lexical(self) -> float:
+        """The best lexical score of the whole catalogue, 0 when no word matches."""
+        return self.hits.best
+
+    @property
+    def best_cosine(self) -> float:
+        """The best cosine of the whole catalogue."""
+        return float(self.nearest.scores[0])
+
+    @property
+    def knows_anything(self) -> bool:
+        """Whether the model or the index knows anything of the query."""
+        return bool(self.vector.any()) or self.best_lexical > 0
+
+    def ranking(self, k: int, eligible: Mask | None, mode: str) -> Ranked:
+        """Return the `k` best eligible rows in `mode`; fewer when fewer are eligible or, by words alone, match.
+
+        Args:
+            k: how many rows.
+            eligible: bool [products], which rows may be returned; None for all.
+            mode: the mode in which the query was read.
+        """
+        count = max(k, MIN_CANDIDATES)
+        if mode == "dense":
+            return self._dense(k, eligible)
+        words = self._lexical(k if mode == "lexical" else count, eligible)
+        if mode == "lexical":
+            return words
+        dense = self._dense(count, eligible)
+        rows = merged_rows(dense.rows, words.rows)
+        return best_rows(rows, self.of(rows, mode), k)
+
+    def of(self, rows: Rows, mode: str) -> Float32:
+        """Return float32 [rows], their scores in `mode`."""
+        if mode == "lexical":
+            return self.hits.of(rows)
+        cosines = self.cosines(rows)
+        return cosines if mode == "dense" else self.hybrid(cosines, self.hits.of(rows))
+
+    def cosines(self, rows: Rows, vector: Float32 | None = None) -> Float32:
+        """Return float32 [rows], the cosines with this query, or with another unit `vector` (float32 [dim])."""
+        return self._catalogue.cosines(self.vector if vector is None else vector, rows)
+
+    def hybrid(self, cosines: Float32, lexical: Float32) -> Float32:
+        """Mix cosines and lexical scores, both float32 [n], by the bundle's weight and this query's best scores."""
+        return fuse(
+            cosines,
+            lexical,
+            dense_weight=self.dense_weight,
+            best_cosine=self.best_cosine,
+            best_lexical=self.best_lexical,
+        )
+
+    def _dense(self, count: int, eligible: Mask | None) -> Ranked:
+        return self._catalogue.top(self.vector, count, eligible=eligible, nearest=self.nearest)
+
+    def _lexical(self, count: int, eligible: Mask | None) -> Ranked:
+        rows, scores = self.hits.rows, self.hits.scores
+        kept = scores > 0 if eligible is None else (scores > 0) & eligible[rows]
+        return best_rows(rows[kept], scores[kept], count)

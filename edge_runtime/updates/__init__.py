@@ -1,0 +1,1 @@
+"""Keeping a bundle fresh: asking, verifying, downloading, proving, switching, going back."""

@@ -1,0 +1,221 @@
+"""Which bundle answers on a device: opened with its crashes counted, switched by updates, reported to the server."""
+
+import contextlib
+import logging
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import msgspec
+
+from edge_runtime.contract.errors import (
+    BundleError,
+    BundleFormatError,
+    DownloadError,
+    InferenceError,
+    PocketrecError,
+    UpdateError,
+)
+from edge_runtime.contract.events import FeedbackEvent
+from edge_runtime.contract.reports import DeviceReport, ReportKind
+from edge_runtime.feedback.bundle_reports import ReportLog
+from edge_runtime.recommender import Recommender
+from edge_runtime.updates.crash_guard import StartLog
+from edge_runtime.updates.http_transport import Transport
+from edge_runtime.updates.slots import Installed, Slots
+from edge_runtime.updates.updater import Updater, UpdateReport
+
+_LOG = logging.getLogger(__name__)
+_REPORTS_FILE = "reports.json"
+_STARTS_FILE = "starts.json"
+
+OpenBundle = Callable[[Path], Recommender]
+
+
+class BundleKeeper:
+    """The installed bundle of the device in `home`.
+
+    Args:
+        home: the device's folder.
+        updater: brings the next bundle.
+        open_bundle: opens a bundle's folder.
+        clock_s: gives seconds since 1970.
+    """
+
+    def __init__(
+        self, home: Path, *, updater: Updater, open_bundle: OpenBundle, clock_s: Callable[[], float] = time.time
+    ) -> None:
+        self.slots = Slots(home)
+        self.reports = ReportLog(home / _REPORTS_FILE)
+        self._starts = StartLog(home / _STARTS_FILE)
+        self._updater = updater
+        self._open_bundle = open_bundle
+        self._clock_s = clock_s
+        self._recommender: Recommender | None = None
+        self._readers: Counter[Recommender] = Counter()
+        self._lock = threading.RLock()
+
+    @property
+    def recommender(self) -> Recommender:
+        """The recommender of the installed bundle; an update that switches closes it, unless `reading` holds it.
+
+        A bundle that no longer opens, or whose last starts broke off, gives way to the one before it.
+
+        Raises:
+            BundleFormatError: no bundle is installed yet.
+            BundleError, InferenceError: neither bundle works.
+        """
+        with self._lock:
+            if self._recommender is None:
+                self._recommender = self._open()
+            self._starts.tick()
+            return self._recommender
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[Recommender]:
+        """Give the recommender, which stays open until the end although an update switches meanwhile.
+
+        Raises:
+            BundleError, InferenceError: as `recommender`.
+        """
+        with self._lock:
+            held = self.recommender
+            self._readers[held] += 1
+        try:
+            yield held
+        finally:
+            with self._lock:
+                self._readers[held] -= 1
+                if not self._readers[held]:
+                    del self._readers[held]
+                    if held is not self._recommender:
+                        held.close()
+
+    def _open(self) -> Recommender:
+        folder, installed = self.slots.current, self.slots.installed
+        if folder is None:
+            raise BundleFormatError("this device has no bundle yet; sync it first")
+        if installed is not None and self._starts.begin(installed.bundle_id):
+            reason = "its last starts broke off"
+            if self._go_back(installed, reason, kind="crashed"):
+                return self._open()
+        try:
+            return self._open_bundle(folder)
+        except (BundleError, InferenceError) as error:
+            if not self._go_back(installed, str(error), kind="crashed", error=error):
+                raise
+            return self._open_bundle(self.slots.current or folder)
+
+    def _go_back(
+        self, bad: Installed | None, reason: str, *, kind: ReportKind, error: PocketrecError | None = None
+    ) -> bool:
+        """Let the bundle before answer again; return whether there is one."""
+        _LOG.warning("the installed bundle does not work, going back to the one before: %s", reason)
+        try:
+            with self.slots.locked():
+                self.slots.roll_back()
+        except UpdateError as problem:
+            _LOG.warning("%s", problem)
+            return False
+        if bad is not None:
+            self._report(kind, bad.release, bad.bundle_id, reason=bad.reason, arm=bad.arm, error=error)
+            if error is None:
+                # A damaged bundle is mended by the next sync; one that kills its process must not come back.
+                self._updater.refuse(bad.bundle_id, reason)
+        return True
+
+    def update(self) -> UpdateReport:
+        """Bring the channel's release; what comes of it waits to be reported.
+
+        Raises:
+            UpdateError, BundleError, InferenceError, StorageError: as `Updater.update`.
+        """
+        before = self.slots.installed
+        self._updater.attempted = None
+        try:
+            done = self._updater.update()
+        except PocketrecError as error:
+            self._report_failure(error)
+            raise
+        if done.switched or done.reassigned:
+            kind: ReportKind = "went_back" if before is not None and done.release < before.release else "installed"
+            self._report(
+                kind,
+                done.release,
+                done.to_bundle_id,
+                reason=done.reason,
+                arm=done.arm,
+                latency_ms=done.latency_ms,
+            )
+        if done.switched:
+            self.drop()
+        return done
+
+    def _report_failure(self, error: PocketrecError) -> None:
+        """Keep what the network did not do: a bundle that cannot be installed here is the operator's to know, once."""
+        note = self._updater.attempted
+        if note is None or isinstance(error, DownloadError):
+            return
+        failed: ReportKind = "proof_failed" if isinstance(error, (BundleError, InferenceError)) else "install_failed"
+        known = {(report.kind, report.bundle_id) for report in self.reports.waiting()}
+        if (failed, note.bundle_id) not in known and not self._updater.was_refused_before:
+            assignment = self._updater.assignment
+            self._report(
+                failed, note.release, note.bundle_id, reason=assignment.reason, arm=assignment.arm, error=error
+            )
+
+    def _report(
+        self,
+        kind: ReportKind,
+        release: int,
+        bundle_id: str,
+        *,
+        reason: str | None,
+        arm: str | None = None,
+        latency_ms: float | None = None,
+        error: PocketrecError | None = None,
+    ) -> None:
+        report = DeviceReport(
+            number=1,
+            kind=kind,
+            channel=self._updater.channel,
+            release=release,
+            bundle_id=bundle_id,
+            timestamp_s=self._clock_s(),
+            reason=reason,
+            arm=arm,
+            latency_ms=latency_ms,
+            error=type(error).__name__ if error is not None else None,
+        )
+        with contextlib.suppress(PocketrecError):
+            self.reports.add(report)
+
+    def tagged(self, event: FeedbackEvent) -> FeedbackEvent:
+        """Return `event` with the experiment and the variant by which this device has the event's bundle, if any."""
+        if event.experiment is not None:
+            return event
+        # What happens to a page after a switch is still about the bundle that ranked it.
+        known = (one for one in (self.slots.installed, self.slots.previous) if one is not None)
+        had = next((one for one in known if one.bundle_id == event.bundle_id), None)
+        if had is None or had.arm is None:
+            return event
+        return msgspec.structs.replace(event, experiment=had.reason, variant=had.arm)
+
+    def send_reports(self, *, transport: Transport, server_url: str, device_id: str, credential: str) -> None:
+        """Send what waits; a failure is logged and tried again at the next sync."""
+        try:
+            self.reports.send(transport=transport, server_url=server_url, device_id=device_id, credential=credential)
+        except PocketrecError as error:
+            _LOG.warning("the reports were not sent and wait for the next sync: %s", error)
+
+    def drop(self) -> None:
+        """Free the model, once nobody reads it; the next use opens the installed bundle anew."""
+        with self._lock:
+            gone, self._recommender = self._recommender, None
+            if gone is None:
+                return
+            self._starts.settle()
+            if not self._readers[gone]:
+                gone.close()

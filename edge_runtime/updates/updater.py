@@ -1,0 +1,279 @@
+"""Bringing a device to its channel's release: ask, check, download, verify, prove, switch.
+
+Which release is asked in `offers.py`, trust is python-tuf's (`trust.py`), the bundle is put together by `staging.py`,
+the switch is in `slots.py`; here is their order.
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+from tuf.api.metadata import TargetFile
+
+from edge_runtime.contract.atomic_files import write_bytes_atomically
+from edge_runtime.contract.bundle import MANIFEST_FILE, MAX_MANIFEST_BYTES, decode_manifest, open_bundle
+from edge_runtime.contract.errors import BundleError, InferenceError, RollbackError, SignatureError, UpdateError
+from edge_runtime.contract.offer import Assignment, assign
+from edge_runtime.contract.release import ReleaseNote, manifest_target
+from edge_runtime.updates.downloads import Downloads
+from edge_runtime.updates.http_transport import Transport
+from edge_runtime.updates.slots import Installed, Slots
+from edge_runtime.updates.staging import Staged, Stager
+from edge_runtime.updates.tuf_client import METADATA_PATH, TrustedTargets, check_clock
+from edge_runtime.updates.update_check import OfferedMetadata, ask_for_offer, keep_offer
+
+_LOG = logging.getLogger(__name__)
+_REMEMBERED_REFUSALS = 10
+
+Prove = Callable[[Path], float | None]
+"""Opens the bundle in a folder and checks its golden answers on this device; raises a PocketrecError when they differ.
+
+Gives the milliseconds that a golden query took, or None when it does not measure.
+"""
+
+
+@dataclass(frozen=True)
+class UpdateReport:
+    """What one update did; `from_bundle_id == to_bundle_id` and no bytes when there was nothing new.
+
+    `reason` and `arm` say by which rollout or experiment this device has the release; `latency_ms` is what a golden
+    query took while the bundle proved itself.
+    """
+
+    from_bundle_id: str | None
+    to_bundle_id: str
+    release: int
+    bytes_downloaded: int
+    files_downloaded: int
+    files_reused: int
+    deltas_applied: int = 0
+    reason: str | None = None
+    arm: str | None = None
+    latency_ms: float | None = None
+    reassigned: bool = False
+    """Whether the device has the release for another reason than before, without a switch."""
+
+    @property
+    def switched(self) -> bool:
+        """Whether another bundle answers now, or the same one mended."""
+        return self.bytes_downloaded > 0 or self.from_bundle_id != self.to_bundle_id
+
+
+class Updater:
+    """Keeps the bundle in a device's home at the release of one channel.
+
+    Args:
+        home: the device's folder; slots and TUF metadata lie under it.
+        trusted_root: bytes of the root.json that came with the device.
+        server_url: address of the server, without a trailing slash.
+        channel: which channel's release to follow.
+        device_id: decides this device's place in rollouts and experiments.
+        transport: the network.
+        prove: called with the staged folder before the switch.
+        clock: gives the time that is recorded (UTC).
+        on_bytes: called with the length of each piece that arrives.
+    """
+
+    def __init__(
+        self,
+        *,
+        home: Path,
+        trusted_root: bytes,
+        server_url: str,
+        channel: str,
+        device_id: str,
+        transport: Transport,
+        prove: Prove,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        on_bytes: Callable[[int], None] = lambda _: None,
+    ) -> None:
+        self.slots = Slots(home)
+        self._metadata = home / "metadata"
+        self._refused = home / "refused.json"
+        self._offer = home / "offer.json"
+        self._root = trusted_root
+        self._server_url = server_url
+        self.channel = channel
+        self._device_id = device_id
+        self._transport = transport
+        self._downloads = Downloads(transport, on_bytes)
+        self._prove = prove
+        self.attempted: ReleaseNote | None = None
+        """The release that the last update was about, once it was known."""
+        self.assignment = Assignment()
+        """Why it was about that one."""
+        self.was_refused_before = False
+        """Whether it was not tried, because it had failed here before."""
+        self._clock = clock
+
+    def update(self) -> UpdateReport:
+        """Install the channel's release unless it answers already.
+
+        Whatever fails and wherever it is stopped, the bundle that answered before goes on answering. Downloads that
+        broke off are continued by the next call. A damaged installed bundle is mended.
+
+        Raises:
+            SignatureError, RollbackError, ExpiredReleaseError: the release is not to be trusted.
+            DownloadError: the network or the server.
+            BundleError, InferenceError: the release does not work on this device; it is remembered and not tried again.
+            StorageError: the disk is full, read-only or not permitted.
+            UpdateError: no release in the channel, or another process is updating.
+        """
+        with self.slots.locked():
+            try:
+                return self._update()
+            finally:
+                self.slots.clear_staging()
+
+    def _update(self) -> UpdateReport:
+        installed = self.slots.installed
+        trusted, assignment = self._ask(installed)
+        target, note = self._release(trusted, assignment)
+        self.attempted, self.assignment, self.was_refused_before = note, assignment, False
+        old_id = installed.bundle_id if installed else None
+        self._check_not_older(trusted, note, installed, assignment)
+        record = Installed(
+            bundle_id=note.bundle_id,
+            channel=self.channel,
+            release=note.release,
+            installed_at=self._clock().isoformat(timespec="seconds"),
+            reason=assignment.reason,
+            arm=assignment.arm,
+        )
+        if old_id == note.bundle_id and self._current_is_whole():
+            return self._unchanged(record, installed)
+        self._check_not_refused(note.bundle_id)
+        staged = self._stage(trusted, target, note)
+        latency_ms = self._prove_staged(note.bundle_id)
+        self.slots.adopt_staging(record)
+        self.slots.remove_unused()
+        return UpdateReport(
+            from_bundle_id=old_id,
+            to_bundle_id=note.bundle_id,
+            release=note.release,
+            bytes_downloaded=staged.bytes_downloaded,
+            files_downloaded=staged.files_downloaded,
+            files_reused=staged.files_reused,
+            deltas_applied=staged.deltas_applied,
+            reason=assignment.reason,
+            arm=assignment.arm,
+            latency_ms=latency_ms,
+        )
+
+    def _unchanged(self, record: Installed, installed: Installed | None) -> UpdateReport:
+        """Report that nothing is new; a bundle that another release or assignment names now is noted down."""
+        reassigned = False
+        if installed is not None:
+            before = (installed.channel, installed.release, installed.reason, installed.arm)
+            if before != (record.channel, record.release, record.reason, record.arm):
+                self.slots.note_again(record)
+                reassigned = True
+        return UpdateReport(
+            record.bundle_id,
+            record.bundle_id,
+            record.release,
+            0,
+            0,
+            0,
+            reason=record.reason,
+            arm=record.arm,
+            reassigned=reassigned,
+        )
+
+    def _ask(self, installed: Installed | None) -> tuple[TrustedTargets, Assignment]:
+        found = ask_for_offer(self._transport, server_url=self._server_url, channel=self.channel, kept_at=self._offer)
+        transport, assignment = self._transport, Assignment()
+        if found is not None:
+            transport = OfferedMetadata(self._transport, found.offer, f"{self._server_url}{METADATA_PATH}")
+            here = installed.release if installed and installed.channel == self.channel else None
+            assignment = assign(found.offer, device_id=self._device_id, installed_release=here)
+        trusted = TrustedTargets(
+            metadata_folder=self._metadata,
+            trusted_root=self._root,
+            server_url=self._server_url,
+            transport=transport,
+            channel=self.channel,
+        )
+        trusted.refresh()
+        if found is not None:
+            keep_offer(found, self._offer)
+        return trusted, assignment
+
+    def _release(self, trusted: TrustedTargets, assignment: Assignment) -> tuple[TargetFile, ReleaseNote]:
+        target = trusted.find(manifest_target(self.channel, assignment.release))
+        if target is None:
+            which = f" {assignment.release}" if assignment.release is not None else ""
+            raise UpdateError(
+                f"the server has no release{which} in channel {self.channel!r}; publish one, or choose another"
+            )
+        note = ReleaseNote.from_target(target.unrecognized_fields.get("custom"), channel=self.channel)
+        if target.hashes.get("sha256") != note.bundle_id:
+            raise SignatureError(f"the release in channel {self.channel!r} names a bundle that is not its manifest")
+        check_clock(note.published_at, self._clock())
+        return target, note
+
+    def _check_not_older(
+        self, trusted: TrustedTargets, note: ReleaseNote, installed: Installed | None, assignment: Assignment
+    ) -> None:
+        """Let a device go back only where the server asks for it and both releases are still signed.
+
+        What is signed is the publisher's choice, so a stolen server cannot bring back a release that was withdrawn.
+        """
+        if not installed or installed.channel != self.channel or note.release >= installed.release:
+            return
+        asked = assignment.release is not None
+        if not asked or trusted.find(manifest_target(self.channel, installed.release)) is None:
+            raise RollbackError(
+                f"channel {self.channel!r} offers release {note.release}, this device has {installed.release}; "
+                "to go back, publish the older bundle as a new release"
+            )
+
+    def _current_is_whole(self) -> bool:
+        try:
+            return self.slots.current is not None and bool(open_bundle(self.slots.current))
+        except BundleError as error:
+            _LOG.warning("the installed bundle is damaged and will be mended: %s", error)
+            return False
+
+    def _stage(self, trusted: TrustedTargets, target: TargetFile, note: ReleaseNote) -> Staged:
+        data = self._downloads.to_memory(target, trusted.url(target), max_bytes=MAX_MANIFEST_BYTES)
+        manifest = decode_manifest(data, source=f"the manifest of release {note.release}")
+        staged = Stager(self.slots, self._downloads, trusted).stage(manifest)
+        staged.bytes_downloaded += len(data)
+        write_bytes_atomically(self.slots.staging / MANIFEST_FILE, data)
+        return staged
+
+    def _prove_staged(self, bundle_id: str) -> float | None:
+        open_bundle(self.slots.staging)
+        try:
+            return self._prove(self.slots.staging)
+        except (BundleError, InferenceError) as error:
+            self.refuse(bundle_id, str(error))
+            raise
+
+    def _refused_bundles(self) -> dict[str, str]:
+        try:
+            return msgspec.json.decode(self._refused.read_bytes(), type=dict[str, str])
+        except (OSError, msgspec.MsgspecError):
+            return {}
+
+    def refuse(self, bundle_id: str, reason: str) -> None:
+        """Remember that a bundle does not work on this device, so that it is not installed again.
+
+        Raises:
+            StorageError: the disk is full, read-only or not permitted.
+        """
+        recent = list(self._refused_bundles().items())[-_REMEMBERED_REFUSALS + 1 :]
+        write_bytes_atomically(self._refused, msgspec.json.encode({**dict(recent), bundle_id: reason}))
+
+    def _check_not_refused(self, bundle_id: str) -> None:
+        reason = self._refused_bundles().get(bundle_id)
+        if reason is not None:
+            self.was_refused_before = True
+            raise BundleError(
+                f"bundle {bundle_id[:12]} did not work on this device before and is not tried again ({reason}); "
+                f"publish a better one, or remove {self._refused} to try it once more"
+            )

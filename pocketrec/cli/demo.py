@@ -1,0 +1,64 @@
+"""The command `pocketrec demo`."""
+
+import argparse
+import contextlib
+import json
+import sys
+import threading
+from dataclasses import asdict
+from pathlib import Path
+
+from rich.console import Console
+
+from pocketrec.pipeline.demo import SETTINGS, run_demo
+from pocketrec.pipeline.demo_storefront import serving_storefront, storefront_command
+from pocketrec.pipeline.demo_tables import show_demo
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `pocketrec demo`."""
+    parser.add_argument(
+        "--dir", type=Path, default=Path("demo"), metavar="DIR", help="a new folder, or an earlier demo's (demo)"
+    )
+    parser.add_argument("--products", type=int, default=2000, help="size of the sample shop (2000)")
+    parser.add_argument(
+        "--config", type=Path, default=SETTINGS, metavar="FILE", help="settings of the build (some for a few minutes)"
+    )
+    parser.add_argument(
+        "--serve", action="store_true", help="afterwards keep the server up, with its storefront, until Ctrl-C"
+    )
+    parser.add_argument("--port", type=int, default=8080, help="where --serve listens, 0 for any free port (8080)")
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the demo; return the exit code."""
+    progress = Console(file=sys.stderr, highlight=False)
+    report = run_demo(
+        args.dir,
+        products=args.products,
+        config=args.config,
+        on_step=lambda command: progress.print(f"$ {command}", style="bold", markup=False, soft_wrap=True),
+    )
+    if args.json:
+        print(json.dumps(asdict(report), default=str, ensure_ascii=False))
+    else:
+        show_demo(report, Console())
+    if args.serve:
+        _serve(report.folder, args.port)
+    elif not args.json:
+        print(
+            f"The shop for a browser: {storefront_command(report.folder)}, then open /shop/ at the address it prints."
+        )
+    return 0
+
+
+def _serve(folder: Path, port: int) -> None:
+    # The address is no result of the demo's: with --json, stdout holds one object.
+    with serving_storefront(folder, port=port) as address:
+        print(f"The shop is at {address} (Ctrl-C ends it)", file=sys.stderr, flush=True)
+        with contextlib.suppress(KeyboardInterrupt):
+            threading.Event().wait()
+
+
+COMMANDS = {"demo": (add_arguments, run)}

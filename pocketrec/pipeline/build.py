@@ -1,0 +1,188 @@
+"""From a shop to a bundle: the stages of `pocketrec build`, in their order.
+
+shop -> teacher -> (cross-encoder ->) vectors -> history -> student -> prune -> quantize -> convert -> pack
+"""
+
+import hashlib
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from compress.bundle import BUNDLE_FOLDER, BuildFacts, install_bundle, pack_bundle, refuse_to_replace
+from compress.measure.quality import Float32, StageQuality, rank_quality
+from edge_runtime.contract.atomic_files import disk_errors_named
+from edge_runtime.contract.bundle import Bundle
+from pocketrec.pipeline.cross_encoder_labels import read_said
+from pocketrec.pipeline.cross_encoder_stage import VECTORS_FOLDER, teach_cross_encoder
+from pocketrec.pipeline.encoder_stages import EncoderInputs, EncoderStages, seeded_runner
+from pocketrec.pipeline.history_stages import HistoryStages
+from pocketrec.pipeline.search import BudgetSearch
+from pocketrec.pipeline.settings import BuildSettings
+from pocketrec.pipeline.stages import Reporter, StageResult, Stages, digest_of
+from pocketrec.pipeline.teacher_stages import encode_shop, read_vectors, teach
+from train.data.splits import split_holdout
+from train.data.tables import Shop
+from train.sampling.contrastive_batches import POSITIVE_GAIN
+
+
+def build_bundle(
+    shop: Shop,
+    out: Path,
+    settings: BuildSettings,
+    *,
+    work: Path,
+    resume: bool,
+    reporter: Reporter,
+    created_at: str,
+    remembered: Path | None = None,
+) -> Bundle:
+    """Train, distil and compress `shop` into the bundle `out`.
+
+    Killed at any moment and called again with `resume`, it goes on from the last finished stage or checkpoint. Equal
+    shop, settings and machine give the same model bytes. `out` is replaced only by a finished bundle.
+
+    Args:
+        shop: from `read_shop`.
+        out: the bundle's folder; an older bundle there is replaced.
+        settings: see `BuildSettings`.
+        work: folder of the stages and checkpoints; may be removed afterwards.
+        resume: keep what an earlier run left in `work`.
+        reporter: shows progress and a line of result for each stage.
+        created_at: ISO 8601 time for the manifest.
+        remembered: folder of vectors that builds with the same teacher share (train/text/embedding_cache.py).
+
+    Raises:
+        ConfigError: `out` holds something other than a bundle.
+        TrainingError: training failed.
+        CompressionError: compression failed.
+        QualityGateError: no student holds `settings.budget`; the text names the nearest one.
+        StorageError: the disk is full, read-only or not permitted; `out` is what it was.
+    """
+    refuse_to_replace(out)
+    with disk_errors_named(work):
+        stages = Stages(work, resume=resume, reporter=reporter)
+        search = BudgetSearch(settings, work, reporter) if settings.budget.asked else None
+        return BundleBuild(shop, settings, stages, search, remembered).run(out, created_at)
+
+
+class BundleBuild:
+    """The stages of one build."""
+
+    def __init__(
+        self,
+        shop: Shop,
+        settings: BuildSettings,
+        stages: Stages,
+        search: BudgetSearch | None = None,
+        remembered: Path | None = None,
+    ) -> None:
+        self._shop = shop
+        self._settings = settings
+        self._search = search
+        self._remembered = remembered
+        self._run = seeded_runner(stages, settings.seed)
+        self._training_shop, self._held_out = split_holdout(shop, settings.holdout)
+        self._quality: list[StageQuality] = []
+
+    def run(self, out: Path, created_at: str) -> Bundle:
+        """Run all stages and put the bundle into `out`."""
+        # Before the teacher learns for minutes: a budget that no shape can hold is refused at once.
+        shapes = self._search.plausible() if self._search else []
+        inputs = self.inputs()
+        found = self._search.search(inputs, shapes) if self._search else None
+        settings = found.settings if found else self._settings
+        vectors = inputs.vectors
+        self._measure("teacher", vectors.wide_held_out, vectors.wide_items)
+        self._measure(f"teacher, {settings.dim} dimensions", vectors.held_out, vectors.items)
+        made = found.encoder if found else EncoderStages(inputs, settings, self._run).build()
+        facts = BuildFacts(
+            shop=self._shop,
+            held_out=self._held_out,
+            settings=settings,
+            encoder_folder=made.converted.folder,
+            encoder_spec=made.spec,
+            item_vectors=inputs.history.item_vectors(inputs.head.folder),
+            space_id=inputs.head.key,
+            quality=[*self._quality, *made.quality],
+            stages=[*inputs.stages, *made.stages],
+            created_at=created_at,
+            budget=found.report if found else None,
+        )
+        packed = self._run(
+            "pack",
+            [made.converted.key, self._shop.digest, settings.candidates, facts.budget],
+            lambda folder, progress: pack_bundle(folder, facts, progress),
+        )
+        return install_bundle(packed.folder / BUNDLE_FOLDER, out)
+
+    def inputs(self) -> EncoderInputs:
+        """Run what all students share: teacher, vectors, history head."""
+        settings, run, shop = self._settings, self._run, self._training_shop
+        teacher = run(
+            "teacher",
+            [learning_digest(shop), settings.teacher_source, settings.teacher, settings.seed],
+            lambda folder, progress: teach(folder, shop, settings, progress),
+        )
+        asked = self._cross_encoder(teacher)
+        encoded = run(
+            "vectors",
+            [
+                teacher.key,
+                settings.projection,
+                settings.texts,
+                settings.dim,
+                list(self._held_out),
+                *([asked.key, settings.cross_encoder] if asked else []),
+                *(["states"] if settings.distill.hidden_weight else []),
+            ],
+            lambda folder, progress: encode_shop(
+                folder,
+                teacher.folder,
+                shop,
+                list(self._held_out),
+                settings,
+                progress,
+                remembered=self._remembered or (asked.folder / VECTORS_FOLDER if asked else None),
+                said=read_said(asked.folder) if asked else None,
+            ),
+        )
+        vectors = read_vectors(encoded.folder)
+        history = HistoryStages(settings, shop, vectors.items)
+        head = run("history", [encoded.key, settings.history], history.train)
+        head_int8 = run(
+            "history-int8",
+            [head.key, settings.quantize],
+            lambda folder, progress: history.quantize(head.folder, folder, progress),
+        )
+        return EncoderInputs(
+            self._shop, shop, self._held_out, teacher, encoded, vectors, history, head, head_int8, asked
+        )
+
+    def _cross_encoder(self, teacher: StageResult) -> StageResult | None:
+        """Run the cross-encoder's stage, unless it is left out or nothing is judged that it could learn from."""
+        settings, shop = self._settings, self._training_shop
+        if not settings.cross_encoder.steps or not any(one.gain >= POSITIVE_GAIN for one in shop.judgements):
+            return None
+        return self._run(
+            "cross-encoder",
+            [teacher.key, list(self._held_out), settings.cross_encoder.of_training, settings.seed],
+            lambda folder, progress: teach_cross_encoder(
+                folder, teacher.folder, shop, self._held_out, settings, progress, remembered=self._remembered
+            ),
+        )
+
+    def _measure(self, stage: str, queries: Float32, items: Float32) -> None:
+        quality = rank_quality(stage, self._held_out, queries @ items.T) if self._held_out else None
+        if quality is not None:
+            self._quality.append(quality)
+
+
+def learning_digest(shop: Shop) -> str:
+    """Return a digest of all that models learn from, so that a new price or seller trains nothing again."""
+    return digest_of(
+        [asdict(replace(product, price=None, group=None)) for product in shop.products],
+        [asdict(judgement) for judgement in shop.judgements],
+        {user: [(b.timestamp_s, b.rows.tolist()) for b in baskets] for user, baskets in shop.baskets.items()},
+        list(shop.queries),
+        {term: list(alternatives) for term, alternatives in shop.synonyms.items()},
+        None if shop.image_vectors is None else hashlib.sha256(shop.image_vectors.tobytes()).hexdigest(),
+    )

@@ -1,0 +1,326 @@
+"""From feedback to a better bundle: judgements -> fine-tuned encoder -> gates -> a bundle that differs by a small delta.
+
+log -> position bias, attractions -> tune (word table and ranges frozen) -> convert -> pack -> off-policy and holdout gates
+"""
+
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from tokenizers import Tokenizer
+
+from compress.bundle import install_bundle, refuse_to_replace
+from compress.errors import CompressionError
+from compress.measure.evaluate import evaluate_bundle
+from compress.measure.quality import unit_rows
+from compress.tflite import convert_encoder
+from edge_runtime.contract.atomic_files import disk_errors_named, write_bytes_atomically
+from edge_runtime.contract.bundle import (
+    ENCODER_FILE,
+    GOLDEN_FILE,
+    MANIFEST_FILE,
+    REPORT_FILE,
+    TOKENIZER_FILE,
+    Bundle,
+    open_bundle,
+    seal_bundle,
+)
+from edge_runtime.contract.errors import ConfigError
+from edge_runtime.contract.golden import read_golden
+from edge_runtime.recommender import Recommender
+from edge_runtime.updates.self_test import golden_answers
+from pocketrec.pipeline.click_labels import click_targets
+from pocketrec.pipeline.history_stages import HistoryStages
+from pocketrec.pipeline.retrain_settings import GateSettings, RetrainReport, RetrainSettings
+from pocketrec.pipeline.settings import BuildSettings, build_settings_of
+from pocketrec.pipeline.student_stages import WEIGHTS_FILE, StudentStages, distillation_set
+from pocketrec.pipeline.teacher_stages import read_vectors
+from pocketrec.publishing.delta_making import make_delta
+from train.backend import make_reproducible
+from train.clicks.click_model import (
+    PositionBias,
+    estimate_attractions,
+    estimate_position_bias,
+)
+from train.clicks.log import FeedbackLog, read_feedback_log, split_by_device
+from train.clicks.off_policy import OffPolicyResult, Rankings, compare_off_policy
+from train.clicks.ranknet_tuning import FrozenTable, tuning_batches, tuning_loss
+from train.data.splits import split_holdout
+from train.data.tables import Shop
+from train.loop import FitSettings, fit
+from train.models.vocabulary import token_ids
+
+NEEDED_STAGES = ("vectors", "prune", "quantize", "history", "history-int8")
+_PAGE = 10
+_ENCODE_BATCH = 512
+
+Progress = Callable[[str, int, int], None]
+"""Told of (what, done, total)."""
+
+
+def retrain_bundle(
+    base: Path,
+    shop: Shop,
+    events: Path,
+    out: Path,
+    settings: RetrainSettings,
+    *,
+    work: Path,
+    created_at: str,
+    progress: Progress,
+) -> RetrainReport:
+    """Make the bundle `out` from the bundle `base` and what devices reported.
+
+    `out` is written whether the gates pass or not, so that it can be looked at; `RetrainReport.failed_gates` says whether
+    it may be published. Stopped halfway, `out` is what it was.
+
+    Args:
+        base: the bundle that the fleet has.
+        shop: the shop that it was built from.
+        events: what `pocketrec feedback export` wrote.
+        out: folder of the new bundle; its stages go to `out`.build, so that it can be retrained again.
+        settings: see `RetrainSettings`.
+        work: folder of the stages that the build of `base` left.
+        created_at: ISO 8601 time for the manifest.
+        progress: told of steps and queries done.
+
+    Raises:
+        ConfigError: `work` is not the build of `base`, or `shop` not its shop.
+        EmptyDatasetError: nothing in the events can be learned from.
+        TrainingError, CompressionError: training or converting failed.
+        StorageError: the disk is full, read-only or not permitted.
+    """
+    refuse_to_replace(out)
+    bundle = open_bundle(base)
+    build = build_settings_of(bundle)
+    _check_work(bundle, shop, work)
+    teaching, judging = _split_log(events, settings)
+    make_reproducible(settings.seed)
+    with disk_errors_named(out):
+        kept = out.with_name(f"{out.name}.build")
+        _copy_stages(work, kept)
+        bias = estimate_position_bias(teaching, settings.clicks)
+        weights = _tune(bundle, build, shop, teaching, bias, settings, kept, progress)
+        made = _pack(bundle, build, shop, kept, created_at)
+        report = _judge(bundle, made, shop, judging, settings, progress)
+        report = {**report, "lists": (teaching.lists, judging.lists), "queries": len(np.unique(teaching.query))}
+        new = _seal_with_report(made, bundle, {**_plain(report), "settings": asdict(settings)}, created_at)
+        install_bundle(new.folder, out)
+        shutil.rmtree(new.folder, ignore_errors=True)
+    return RetrainReport(
+        bundle_id=open_bundle(out, verify=False).bundle_id,
+        base_bundle_id=bundle.bundle_id,
+        position_bias=[float(one) for one in bias.examination],
+        position_bias_is_estimated=bias.is_estimated,
+        left_out=teaching.left_out,
+        trained_weights=weights,
+        **report,
+    )
+
+
+def _split_log(events: Path, settings: RetrainSettings) -> tuple[FeedbackLog, FeedbackLog]:
+    log, devices = read_feedback_log(events, settings.log)
+    teaching, judging = split_by_device(log, devices, settings.gate.judge_share)
+    if not teaching.lists or not judging.lists:
+        raise ConfigError("the devices of the log are too few to teach and to judge apart; wait for more feedback")
+    return teaching, judging
+
+
+def _check_work(bundle: Bundle, shop: Shop, work: Path) -> None:
+    missing = [name for name in NEEDED_STAGES if not (work / name).is_dir()]
+    if missing:
+        raise ConfigError(f"{work} has no {', '.join(missing)}; name the folder that the build left (BUNDLE.build)")
+    products = len(np.load(work / "vectors" / "items.npy", mmap_mode="r"))
+    if products != bundle.manifest.catalogue.products or products != len(shop.products):
+        raise ConfigError(
+            f"the bundle has {bundle.manifest.catalogue.products} products, its build {products} and the shop "
+            f"{len(shop.products)}; name the bundle's own --work and shop, or build again first"
+        )
+
+
+def _copy_stages(work: Path, kept: Path) -> None:
+    if kept.resolve() == work.resolve():
+        raise ConfigError(f"{kept} is the base's own folder of stages; give the new bundle another --out")
+    shutil.rmtree(kept, ignore_errors=True)
+    for name in NEEDED_STAGES:
+        shutil.copytree(work / name, kept / name, ignore=shutil.ignore_patterns("checkpoint.*"))
+
+
+def _student(bundle: Bundle, build: BuildSettings, shop: Shop, work: Path) -> StudentStages:
+    tokenizer = Tokenizer.from_file(str(bundle.path(TOKENIZER_FILE)))
+    data = distillation_set(tokenizer, build, read_vectors(work / "vectors"), [one.text for one in shop.products])
+    return StudentStages(build, data, tokenizer)
+
+
+def _tune(
+    bundle: Bundle,
+    build: BuildSettings,
+    shop: Shop,
+    teaching: FeedbackLog,
+    bias: PositionBias,
+    settings: RetrainSettings,
+    kept: Path,
+    progress: Progress,
+) -> int:
+    """Train the encoder in `kept`/quantize on; leave its weights there. Return how many numbers were free."""
+    student = _student(bundle, build, shop, kept)
+    model = student.quantized(kept / "prune", kept / "quantize")
+    told = estimate_attractions(teaching, bias, settings.clicks)
+    items = np.load(kept / "history" / "item_vectors.npy")
+    with Recommender(bundle) as recommender:
+        targets = click_targets(told, teaching, shop, recommender, student.query_ids)
+    vectors = read_vectors(kept / "vectors")
+    others = token_ids(
+        Tokenizer.from_file(str(bundle.path(TOKENIZER_FILE))), vectors.student_texts, build.student.query_tokens
+    )
+    old = unit_rows(
+        np.concatenate(
+            [model(others[i : i + _ENCODE_BATCH], training=False).numpy() for i in range(0, len(others), _ENCODE_BATCH)]
+        )
+    )
+    frozen = FrozenTable(model)
+    tune = settings.tune
+    fit(
+        frozen,
+        tuning_loss(model, items, tune),
+        tuning_batches(targets, others, old, tune, seed=settings.seed),
+        FitSettings(tune.steps, tune.learning_rate),
+        checkpoint_folder=kept / "tune",
+        progress=lambda done, total: progress("training steps", done, total),
+    )
+    shutil.rmtree(kept / "tune", ignore_errors=True)
+    model.save_weights(kept / "quantize" / WEIGHTS_FILE)
+    return frozen.free
+
+
+def _pack(bundle: Bundle, build: BuildSettings, shop: Shop, kept: Path, created_at: str) -> Bundle:
+    """Write the bundle with the tuned encoder beside the stages; everything else is the base's."""
+    if build.variant == "dynamic-range":
+        raise CompressionError("a dynamic-range encoder has no frozen ranges to keep; build with variant int8 first")
+    student = _student(bundle, build, shop, kept)
+    vectors = np.load(kept / "vectors" / "items.npy")
+    training_shop, _ = split_holdout(shop, build.holdout)
+    history = HistoryStages(build, training_shop, vectors)
+    model = convert_encoder(
+        student.quantized(kept / "prune", kept / "quantize"),
+        history.quantized(kept / "history", kept / "history-int8"),
+        bundle.manifest.encoder,
+        dim=build.dim,
+    )
+    target = kept / "bundle"
+    shutil.rmtree(target, ignore_errors=True)
+    target.mkdir(parents=True)
+    for artifact in bundle.manifest.artifacts:
+        shutil.copyfile(bundle.path(artifact.path), target / artifact.path)
+    write_bytes_atomically(target / ENCODER_FILE, model)
+    return _seal(target, bundle, created_at)
+
+
+def _seal(target: Path, base: Bundle, created_at: str) -> Bundle:
+    manifest = base.manifest
+    (target / MANIFEST_FILE).unlink(missing_ok=True)
+    return seal_bundle(
+        target,
+        name=manifest.name,
+        created_at=created_at,
+        config_digest=manifest.config_digest,
+        shop_digest=manifest.shop_digest,
+        space=manifest.space,
+        encoder=manifest.encoder,
+        catalogue=manifest.catalogue,
+        fusion=manifest.fusion,
+    )
+
+
+def rankings(bundle: Bundle, queries: tuple[str, ...], *, k: int, progress: Progress) -> Rankings:
+    """Return the `k` best products of each query under a bundle."""
+    found = {}
+    with Recommender(bundle) as recommender:
+        for done, query in enumerate(queries, 1):
+            found[query] = recommender.search(query, k=k).product_ids
+            progress("queries", done, len(queries))
+    return found
+
+
+def _judge(
+    base: Bundle, made: Bundle, shop: Shop, judging: FeedbackLog, settings: RetrainSettings, progress: Progress
+) -> dict[str, Any]:
+    asked = tuple(judging.queries[number] for number in np.unique(judging.query))
+    places = int(judging.position.max())
+    verdict = compare_off_policy(
+        judging,
+        rankings(base, asked, k=places, progress=progress),
+        rankings(made, asked, k=places, progress=progress),
+        settings=settings.clicks,
+        seed=settings.seed,
+    )
+    before, after = (_holdout_quality(bundle, shop) for bundle in (base, made))
+    old, new = base.path(ENCODER_FILE).read_bytes(), made.path(ENCODER_FILE).read_bytes()
+    delta = make_delta(old, new)
+    delta_bytes = len(new) if delta is None else len(delta.data)
+    return {
+        "off_policy": verdict,
+        "holdout_before": before,
+        "holdout_after": after,
+        "delta_bytes": delta_bytes,
+        "encoder_bytes": len(new),
+        "failed_gates": _failed_gates(verdict, before, after, delta_bytes / len(new), settings.gate),
+    }
+
+
+def _holdout_quality(bundle: Bundle, shop: Shop) -> float | None:
+    _, held_out = split_holdout(shop, build_settings_of(bundle).holdout)
+    if not held_out:
+        return None
+    judged = tuple(judgement for found in held_out.values() for judgement in found)
+    result = evaluate_bundle(bundle.folder, replace(shop, judgements=judged, baskets={}))
+    return next(one.rerank_ndcg10 for one in result.ranking if one.mode == "hybrid")
+
+
+def _failed_gates(
+    verdict: OffPolicyResult, before: float | None, after: float | None, delta_share: float, gate: GateSettings
+) -> list[str]:
+    failed = []
+    gain = verdict.gain["dr"]
+    if not gain.low > gate.min_gain:
+        failed.append(
+            f"the gain in wanted products per list is {gain.value:+.4f}, surely only more than {gain.low:+.4f}; "
+            f"expected more than {gate.min_gain:+.4f}"
+        )
+    if before is not None and after is not None and before - after > gate.max_holdout_loss:
+        failed.append(
+            f"re-rank nDCG@10 on held-out queries fell from {before:.4f} to {after:.4f}, by more than "
+            f"{gate.max_holdout_loss}"
+        )
+    if delta_share > gate.max_delta_share:
+        failed.append(f"the delta is {delta_share:.1%} of the encoder, expected at most {gate.max_delta_share:.0%}")
+    return failed
+
+
+def _plain(report: Mapping[str, Any]) -> dict[str, Any]:
+    plain: dict[str, Any] = msgspec.to_builtins(report)
+    return plain
+
+
+def _seal_with_report(made: Bundle, base: Bundle, retrained: dict[str, Any], created_at: str) -> Bundle:
+    """Write golden answers and what the retraining did into the bundle."""
+    golden = read_golden(base.path(GOLDEN_FILE))
+    with Recommender(made) as recommender:
+        answers = golden_answers(
+            recommender,
+            queries=[one.text for one in golden.queries],
+            histories=[one.history for one in golden.histories],
+        )
+    write_bytes_atomically(made.folder / GOLDEN_FILE, msgspec.json.encode(answers))
+    report = json.loads(base.path(REPORT_FILE).read_bytes())
+    report["retrained"] = {"from": base.bundle_id, "at": created_at, **retrained}
+    write_bytes_atomically(made.folder / REPORT_FILE, json.dumps(report, ensure_ascii=False).encode())
+    sealed = _seal(made.folder, base, created_at)
+    with Recommender(sealed) as recommender:
+        recommender.prove()
+    return sealed

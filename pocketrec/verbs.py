@@ -1,0 +1,118 @@
+"""The front door: finds the room of a verb and imports only that room, so that `--help` never loads TensorFlow."""
+
+import argparse
+import importlib
+import logging
+import sys
+from collections.abc import Sequence
+from types import ModuleType
+
+from edge_runtime.contract.errors import PocketrecError
+
+__version__ = "0.1.0"
+
+# verb -> (module, one line of help). The module's COMMANDS[verb] is a pair: add_arguments(parser), and run(args) -> exit
+# code or, where running loads what `--help` must not, its name as "module:function".
+VERBS = {
+    "demo": ("pocketrec.cli.demo", "the whole way on the sample shop: build, publish, serve, sync, search, feedback"),
+    "shop": ("pocketrec.cli.shop", "make, import or check a shop's tables"),
+    "build": ("pocketrec.cli.evaluate", "train, distil and compress a shop into one bundle"),
+    "export": ("pocketrec.cli.export_arguments", "a teacher and its vectors of a shop, for /v1/rank of the server"),
+    "evaluate": ("pocketrec.cli.evaluate", "ranking quality of a bundle on a shop's judgements and purchases"),
+    "bench": ("pocketrec.cli.evaluate", "latency, memory and size of a bundle on this machine"),
+    "retrain": (
+        "pocketrec.cli.retrain_arguments",
+        "a better bundle from what devices reported, shipped as a small delta",
+    ),
+    "search": ("edge_runtime.cli.answers", "rank the catalogue for a query"),
+    "browse": ("edge_runtime.cli.answers", "the catalogue without a query, filtered and sorted"),
+    "facets": ("edge_runtime.cli.answers", "how many matching products each brand, category, price range has"),
+    "suggest": ("edge_runtime.cli.answers", "completions of what is being typed"),
+    "taste": ("edge_runtime.cli.answers", "a user's own events on this device: show, add, forget"),
+    "recommend": ("edge_runtime.cli.answers", "rank the catalogue for a purchase history"),
+    "similar": ("edge_runtime.cli.answers", "products like one product"),
+    "score": ("edge_runtime.cli.answers", "score given products for a query"),
+    "explain": ("edge_runtime.cli.answers", "why a product ranks for a query or a history"),
+    "prove": ("edge_runtime.cli.answers", "check a bundle's files and golden answers on this machine"),
+    "keys": ("pocketrec.cli.keys", "make, rotate, delegate and watch the keys that sign updates"),
+    "publish": ("pocketrec.cli.serve", "sign a bundle and hand it to the server"),
+    "rollout": ("pocketrec.cli.rollout", "bring a staged release to the fleet: start, pause, resume, halt, status"),
+    "experiment": ("pocketrec.cli.rollout", "compare releases or lists on the fleet: start, stop, status"),
+    "serve": ("pocketrec.cli.serve", "run the server"),
+    "backup": ("pocketrec.cli.backup", "copy what a server keeps, while it runs; without its keys"),
+    "restore": ("pocketrec.cli.backup", "put a backup into a new home"),
+    "operators": ("pocketrec.cli.operators", "accounts, roles and API keys of the people who run the fleet"),
+    "devices": ("pocketrec.cli.operators", "list devices, revoke one, hand out or erase what it sent"),
+    "audit": ("pocketrec.cli.operators", "show, check or export the log of who did what"),
+    "feedback": ("pocketrec.cli.feedback", "export what devices sent, estimate counts, remove what is old"),
+    "node": ("edge_runtime.cli.node", "a device: sync, run, status"),
+}
+
+
+def _import_module(module_name: str) -> ModuleType:
+    try:
+        return importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.split(".")[0] in {"train", "compress", "edge_runtime", "sync_server"}:
+            raise
+        extra = "server" if module_name.startswith("sync_server") else "train"
+        if error.name == "onnx":
+            extra = "bench"
+        raise PocketrecError(
+            f"this command needs the package {error.name}; install it with: pip install 'pocketrec[{extra}]'"
+        ) from error
+
+
+def _run(verb: str, arguments: Sequence[str]) -> int:
+    add_arguments, run = _import_module(VERBS[verb][0]).COMMANDS[verb]
+    parser = argparse.ArgumentParser(prog=f"pocketrec {verb}", description=VERBS[verb][1])
+    add_arguments(parser)
+    parsed = parser.parse_args(arguments)
+    if isinstance(run, str):
+        module_name, _, function_name = run.partition(":")
+        run = getattr(_import_module(module_name), function_name)
+    return int(run(parsed))
+
+
+def _overview() -> str:
+    width = max(map(len, VERBS))
+    lines = [f"  {verb:<{width}}  {help_text}" for verb, (_, help_text) in VERBS.items()]
+    return "\n".join(
+        [
+            "usage: pocketrec VERB ...   (pocketrec VERB --help says more)",
+            "",
+            *lines,
+            "",
+            "  results go to stdout, progress to stderr; exit 0 done, 1 an error, 2 wrong usage, 3 a quality gate failed",
+        ]
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; return its exit code (0 done, 1 our error, 2 usage, 3 a gate failed)."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if not arguments or arguments[0] in {"-h", "--help", "help"}:
+        print(_overview())
+        return 0
+    if arguments[0] == "--version":
+        print(__version__)
+        return 0
+    verb = arguments[0]
+    if verb not in VERBS:
+        print(f"pocketrec: unknown verb {verb!r}\n\n{_overview()}", file=sys.stderr)
+        return 2
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    try:
+        return _run(verb, arguments[1:])
+    except PocketrecError as error:
+        print(f"pocketrec {verb}: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print(f"pocketrec {verb}: stopped", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

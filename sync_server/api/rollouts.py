@@ -1,0 +1,146 @@
+"""The HTTP side of offers, reports, rollouts and experiments."""
+
+from typing import cast
+
+import msgspec
+from flask import Blueprint, Response, g
+
+from edge_runtime.contract.offer import ArmOffer
+from edge_runtime.contract.reports import MAX_REPORTS, ReportBatch
+from sync_server.errors import RequestError
+from sync_server.operators.accounts import Principal
+from sync_server.rollouts.plan import RolloutPlan
+from sync_server.rollouts.service import RolloutAction
+from sync_server.services import decode_body, json_answer, require_device, require_role, services
+
+blueprint = Blueprint("rollouts", __name__, url_prefix="/v1")
+
+_MAX_REPORT_BYTES = 100_000
+_MAX_REQUEST_BYTES = 10_000
+_Answer = tuple[bytes, int, dict[str, str]]
+
+
+class RolloutRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is rolled out; the newest staged release by default."""
+
+    channel: str
+    release: int | None = None
+    plan: RolloutPlan = RolloutPlan()
+
+
+class ReasonRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Why an operator acts, for the history."""
+
+    reason: str = ""
+
+
+class ExperimentRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An experiment; without variants it is one of interleaved lists."""
+
+    channel: str
+    name: str
+    arms: list[ArmOffer] = []
+
+
+@blueprint.get("/channels/<channel>/offer")
+def offer(channel: str) -> Response:
+    """Say what there is for the devices of a channel: the same to all of them, and nothing of it secret."""
+    made = services().offers.encoded(channel)
+    if made is None:
+        raise RequestError("nothing is published in this channel", status_code=404)
+    # freshness.py answers devices that have it already, by the tag.
+    return Response(made.data, mimetype="application/json", headers={"Cache-Control": "no-cache", "ETag": made.etag})
+
+
+@blueprint.post("/reports")
+def receive_reports() -> _Answer:
+    """Store what the device that the credential names tells of its bundles."""
+    device_id = require_device()
+    batch = decode_body(ReportBatch, max_bytes=_MAX_REPORT_BYTES)
+    if batch.device_id != device_id:
+        raise RequestError("the batch names another device than the credential; nothing was stored", status_code=403)
+    if len(batch.reports) > MAX_REPORTS:
+        raise RequestError(f"{len(batch.reports)} reports, {MAX_REPORTS} are allowed", status_code=413)
+    return json_answer(services().reports.store(batch))
+
+
+@blueprint.get("/rollouts")
+def list_rollouts() -> _Answer:
+    """List rollouts, newest first."""
+    require_role("viewer")
+    return json_answer({"rollouts": services().rollouts.all()})
+
+
+@blueprint.get("/rollouts/<rollout_id>")
+def show_rollout(rollout_id: str) -> _Answer:
+    """Show one rollout with its history."""
+    require_role("viewer")
+    rollouts = services().rollouts
+    return json_answer({"rollout": rollouts.find(rollout_id), "history": rollouts.history(rollout_id)})
+
+
+@blueprint.post("/rollouts")
+def start_rollout() -> _Answer:
+    """Start to roll a staged release out."""
+    actor = _publisher()
+    wanted = decode_body(RolloutRequest, max_bytes=_MAX_REQUEST_BYTES)
+    started = services().rollouts.start(channel=wanted.channel, release=wanted.release, plan=wanted.plan, actor=actor)
+    services().offers.forget()
+    return json_answer(started, 201)
+
+
+@blueprint.post("/rollouts/<rollout_id>/<any(pause, resume, advance, halt):action>")
+def act_on_rollout(rollout_id: str, action: str) -> _Answer:
+    """Pause, resume, advance or halt a rollout; halting brings its devices back."""
+    actor = _publisher()
+    reason = decode_body(ReasonRequest, max_bytes=_MAX_REQUEST_BYTES).reason[:500]
+    done = services().rollouts.act(rollout_id, cast("RolloutAction", action), actor=actor, reason=reason)
+    services().offers.forget()
+    return json_answer(done)
+
+
+@blueprint.get("/experiments")
+def list_experiments() -> _Answer:
+    """List experiments with their results, newest first."""
+    require_role("viewer")
+    return json_answer({"experiments": services().experiments.all()})
+
+
+@blueprint.get("/experiments/<experiment_id>")
+def show_experiment(experiment_id: str) -> _Answer:
+    """Show one experiment with its results."""
+    require_role("viewer")
+    return json_answer(services().experiments.find(experiment_id))
+
+
+@blueprint.post("/experiments")
+def start_experiment() -> _Answer:
+    """Start an experiment."""
+    actor = _publisher()
+    wanted = decode_body(ExperimentRequest, max_bytes=_MAX_REQUEST_BYTES)
+    started = services().experiments.start(
+        channel=wanted.channel, name=wanted.name[:200], arms=wanted.arms, actor=actor
+    )
+    services().offers.forget()
+    return json_answer(started, 201)
+
+
+@blueprint.post("/experiments/<experiment_id>/stop")
+def stop_experiment(experiment_id: str) -> _Answer:
+    """End an experiment."""
+    actor = _publisher()
+    done = services().experiments.stop(experiment_id, actor=actor)
+    services().offers.forget()
+    return json_answer(done)
+
+
+@blueprint.get("/fleet/releases")
+def fleet_releases() -> _Answer:
+    """Say how many devices have which release."""
+    require_role("viewer")
+    return json_answer({"releases": services().reports.releases()})
+
+
+def _publisher() -> str:
+    require_role("publisher")
+    return cast("Principal", g.principal).name

@@ -1,0 +1,134 @@
+"""The storefront: static pages that run a channel's bundle in the visitor's browser, and the files that they take.
+
+The pages are built from web/ by `make web` and lie compressed in `storefront_files`, as part of the wheel.
+"""
+
+import gzip
+import hashlib
+import mimetypes
+import re
+from pathlib import Path
+
+from flask import Blueprint, Response, request, send_file, url_for
+
+from edge_runtime.contract.bundle import MANIFEST_FILE, Manifest, decode_manifest
+from edge_runtime.contract.release import ReleaseNote, manifest_target
+from sync_server.errors import RequestError
+from sync_server.services import services
+
+blueprint = Blueprint("storefront", __name__)
+
+FILES = Path(__file__).parents[1] / "storefront_files"
+RELEASE_HEADER = "Pocketrec-Release"
+
+_PAGE = "index.html"
+_NAME = re.compile(r"(?:[A-Za-z0-9_-]+/)?[A-Za-z0-9_-][A-Za-z0-9._-]*")
+_HASHED = re.compile(r".+-[A-Za-z0-9_-]{8}\.[a-z0-9]+")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_FOREVER = "public, max-age=31536000, immutable"
+_MEDIA_TYPES = {".js": "text/javascript", ".wasm": "application/wasm", ".webmanifest": "application/manifest+json"}
+_HEADERS = {
+    # 'wasm-unsafe-eval' lets WebAssembly be compiled and nothing else; 'unsafe-eval' is not needed.
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; img-src 'self' data:; "
+        "connect-src 'self'; worker-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'none'; "
+        "frame-ancestors 'none'"
+    ),
+    # Cross-origin isolation: no other site shares the page's process, and its clock is exact enough to show latencies.
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Embedder-Policy": "require-corp",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+}
+
+
+@blueprint.get("/shop")
+def to_page() -> Response:
+    """Lead to the page, whose relative links need the slash."""
+    return Response(status=308, headers={"Location": url_for("storefront.page")})
+
+
+@blueprint.get("/shop/")
+def page() -> Response:
+    """Serve the page."""
+    return static_file(_PAGE)
+
+
+@blueprint.get("/shop/<path:name>")
+def static_file(name: str) -> Response:
+    """Serve a file of the storefront, compressed for those who take it so.
+
+    Raises:
+        RequestError: there is no such file, or the storefront was not built.
+    """
+    path = FILES / f"{name}.gz"
+    if not _NAME.fullmatch(name) or not path.is_file():
+        built = (FILES / f"{_PAGE}.gz").is_file()
+        reason = "there is no such file" if built else "the storefront is not built here; build it with: make web"
+        raise RequestError(reason, status_code=404)
+    data = path.read_bytes()
+    takes_gzip = request.accept_encodings.quality("gzip") > 0
+    answer = Response(data if takes_gzip else gzip.decompress(data), mimetype=_media_type(name))
+    if takes_gzip:
+        answer.headers["Content-Encoding"] = "gzip"
+    answer.headers["Vary"] = "Accept-Encoding"
+    answer.headers["Cache-Control"] = _FOREVER if _HASHED.fullmatch(name) else "no-cache"
+    answer.headers.update(_HEADERS)
+    answer.set_etag(hashlib.sha256(data).hexdigest()[:32] + ("-gzip" if takes_gzip else ""))
+    answer.make_conditional(request)
+    return answer
+
+
+def _media_type(name: str) -> str:
+    suffix = Path(name).suffix
+    return _MEDIA_TYPES.get(suffix) or mimetypes.guess_type(name)[0] or "application/octet-stream"
+
+
+@blueprint.get(f"/v1/channels/<channel>/{MANIFEST_FILE}")
+def manifest(channel: str) -> Response:
+    """Serve the manifest of the channel's release; its header says which release it is.
+
+    Raises:
+        RequestError: nothing was published in this channel.
+    """
+    path, release = _released(channel)
+    answer = send_file(path, mimetype="application/json", etag=path.name, conditional=True)
+    answer.headers["Cache-Control"] = "no-cache"
+    answer.headers[RELEASE_HEADER] = str(release)
+    return answer
+
+
+@blueprint.get("/v1/channels/<channel>/<name>")
+def bundle_file(channel: str, name: str) -> Response:
+    """Serve a file of the channel's bundle; `?sha256=` asks for just that content, even when a newer release is out.
+
+    Raises:
+        RequestError: there is no such file.
+    """
+    sha256 = request.args.get("sha256")
+    asked_by_digest = sha256 is not None
+    if sha256 is None:
+        artifacts = _manifest(channel).artifacts
+        sha256 = next((artifact.sha256 for artifact in artifacts if artifact.path == name), "")
+    path = services().repository.files.path(sha256) if _SHA256.fullmatch(sha256) else None
+    if path is None:
+        raise RequestError("there is no such file", status_code=404)
+    answer = send_file(path, mimetype="application/octet-stream", etag=sha256, conditional=True)
+    answer.headers["Cache-Control"] = _FOREVER if asked_by_digest else "no-cache"
+    return answer
+
+
+def _manifest(channel: str) -> Manifest:
+    path, _ = _released(channel)
+    return decode_manifest(path.read_bytes(), source=f"the manifest of channel {channel}")
+
+
+def _released(channel: str) -> tuple[Path, int]:
+    targets = services().repository.targets()
+    target = targets.signed.targets.get(manifest_target(channel)) if targets else None
+    if target is None:
+        raise RequestError(f"nothing was published in the channel {channel!r} yet", status_code=404)
+    note = ReleaseNote.from_target(target.unrecognized_fields.get("custom"), channel=channel)
+    path = services().repository.files.path(target.hashes["sha256"])
+    if path is None:
+        raise RequestError("the release is not complete; publish it again", status_code=404)
+    return path, note.release

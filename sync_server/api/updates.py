@@ -1,0 +1,53 @@
+"""What devices download: TUF metadata and content-addressed files. Public: everything in it is signed."""
+
+import logging
+
+from flask import Blueprint, Response, request, send_file
+
+from edge_runtime.contract.errors import StorageError
+from sync_server.api.freshness import etag_of
+from sync_server.errors import RequestError
+from sync_server.services import services
+
+blueprint = Blueprint("updates", __name__, url_prefix="/v1/tuf")
+
+_LOG = logging.getLogger(__name__)
+_FOREVER_S = 31_536_000
+
+
+@blueprint.get("/<name>")
+def metadata(name: str) -> Response:
+    """Serve a metadata file; the timestamp is renewed when it nears its end."""
+    repository = services().repository
+    is_timestamp = name == "timestamp.json"
+    if is_timestamp:
+        _renew()
+    path = repository.metadata_path(name)
+    if path is None:
+        raise RequestError("there is no such metadata", status_code=404)
+    if not is_timestamp:
+        return send_file(path, mimetype="application/json", max_age=_FOREVER_S)
+    content = path.read_bytes()
+    # The tag by which freshness.py knows a device that has it already.
+    headers = {"Cache-Control": "no-cache", "ETag": etag_of(content)}
+    answer = Response(content, mimetype="application/json", headers=headers)
+    answer.make_conditional(request)
+    return answer
+
+
+def _renew() -> None:
+    try:
+        services().repository.renew()
+    except StorageError as error:
+        # The old timestamp is good for half its life yet: time for the operator to read this.
+        _LOG.error("the timestamp was not renewed: %s", error)
+
+
+@blueprint.get("/targets/<path:folder>/<name>")
+def target(folder: str, name: str) -> Response:
+    """Serve the file whose SHA-256 begins `name`, in parts when asked (Range); `folder` only makes the URL readable."""
+    sha256, _, rest = name.partition(".")
+    path = services().repository.files.path(sha256) if rest else None
+    if path is None:
+        raise RequestError("there is no such file", status_code=404)
+    return send_file(path, mimetype="application/octet-stream", etag=sha256, max_age=_FOREVER_S, conditional=True)

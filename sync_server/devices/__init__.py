@@ -1,0 +1,1 @@
+"""The fleet: enrollment, the registry, which bundle each device has. No HTTP."""

@@ -1,0 +1,121 @@
+"""The register of devices: who is enrolled, when each was heard of last, and revoking one; no HTTP in here."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from sqlalchemy import ColumnElement, Engine, func, select, true
+from sqlalchemy.orm import Session
+
+from edge_runtime.contract.errors import ConfigError
+from sync_server.database.engine import database_errors_named, reading
+from sync_server.database.tables.devices import Device
+from sync_server.operators import audit_log
+
+MAX_SEARCH_CHARS = 100
+
+
+@dataclass(frozen=True)
+class DeviceView:
+    """A device as an operator sees it; times are seconds since 1970."""
+
+    device_id: str
+    enrolled_at_s: float
+    last_feedback_at_s: float | None
+    revoked_at_s: float | None
+    bundle_id: str | None
+
+
+@dataclass(frozen=True)
+class DevicePage:
+    """One page of devices; `after` continues the list, None at its end."""
+
+    devices: list[DeviceView]
+    after: str | None
+
+
+@dataclass(frozen=True)
+class DeviceRegister:
+    """The devices in one database.
+
+    Args:
+        engine: the database.
+        clock_s: gives seconds since 1970.
+    """
+
+    engine: Engine
+    clock_s: Callable[[], float]
+
+    def page(self, *, search: str = "", after: str = "", count: int = 50) -> DevicePage:
+        """Return devices by name, those whose name contains `search`, from the one that follows `after`.
+
+        Raises:
+            StorageError: the database cannot be read.
+        """
+        query = select(Device).where(_contains(search), Device.device_id > _plain(after))
+        with database_errors_named(), Session(reading(self.engine)) as session:
+            rows = list(session.scalars(query.order_by(Device.device_id).limit(count + 1)))
+            views = [_view(row) for row in rows[:count]]
+        return DevicePage(views, views[-1].device_id if len(rows) > count else None)
+
+    def count(self, *, search: str = "") -> int:
+        """Return how many devices have a name that contains `search`.
+
+        Raises:
+            StorageError: the database cannot be read.
+        """
+        with database_errors_named(), Session(reading(self.engine)) as session:
+            return session.scalar(select(func.count()).select_from(Device).where(_contains(search))) or 0
+
+    def count_active(self, *, since_s: float) -> int:
+        """Return how many devices that are not revoked sent something since `since_s`.
+
+        Raises:
+            StorageError: the database cannot be read.
+        """
+        query = select(func.count()).select_from(Device).where(Device.last_feedback_at_s >= since_s)
+        with database_errors_named(), Session(reading(self.engine)) as session:
+            return session.scalar(query.where(Device.revoked_at_s.is_(None))) or 0
+
+    def find(self, device_id: str) -> DeviceView | None:
+        """Return one device, or None.
+
+        Raises:
+            StorageError: the database cannot be read.
+        """
+        with database_errors_named(), Session(reading(self.engine)) as session:
+            row = session.get(Device, _plain(device_id))
+            return _view(row) if row else None
+
+    def revoke(self, device_id: str, *, actor: str) -> None:
+        """Make a device's credential void for good: nothing that it sends is taken any more.
+
+        It can be enrolled anew with a new code, and has another name then.
+
+        Raises:
+            ConfigError: there is no such device.
+            StorageError: the database cannot be written.
+        """
+        with database_errors_named(), Session(self.engine) as session, session.begin():
+            row = session.get(Device, _plain(device_id))
+            if row is None:
+                raise ConfigError(f"there is no device {device_id[:80]!r}; see: pocketrec devices list")
+            if row.revoked_at_s is None:
+                row.revoked_at_s = self.clock_s()
+                audit_log.append(
+                    session, at_s=self.clock_s(), actor=actor, action="device revoked", subject=row.device_id
+                )
+
+
+def _contains(search: str) -> ColumnElement[bool]:
+    text = _plain(search)[:MAX_SEARCH_CHARS]
+    # The search's own % and _ mean themselves.
+    return Device.device_id.contains(text, autoescape=True) if text else true()
+
+
+def _plain(text: str) -> str:
+    # PostgreSQL takes no NUL in a text, and no name has one.
+    return text.replace("\0", "")
+
+
+def _view(row: Device) -> DeviceView:
+    return DeviceView(row.device_id, row.enrolled_at_s, row.last_feedback_at_s, row.revoked_at_s, row.bundle_id)

@@ -1,0 +1,1 @@
+"""Feedback as it is stored, exported, counted and erased. No HTTP."""

@@ -1,0 +1,239 @@
+"""Writes events, many requests in one transaction.
+
+A commit waits for the disk. While one thread writes, the others' batches gather; the next thread writes all of them in
+one transaction. Nothing waits for company: a single batch is written at once.
+"""
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from sqlalchemy import Connection, Dialect, Engine, bindparam, select
+from sqlalchemy.dialects import postgresql
+
+from edge_runtime.contract.errors import PocketrecError, StorageError
+from edge_runtime.contract.events import FeedbackEvent
+from sync_server.database.engine import database_errors_named, is_postgresql, writers_turn
+from sync_server.database.tables.devices import Device, Event
+from sync_server.errors import UNKNOWN_DEVICE, RequestError
+
+MAX_GROUP_EVENTS = 20_000
+
+EVENT_COLUMNS = ("device_id", "sequence", "received_at_s", *FeedbackEvent.__struct_fields__)
+"""The order of a row's values."""
+
+_SEQUENCE = EVENT_COLUMNS.index("sequence")
+_HEARD_COLUMNS = ("last_feedback_at_s", "bundle_id", "privacy_level", "consented_at_s", "device_id")
+
+
+EventRow = tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What a batch tells of its device itself; what is None stays as it is. Text without the character NUL."""
+
+    at_s: float
+    bundle_id: str
+    privacy_level: str | None = None
+    consented_at_s: float | None = None
+
+
+@dataclass(frozen=True)
+class DeviceEvents:
+    """Events of one device and what was heard of it.
+
+    Args:
+        device_id: an enrolled device.
+        rows: the values of each event in the order of EVENT_COLUMNS, rising by sequence; text without the character NUL.
+        heard: for the device's own row.
+    """
+
+    device_id: str
+    rows: Sequence[EventRow]
+    heard: Heard
+
+    def after(self, sequence: int) -> "DeviceEvents":
+        """Return the same without the events up to `sequence`."""
+        if not self.rows or self.rows[0][_SEQUENCE] > sequence:
+            return self
+        return replace(self, rows=[row for row in self.rows if row[_SEQUENCE] > sequence])
+
+
+@dataclass
+class _Waiting:
+    batch: DeviceEvents
+    is_done: bool = False
+    stored: int = 0
+    error: PocketrecError | None = None
+
+
+@dataclass
+class EventWriter:
+    """Stores each event of a device once, however often it comes; safe to use from several threads and processes."""
+
+    engine: Engine
+    _waiting: list[_Waiting] = field(default_factory=list)
+    _gathering: threading.Lock = field(default_factory=threading.Lock)
+    _writing: threading.Lock = field(default_factory=threading.Lock)
+
+    def store(self, batch: DeviceEvents) -> int:
+        """Store a batch; return how many of its events are new. When this returns, they survive a crash.
+
+        Raises:
+            RequestError: the device is not here any longer, or it was revoked.
+            StorageError: the database cannot be written; nothing of the batch is stored.
+        """
+        mine = _Waiting(batch)
+        with self._gathering:
+            self._waiting.append(mine)
+        # Whoever holds the lock may already have written this batch when the lock comes free.
+        with self._writing:
+            while not mine.is_done:
+                self._write(self._take_group())
+        if mine.error is not None:
+            raise mine.error
+        return mine.stored
+
+    def _take_group(self) -> list[_Waiting]:
+        """Return what waits, oldest first: one batch of a device, up to the limit of events, sorted by device."""
+        group: dict[str, _Waiting] = {}
+        rest, events = [], 0
+        with self._gathering:
+            for waiting in self._waiting:
+                events += len(waiting.batch.rows)
+                if waiting.batch.device_id in group or (group and events > MAX_GROUP_EVENTS):
+                    rest.append(waiting)
+                else:
+                    group[waiting.batch.device_id] = waiting
+            self._waiting[:] = rest
+        # Devices are locked in this order by every process, so that two never wait for each other in a circle.
+        return [group[device_id] for device_id in sorted(group)]
+
+    def _write(self, group: list[_Waiting]) -> None:
+        try:
+            with database_errors_named(), writers_turn(self.engine), self.engine.begin() as connection:
+                stored = _store_group(connection, [waiting.batch for waiting in group])
+        except PocketrecError as error:
+            if len(group) > 1:
+                # One batch that cannot be stored must not take the others with it.
+                for waiting in group:
+                    self._write([waiting])
+                return
+            group[0].error = error
+            group[0].is_done = True
+            return
+        for waiting in group:
+            if waiting.batch.device_id in stored:
+                waiting.stored = stored[waiting.batch.device_id]
+            else:
+                waiting.error = RequestError(UNKNOWN_DEVICE, status_code=401)
+            waiting.is_done = True
+
+
+def _store_group(connection: Connection, batches: Sequence[DeviceEvents]) -> dict[str, int]:
+    """Store the batches of different devices; return the count of new events by device, without unknown devices."""
+    # Holding the rows stands for a foreign key, whose check would cost PostgreSQL more than the event itself.
+    locked = connection.execute(_LOCK_DEVICES, {"devices": [batch.device_id for batch in batches]})
+    forgotten = {row.device_id: row.forgotten_sequence for row in locked}
+    wanted = [batch.after(forgotten[batch.device_id]) for batch in batches if batch.device_id in forgotten]
+    if not wanted:
+        return {}
+    heard = [
+        (
+            batch.heard.at_s,
+            batch.heard.bundle_id,
+            batch.heard.privacy_level,
+            batch.heard.consented_at_s,
+            batch.device_id,
+        )
+        for batch in wanted
+    ]
+    if is_postgresql(connection):
+        connection.exec_driver_sql(_POSTGRESQL_HEARD, _arrays(heard))
+        insert = _insert_into_postgresql
+    else:
+        connection.exec_driver_sql(_SQLITE_HEARD, heard)
+        insert = _insert_into_sqlite
+    return dict.fromkeys(forgotten, 0) | insert(connection, wanted)
+
+
+def _insert_into_postgresql(connection: Connection, batches: Sequence[DeviceEvents]) -> dict[str, int]:
+    rows = [row for batch in batches for row in batch.rows]
+    if not rows:
+        return {}
+    return {row.device_id: row.new_events for row in connection.exec_driver_sql(_POSTGRESQL_INSERT, _arrays(rows))}
+
+
+def _insert_into_sqlite(connection: Connection, batches: Sequence[DeviceEvents]) -> dict[str, int]:
+    return {
+        batch.device_id: connection.exec_driver_sql(_SQLITE_INSERT, list(batch.rows)).rowcount
+        for batch in batches
+        if batch.rows
+    }
+
+
+def _arrays(rows: Sequence[EventRow]) -> tuple[str, ...]:
+    return tuple(map(array_literal, zip(*rows, strict=True)))
+
+
+def array_literal(values: Sequence[str | float | None]) -> str:
+    """Return a column of texts or numbers as PostgreSQL writes an array.
+
+    The driver would take each value by itself, which costs more than everything else of a request.
+    """
+    gaps = values.count(None)
+    if gaps == len(values):
+        # unnest fills up a column that is too short with NULL.
+        return "{}"
+    if not isinstance(next(value for value in values if value is not None), str):
+        return "{" + ",".join(["NULL" if value is None else repr(value) for value in values]) + "}"
+    if gaps:
+        return "{" + ",".join(["NULL" if value is None else _quoted(str(value)) for value in values]) + "}"
+    # NUL stands between the values, since PostgreSQL has no text with it.
+    joined = "\0".join(map(str, values))
+    if joined.count("\0") != len(values) - 1:
+        raise StorageError("a text of an event holds the character NUL, which no database here can store")
+    return "{" + _quoted(joined).replace("\0", '","') + "}"
+
+
+def _quoted(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
+def _postgresql_types(table: type[Device] | type[Event], names: Sequence[str]) -> str:
+    """Return a parameter for an array of each column, for `unnest`."""
+    columns = table.__table__.columns
+    return ", ".join(f"%s::{columns[name].type.compile(_DIALECT)}[]" for name in names)
+
+
+_LOCK_DEVICES = (
+    select(Device.device_id, Device.forgotten_sequence)
+    .where(Device.device_id.in_(bindparam("devices", expanding=True)), Device.revoked_at_s.is_(None))
+    .order_by(Device.device_id)
+    .with_for_update(key_share=True)
+)
+_DIALECT: Dialect = postgresql.psycopg.dialect()  # type: ignore[no-untyped-call]
+# One statement each for any number of rows: an array per column in, for events counts of new rows by device out.
+_POSTGRESQL_INSERT = (
+    f"WITH new AS (INSERT INTO events ({', '.join(EVENT_COLUMNS)}) "  # noqa: S608
+    f"SELECT * FROM unnest({_postgresql_types(Event, EVENT_COLUMNS)}) "
+    "ON CONFLICT (device_id, sequence) DO NOTHING RETURNING device_id) "
+    "SELECT device_id, count(*) AS new_events FROM new GROUP BY device_id"
+)
+_SQLITE_INSERT = (
+    f"INSERT INTO events ({', '.join(EVENT_COLUMNS)}) VALUES ({', '.join('?' * len(EVENT_COLUMNS))}) "  # noqa: S608
+    "ON CONFLICT (device_id, sequence) DO NOTHING"
+)
+_POSTGRESQL_HEARD = (
+    "UPDATE devices SET last_feedback_at_s = heard.at_s, bundle_id = heard.bundle_id, "  # noqa: S608
+    "privacy_level = coalesce(heard.level, privacy_level), consented_at_s = coalesce(heard.consented, consented_at_s) "
+    f"FROM unnest({_postgresql_types(Device, _HEARD_COLUMNS)}) AS heard (at_s, bundle_id, level, consented, device_id) "
+    "WHERE devices.device_id = heard.device_id"
+)
+_SQLITE_HEARD = (
+    "UPDATE devices SET last_feedback_at_s = ?, bundle_id = ?, privacy_level = coalesce(?, privacy_level), "
+    "consented_at_s = coalesce(?, consented_at_s) WHERE device_id = ?"
+)

@@ -1,0 +1,1 @@
+"""Experiments between releases. No HTTP."""

@@ -1,0 +1,252 @@
+"""Experiments: variants of a channel's bundle, who got which, and what came of it, with intervals."""
+
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import msgspec
+from sqlalchemy import Engine, select
+from sqlalchemy.orm import Session
+
+from edge_runtime.contract.errors import ConfigError
+from edge_runtime.contract.offer import ArmOffer
+from edge_runtime.contract.release import check_channel
+from sync_server.database.engine import database_errors_named, reading, take_turn
+from sync_server.database.tables.devices import Event
+from sync_server.database.tables.rollouts import ExperimentRow
+from sync_server.errors import RequestError
+from sync_server.operators.audit_log import append
+from sync_server.rollouts.measurements import NOTHING, assigned, click_sums, team_wins
+from sync_server.rollouts.service import Rollouts, newest_rollout
+from sync_server.statistics.confidence_sequences import (
+    ANY_SHARES,
+    Interval,
+    RatioSums,
+    chi_square_p_value,
+    ratio_difference,
+    share_interval,
+)
+
+ALPHA = 0.05
+SAMPLE_RATIO_ALPHA = 0.001
+"""Below this p-value the devices were not shared out as planned, and no result can be believed."""
+
+
+class ArmResult(msgspec.Struct, frozen=True, kw_only=True):
+    """One variant: its devices, its click-through, and the difference from the first variant (lower, upper)."""
+
+    name: str
+    release: int
+    weight: float
+    assigned: int
+    devices: int
+    impressions: int
+    clicks: int
+    click_through: float
+    difference: float | None
+    lower: float | None
+    upper: float | None
+
+
+class TeamResult(msgspec.Struct, frozen=True, kw_only=True):
+    """Interleaved lists: on how many devices each team got more clicks; the interval of team b's share of those."""
+
+    a_wins: int
+    b_wins: int
+    ties: int
+    b_share: float
+    lower: float
+    upper: float
+
+
+class ExperimentStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """How an experiment stands.
+
+    `sample_ratio_p` is the p-value of the hypothesis that devices were shared out by the weights; when it is below
+    `SAMPLE_RATIO_ALPHA`, `sample_ratio_mismatch` is set and the differences must not be believed. The intervals stay
+    valid however often one looks, over all variants together.
+    """
+
+    id: str
+    channel: str
+    name: str
+    state: str
+    created_at_s: float
+    ended_at_s: float | None
+    sample_ratio_p: float
+    sample_ratio_mismatch: bool
+    arms: list[ArmResult]
+    teams: TeamResult | None
+
+
+@dataclass(frozen=True)
+class Experiments:
+    """The experiments of a server.
+
+    Args:
+        engine: the database (database.py).
+        rollouts: knows which releases are signed, and what is under way.
+        clock_s: gives seconds since 1970.
+    """
+
+    engine: Engine
+    rollouts: Rollouts
+    clock_s: Callable[[], float]
+
+    def start(self, *, channel: str, name: str, arms: list[ArmOffer], actor: str) -> ExperimentStatus:
+        """Begin to give devices of a channel one of several releases.
+
+        Args:
+            channel: whose devices.
+            name: for people.
+            arms: variants with their releases and shares of the fleet; the first is the one that others are compared
+                with. Without any, the experiment is one of interleaved lists, which devices make themselves.
+            actor: who says so.
+
+        Raises:
+            ConfigError: fewer than two variants, equal names, or shares that are no shares.
+            RequestError: a release is not signed, or something else is under way in the channel.
+            StorageError: the database cannot be written.
+        """
+        _check_arms(arms)
+        notes = self.rollouts.signed(check_channel(channel))
+        unsigned = sorted({arm.release for arm in arms} - notes.keys())
+        if unsigned:
+            raise RequestError(f"channel {channel} has no signed release {unsigned[0]}", status_code=404)
+        with database_errors_named(), Session(self.engine) as session, session.begin():
+            take_turn(session, f"channel {channel}")
+            rollout = newest_rollout(session, channel)
+            if arms and (active_experiment(session, channel) or (rollout and rollout.state in ("running", "paused"))):
+                raise RequestError(
+                    f"a rollout or an experiment of {channel} is under way; end it first", status_code=409
+                )
+            row = ExperimentRow(
+                experiment_id=f"experiment-{secrets.token_hex(6)}",
+                channel=channel,
+                name=name,
+                seed=secrets.token_hex(8),
+                arms=msgspec.json.encode(arms).decode(),
+                state="running",
+                created_at_s=self.clock_s(),
+            )
+            session.add(row)
+            append(session, at_s=self.clock_s(), actor=actor, action="experiment start", subject=row.experiment_id,
+                   details={"channel": channel, "name": name})  # fmt: skip
+            session.flush()
+            return self._status(session, row)
+
+    def stop(self, experiment_id: str, *, actor: str) -> ExperimentStatus:
+        """End an experiment: its devices return to the channel's release.
+
+        Raises:
+            RequestError: no such experiment, or it has ended.
+        """
+        with database_errors_named(), Session(self.engine) as session, session.begin():
+            row = self._row(session, experiment_id)
+            if row.state != "running":
+                raise RequestError(f"{experiment_id} has ended already", status_code=409)
+            row.state, row.ended_at_s = "ended", self.clock_s()
+            append(session, at_s=self.clock_s(), actor=actor, action="experiment stop", subject=experiment_id)
+            return self._status(session, row)
+
+    def find(self, experiment_id: str) -> ExperimentStatus:
+        """Return one experiment with its results.
+
+        Raises:
+            RequestError: there is none of that id.
+        """
+        with database_errors_named(), Session(reading(self.engine)) as session:
+            return self._status(session, self._row(session, experiment_id))
+
+    def all(self, *, channel: str | None = None) -> list[ExperimentStatus]:
+        """Return the experiments with their results, newest first."""
+        query = select(ExperimentRow).order_by(ExperimentRow.created_at_s.desc())
+        if channel is not None:
+            query = query.where(ExperimentRow.channel == channel)
+        with database_errors_named(), Session(reading(self.engine)) as session:
+            return [self._status(session, row) for row in session.scalars(query).all()]
+
+    @staticmethod
+    def _row(session: Session, experiment_id: str) -> ExperimentRow:
+        row = session.get(ExperimentRow, experiment_id)
+        if row is None:
+            raise RequestError("there is no such experiment", status_code=404)
+        return row
+
+    def _status(self, session: Session, row: ExperimentRow) -> ExperimentStatus:
+        arms = arms_of(row)
+        counts = assigned(session, row.experiment_id, [arm.name for arm in arms])
+        total = sum(arm.weight for arm in arms)
+        p_value = chi_square_p_value(counts, [arm.weight / total for arm in arms]) if arms else 1.0
+        clicks = click_sums(session, Event.variant, Event.experiment == row.experiment_id, Event.variant.is_not(None))
+        wins = team_wins(session, row.experiment_id)
+        return ExperimentStatus(
+            id=row.experiment_id,
+            channel=row.channel,
+            name=row.name,
+            state=row.state,
+            created_at_s=row.created_at_s,
+            ended_at_s=row.ended_at_s,
+            sample_ratio_p=p_value,
+            sample_ratio_mismatch=p_value < SAMPLE_RATIO_ALPHA,
+            arms=_results(arms, counts, clicks),
+            teams=_team_result(wins) if any(wins) else None,
+        )
+
+
+def _check_arms(arms: list[ArmOffer]) -> None:
+    names = {arm.name for arm in arms}
+    if arms and (len(arms) < 2 or len(names) < len(arms) or not all(0 < len(name) <= 40 for name in names)):
+        raise ConfigError("expected at least two variants of different names (up to 40 characters)")
+    if any(not 0 < arm.weight <= 1 for arm in arms) or sum(arm.weight for arm in arms) > 1 + 1e-9:
+        raise ConfigError("expected shares above 0 that sum up to 1 at most")
+
+
+def _results(arms: list[ArmOffer], counts: list[int], clicks: dict[str, RatioSums]) -> list[ArmResult]:
+    results = []
+    for place, (arm, count) in enumerate(zip(arms, counts, strict=True)):
+        sums = clicks.get(arm.name, NOTHING)
+        found: Interval | None = None
+        if place:
+            first = clicks.get(arms[0].name, NOTHING)
+            found = ratio_difference(sums, first, alpha=ALPHA / (len(arms) - 1))
+        results.append(
+            ArmResult(
+                name=arm.name,
+                release=arm.release,
+                weight=arm.weight,
+                assigned=count,
+                devices=sums.devices,
+                impressions=int(sums.d),
+                clicks=int(sums.n),
+                click_through=sums.ratio,
+                difference=found.estimate if found else None,
+                lower=found.lower if found else None,
+                upper=found.upper if found else None,
+            )
+        )
+    return results
+
+
+def _team_result(wins: tuple[int, int, int]) -> TeamResult:
+    a_wins, b_wins, ties = wins
+    share = share_interval(b_wins, a_wins + b_wins, alpha=ALPHA, prior=ANY_SHARES)
+    return TeamResult(
+        a_wins=a_wins, b_wins=b_wins, ties=ties, b_share=share.estimate, lower=share.lower, upper=share.upper
+    )
+
+
+def active_experiment(session: Session, channel: str) -> ExperimentRow | None:
+    """Return the running experiment of a channel that has variants, if any."""
+    query = (
+        select(ExperimentRow)
+        .where(ExperimentRow.channel == channel, ExperimentRow.state == "running", ExperimentRow.arms != "[]")
+        .order_by(ExperimentRow.created_at_s.desc())
+        .limit(1)
+    )
+    return session.scalar(query)
+
+
+def arms_of(row: ExperimentRow) -> list[ArmOffer]:
+    """Return an experiment's variants."""
+    return msgspec.json.decode(row.arms, type=list[ArmOffer])

@@ -1,0 +1,257 @@
+"""The accounts of the people who run the fleet: roles, passwords, logins, sessions; no HTTP in here."""
+
+import re
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Literal, cast, get_args
+
+from argon2 import PasswordHasher
+from argon2.exceptions import InvalidHashError, VerificationError
+from sqlalchemy import Engine, delete, select, update
+from sqlalchemy.orm import Session
+
+from edge_runtime.contract.errors import ConfigError
+from sync_server.database.engine import database_errors_named, reading
+from sync_server.database.tables.operators import Operator, OperatorSession
+from sync_server.devices.enrollment import digest_of
+from sync_server.errors import LoginError
+from sync_server.operators import audit_log
+
+Role = Literal["viewer", "publisher", "admin"]
+ROLES: tuple[Role, ...] = get_args(Role)
+MIN_PASSWORD_CHARS = 12
+MAX_PASSWORD_CHARS = 1_000
+COMMAND_LINE = "command line"
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9._@-]{0,63}")
+_FREE_ATTEMPTS = 5
+_FIRST_LOCK_S = 30.0
+_LONGEST_LOCK_S = 900.0
+_SEEN_STEP_S = 60.0
+
+
+@dataclass(frozen=True)
+class Principal:
+    """Who sends a request: the name under which the audit log knows them, and what they may do."""
+
+    name: str
+    role: Role
+
+    def may(self, needed: Role) -> bool:
+        """Tell whether this role includes `needed`: an admin may all, a publisher may publish and look."""
+        return ROLES.index(self.role) >= ROLES.index(needed)
+
+
+@dataclass(frozen=True)
+class Account:
+    """An operator as others may see it."""
+
+    name: str
+    role: Role
+    created_at_s: float
+    disabled: bool
+    locked: bool
+
+
+@dataclass(frozen=True)
+class Operators:
+    """The accounts in one database.
+
+    Args:
+        engine: the database.
+        clock_s: gives seconds since 1970.
+        session_s: a login ends after so long.
+        idle_s: a login ends after so long without a request.
+        hasher: Argon2id with the parameters of its library.
+    """
+
+    engine: Engine
+    clock_s: Callable[[], float]
+    session_s: float = 12 * 3_600.0
+    idle_s: float = 3_600.0
+    hasher: PasswordHasher = field(default_factory=PasswordHasher)
+
+    def add(self, name: str, *, role: Role, password: str, actor: str) -> None:
+        """Make an account.
+
+        Raises:
+            ConfigError: the name is taken or malformed, or the password too short.
+            StorageError: the database cannot be written.
+        """
+        if not _NAME.fullmatch(name):
+            raise ConfigError(f"{name[:80]!r}: expected 1 to 64 lower-case letters, digits and . _ @ - as a name")
+        hashed = self._hash(password)
+        with database_errors_named(), Session(self.engine) as session, session.begin():
+            if session.get(Operator, name) is not None:
+                raise ConfigError(f"there is an operator {name} already; choose another name")
+            row = Operator(
+                name=name,
+                role=role,
+                password_hash=hashed,
+                created_at_s=self.clock_s(),
+                failed_logins=0,
+                locked_until_s=0.0,
+            )
+            session.add(row)
+            self._note(session, actor, "operator added", name, {"role": role})
+
+    def everyone(self) -> list[Account]:
+        """Return all accounts by name."""
+        with database_errors_named(), Session(reading(self.engine)) as session:
+            rows = session.scalars(select(Operator).order_by(Operator.name))
+            return [self._account(row) for row in rows]
+
+    def disable(self, name: str, *, actor: str) -> None:
+        """End the account's sessions, and let it log in no more; its API keys no longer work either.
+
+        Raises:
+            ConfigError: there is no such operator.
+        """
+        with database_errors_named(), Session(self.engine) as session, session.begin():
+            self._row(session, name).disabled_at_s = self.clock_s()
+            session.execute(delete(OperatorSession).where(OperatorSession.operator == name))
+            self._note(session, actor, "operator disabled", name)
+
+    def enable(self, name: str, *, actor: str) -> None:
+        """Let a disabled account log in again.
+
+        Raises:
+            ConfigError: there is no such operator.
+        """
+        with database_errors_named(), Session(self.engine) as session, session.begin():
+            self._row(session, name).disabled_at_s = None
+            self._note(session, actor, "operator enabled", name)
+
+    def set_role(self, name: str, *, role: Role, actor: str) -> None:
+        """Give the account another role, which holds from its next request.
+
+        Raises:
+            ConfigError: there is no such operator.
+        """
+        with database_errors_named(), Session(self.engine) as session, session.begin():
+            self._row(session, name).role = role
+            self._note(session, actor, "operator's role changed", name, {"role": role})
+
+    def set_password(self, name: str, *, password: str, actor: str) -> None:
+        """Give the account another password, end its sessions, and lift a lock.
+
+        Raises:
+            ConfigError: there is no such operator, or the password is too short.
+        """
+        hashed = self._hash(password)
+        with database_errors_named(), Session(self.engine) as session, session.begin():
+            row = self._row(session, name)
+            row.password_hash, row.failed_logins, row.locked_until_s = hashed, 0, 0.0
+            session.execute(delete(OperatorSession).where(OperatorSession.operator == name))
+            self._note(session, actor, "operator's password reset", name)
+
+    def log_in(self, name: str, password: str) -> str:
+        """Check name and password; return the token of a new session.
+
+        Every attempt is counted before the password is checked, so many at once gain nothing. After five in a row the
+        account rests, longer with each further one.
+
+        Raises:
+            LoginError: wrong, disabled or resting.
+            StorageError: the database cannot be written.
+        """
+        known = self._start_attempt(name)
+        # An unknown name costs as much time as a wrong password.
+        matches = self._matches(known or self._nobodys, password)
+        if known is None or not matches:
+            raise LoginError("name or password is wrong", status_code=403)
+        token = secrets.token_urlsafe(32)
+        now = self.clock_s()
+        with database_errors_named(), Session(self.engine) as session, session.begin():
+            row = self._row(session, name)
+            row.failed_logins, row.locked_until_s = 0, 0.0
+            if self.hasher.check_needs_rehash(known):
+                row.password_hash = self.hasher.hash(password)
+            session.execute(delete(OperatorSession).where(OperatorSession.created_at_s < now - self.session_s))
+            session.add(OperatorSession(token_sha256=digest_of(token), operator=name, created_at_s=now, seen_at_s=now))
+            self._note(session, name, "logged in")
+        return token
+
+    def log_out(self, token: str) -> None:
+        """End a session; the token is void from then on, wherever it was copied to."""
+        with database_errors_named(), Session(self.engine) as session, session.begin():
+            row = session.get(OperatorSession, digest_of(token))
+            if row is not None:
+                session.delete(row)
+                self._note(session, row.operator, "logged out")
+
+    def principal_of(self, token: str) -> Principal | None:
+        """Return whose session this is; None when it has ended or never was."""
+        now, digest = self.clock_s(), digest_of(token)
+        with database_errors_named(), Session(reading(self.engine)) as session:
+            query = select(OperatorSession, Operator).join(Operator, Operator.name == OperatorSession.operator)
+            found = session.execute(query.where(OperatorSession.token_sha256 == digest)).first()
+            if found is None:
+                return None
+            login, operator = found
+            ended = now - login.created_at_s > self.session_s or now - login.seen_at_s > self.idle_s
+            if ended or operator.disabled_at_s is not None:
+                return None
+            principal = Principal(operator.name, cast("Role", operator.role))
+            stale = now - login.seen_at_s > _SEEN_STEP_S
+        if stale:
+            with database_errors_named(), Session(self.engine) as session, session.begin():
+                seen = update(OperatorSession).where(OperatorSession.token_sha256 == digest)
+                session.execute(seen.values(seen_at_s=now))
+        return principal
+
+    def _start_attempt(self, name: str) -> str | None:
+        if not _NAME.fullmatch(name):
+            return None
+        now = self.clock_s()
+        with database_errors_named(), Session(self.engine) as session, session.begin():
+            row = session.scalars(select(Operator).where(Operator.name == name).with_for_update()).one_or_none()
+            if row is None or row.disabled_at_s is not None:
+                return None
+            if row.locked_until_s > now:
+                wait_s = int(row.locked_until_s - now) + 1
+                raise LoginError(f"too many attempts; try again in {wait_s} s", status_code=429)
+            row.failed_logins += 1
+            if row.failed_logins >= _FREE_ATTEMPTS:
+                lock_s = min(_FIRST_LOCK_S * 2.0 ** min(row.failed_logins - _FREE_ATTEMPTS, 20), _LONGEST_LOCK_S)
+                row.locked_until_s = now + lock_s
+                self._note(session, name, "login locked", name, {"attempts": row.failed_logins, "seconds": lock_s})
+            return row.password_hash
+
+    @cached_property
+    def _nobodys(self) -> str:
+        """A hash that no password fits, made once: to make one for each attempt would take twice as long as to check."""
+        return self._hash(secrets.token_hex(16))
+
+    def _matches(self, hashed: str, password: str) -> bool:
+        try:
+            return self.hasher.verify(hashed, password[:MAX_PASSWORD_CHARS])
+        except (VerificationError, InvalidHashError):
+            return False
+
+    def _hash(self, password: str) -> str:
+        if not MIN_PASSWORD_CHARS <= len(password) <= MAX_PASSWORD_CHARS:
+            raise ConfigError(f"expected a password of at least {MIN_PASSWORD_CHARS} characters")
+        return self.hasher.hash(password)
+
+    def _account(self, row: Operator) -> Account:
+        return Account(
+            name=row.name,
+            role=cast("Role", row.role),
+            created_at_s=row.created_at_s,
+            disabled=row.disabled_at_s is not None,
+            locked=row.locked_until_s > self.clock_s(),
+        )
+
+    def _row(self, session: Session, name: str) -> Operator:
+        row = session.scalars(select(Operator).where(Operator.name == name).with_for_update()).one_or_none()
+        if row is None:
+            raise ConfigError(f"there is no operator {name!r}; see: pocketrec operators list")
+        return row
+
+    def _note(
+        self, session: Session, actor: str, action: str, subject: str = "", details: audit_log.Details | None = None
+    ) -> None:
+        audit_log.append(session, at_s=self.clock_s(), actor=actor, action=action, subject=subject, details=details)

@@ -1,0 +1,1 @@
+"""Ranking for thin clients: one interface over a bundle and over served encoders."""

@@ -1,0 +1,1 @@
+"""Staged releases: plan, guardrails, measurements, and what devices are offered. No HTTP."""

@@ -1,0 +1,66 @@
+"""How the guardrails of a rollout moved: one row for each look that is far enough from the one before."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import Engine, func, select
+from sqlalchemy.orm import Session
+
+from sync_server.console.charts import Interval
+from sync_server.database.engine import database_errors_named, reading
+from sync_server.database.tables.operators import GuardrailPoint
+from sync_server.rollouts.plan import Guardrail
+
+_EVERY_S = 300.0
+_MOST_POINTS = 2_000
+
+
+def remember(session: Session, rollout_id: str, guardrails: Sequence[Guardrail], *, at_s: float, at_once: bool) -> None:
+    """Write the guardrails down, within the transaction that judges them.
+
+    Args:
+        session: an open transaction that may write.
+        rollout_id: whose they are.
+        guardrails: as they were judged now.
+        at_s: seconds since 1970.
+        at_once: even when the last time was less than five minutes ago: something follows from them.
+    """
+    last = session.scalar(select(func.max(GuardrailPoint.at_s)).where(GuardrailPoint.rollout_id == rollout_id))
+    if last is not None and at_s <= last + (0.0 if at_once else _EVERY_S):
+        return
+    for guardrail in guardrails:
+        session.add(
+            GuardrailPoint(
+                rollout_id=rollout_id,
+                name=guardrail.name,
+                at_s=at_s,
+                estimate=guardrail.estimate,
+                # No bound yet is no number: databases differ in what they make of infinity.
+                lower=_finite(guardrail.lower),
+                upper=_finite(guardrail.upper),
+            )
+        )
+
+
+def _finite(value: float) -> float | None:
+    return value if abs(value) < 1e300 else None
+
+
+def moves(engine: Engine, rollout_id: str) -> dict[str, list[Interval]]:
+    """Return each guardrail's estimates over time, oldest first.
+
+    Raises:
+        StorageError: the database cannot be read.
+    """
+    query = (
+        select(GuardrailPoint)
+        .where(GuardrailPoint.rollout_id == rollout_id)
+        .order_by(GuardrailPoint.at_s.desc())
+        .limit(_MOST_POINTS)
+    )
+    found: dict[str, list[Interval]] = {}
+    with database_errors_named(), Session(reading(engine)) as session:
+        for row in session.scalars(query):
+            low = row.lower if row.lower is not None else float("-inf")
+            high = row.upper if row.upper is not None else float("inf")
+            found.setdefault(row.name, []).insert(0, Interval(row.at_s, low, row.estimate, high))
+    return found

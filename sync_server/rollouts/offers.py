@@ -1,0 +1,132 @@
+"""What devices of a channel are offered: the signed timestamp, the release for all, a rollout or an experiment."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import msgspec
+from sqlalchemy import Engine
+from sqlalchemy.orm import Session
+
+from edge_runtime.contract.errors import StorageError
+from edge_runtime.contract.offer import ExperimentOffer, Offer, RolloutOffer, offer_etag
+from edge_runtime.contract.release import ReleaseNote
+from sync_server.database.engine import database_errors_named, reading
+from sync_server.database.tables.rollouts import RolloutRow
+from sync_server.experiments.service import active_experiment, arms_of
+from sync_server.repository.releases import all_releases
+from sync_server.repository.tuf_repository import Repository
+from sync_server.rollouts.plan import share_of
+from sync_server.rollouts.service import base_release, newest_open_release, newest_rollout, plan_of
+
+_LOG = logging.getLogger(__name__)
+KEPT_S = 1.0
+"""An offer is the same for every device, so a worker makes it once a second at most."""
+
+
+@dataclass(frozen=True)
+class EncodedOffer:
+    """An offer as JSON, and the entity tag by which a device knows that it has it already."""
+
+    data: bytes
+    etag: str
+
+
+@dataclass(frozen=True)
+class _Kept:
+    made_at_s: float
+    mark: tuple[int, int]
+    offer: EncodedOffer
+
+
+@dataclass(frozen=True)
+class Offers:
+    """Makes the offers of one worker.
+
+    Args:
+        engine: the database (database.py).
+        repository: what is signed.
+        clock_s: gives seconds since 1970.
+    """
+
+    engine: Engine
+    repository: Repository
+    clock_s: Callable[[], float]
+    _kept: dict[str, _Kept] = field(default_factory=dict)
+
+    def encoded(self, channel: str) -> EncodedOffer | None:
+        """Return the offer for `channel`; None when nothing is published in it.
+
+        Raises:
+            StorageError: database or repository cannot be read.
+        """
+        kept, now, mark = self._kept.get(channel), self.clock_s(), self._mark()
+        if kept is not None and kept.mark == mark and abs(now - kept.made_at_s) < KEPT_S:
+            return kept.offer
+        offer = self._make(channel)
+        if offer is None:
+            # Names of channels that do not exist are not kept: anyone may ask for any number of them.
+            return None
+        data = msgspec.json.encode(offer)
+        encoded = EncodedOffer(data, offer_etag(data))
+        self._kept[channel] = _Kept(now, mark, encoded)
+        return encoded
+
+    def _mark(self) -> tuple[int, int]:
+        """Return what tells one timestamp.json from the next: a new release is offered at once."""
+        path = self.repository.metadata_path("timestamp.json")
+        try:
+            status = path.stat() if path is not None else None
+        except FileNotFoundError:
+            status = None
+        return (status.st_ino, status.st_mtime_ns) if status is not None else (0, 0)
+
+    def forget(self) -> None:
+        """Make the next offers anew, after something was changed."""
+        self._kept.clear()
+
+    def _make(self, channel: str) -> Offer | None:
+        try:
+            self.repository.renew()
+        except StorageError as error:
+            # The old timestamp is good for half its life yet: time for the operator to read this.
+            _LOG.error("the timestamp was not renewed: %s", error)
+        timestamp = self.repository.metadata_path("timestamp.json")
+        targets = self.repository.channel_targets(channel)
+        notes = all_releases(targets).get(channel, {}) if targets is not None else {}
+        if timestamp is None or not notes:
+            return None
+        with database_errors_named(), Session(reading(self.engine)) as session:
+            newest = newest_rollout(session, channel)
+            rollout = _rollout_offer(newest, notes) if newest is not None else None
+            experiment = None if rollout is not None else self._experiment(session, channel, notes)
+            base = base_release(notes, newest)
+        return Offer(
+            root_version=self.repository.root().signed.version,
+            timestamp=timestamp.read_text(encoding="utf-8"),
+            release=base or None,
+            rollout=rollout,
+            experiment=experiment,
+        )
+
+    def _experiment(self, session: Session, channel: str, notes: dict[int, ReleaseNote]) -> ExperimentOffer | None:
+        row = active_experiment(session, channel)
+        if row is None:
+            return None
+        arms = arms_of(row)
+        if any(arm.release not in notes for arm in arms):
+            return None
+        return ExperimentOffer(row.experiment_id, row.seed, arms)
+
+
+def _rollout_offer(row: RolloutRow, notes: dict[int, ReleaseNote]) -> RolloutOffer | None:
+    is_current = row.release in notes and row.release > newest_open_release(notes)
+    if row.state not in ("running", "paused") or not is_current:
+        return None
+    return RolloutOffer(
+        id=row.rollout_id,
+        seed=row.seed,
+        release=row.release,
+        share=share_of(plan_of(row), row.stage),
+        accepting=row.state == "running",
+    )

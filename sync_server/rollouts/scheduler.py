@@ -1,0 +1,35 @@
+"""The thread of a worker that judges rollouts, so that they halt although no operator looks."""
+
+import logging
+import threading
+
+from edge_runtime.contract.errors import PocketrecError
+from sync_server.rollouts.offers import Offers
+from sync_server.rollouts.service import Rollouts
+
+_LOG = logging.getLogger(__name__)
+LOOKS_EVERY_S = 15.0
+
+
+def judge_until(stop: threading.Event, rollouts: Rollouts, offers: Offers, *, every_s: float = LOOKS_EVERY_S) -> None:
+    """Judge the rollouts that are due, again and again until `stop` is set; failures are logged and tried again.
+
+    Args:
+        stop: ends the loop.
+        rollouts: of this worker; those of other workers and machines may look at the same time.
+        offers: made anew when a rollout has moved.
+        every_s: seconds between two looks; a rollout itself is judged once a minute.
+    """
+    while not stop.wait(every_s):
+        try:
+            if rollouts.tick():
+                offers.forget()
+        except PocketrecError as error:
+            _LOG.error("the rollouts were not judged: %s", error)
+
+
+def start_judging(rollouts: Rollouts, offers: Offers) -> threading.Event:
+    """Start the thread; it ends with the process, or when the event that is returned is set."""
+    stop = threading.Event()
+    threading.Thread(target=judge_until, args=(stop, rollouts, offers), name="judging", daemon=True).start()
+    return stop

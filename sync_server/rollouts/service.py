@@ -1,0 +1,348 @@
+"""Rollouts: started, paused and halted by operators, moved on and halted by their guardrails; and what devices are offered."""
+
+import json
+import logging
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import msgspec
+from sqlalchemy import Engine, select, update
+from sqlalchemy.orm import Session
+
+from edge_runtime.contract.release import ReleaseNote, check_channel
+from sync_server.database.engine import database_errors_named, reading, take_turn
+from sync_server.database.tables.rollouts import RolloutRow, RolloutStep
+from sync_server.errors import RequestError
+from sync_server.operators.audit_log import append
+from sync_server.repository.releases import all_releases
+from sync_server.repository.tuf_repository import Repository
+from sync_server.rollouts.guardrail_history import remember
+from sync_server.rollouts.measurements import measured
+from sync_server.rollouts.plan import Decision, Guardrail, RolloutPlan, decide, judge, share_of
+
+_LOG = logging.getLogger(__name__)
+JUDGED_EVERY_S = 60.0
+SERVER = "server"
+"""The actor of what a rollout does by itself."""
+
+RolloutState = Literal["running", "paused", "halted", "completed", "superseded"]
+RolloutAction = Literal["pause", "resume", "advance", "halt"]
+_ALLOWED: dict[str, tuple[str, ...]] = {
+    "pause": ("running",),
+    "resume": ("paused",),
+    "advance": ("running", "paused"),
+    "halt": ("running", "paused", "completed"),
+}
+
+
+class StepStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of a rollout's history."""
+
+    at_s: float
+    action: str
+    actor: str
+    reason: str
+    stage: int
+    devices: int
+    guardrails: list[Guardrail]
+
+
+class RolloutStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """How a rollout stands; `share` is the part of the fleet (0 … 1) that its running stage reaches."""
+
+    id: str
+    channel: str
+    release: int
+    bundle_id: str
+    base_release: int
+    state: str
+    stage: int
+    share: float
+    reason: str
+    created_at_s: float
+    stage_started_at_s: float
+    ended_at_s: float | None
+    judged_at_s: float
+    plan: RolloutPlan
+    guardrails: list[Guardrail]
+
+
+@dataclass(frozen=True)
+class Rollouts:
+    """The rollouts of a server.
+
+    Args:
+        engine: the database (database.py).
+        repository: knows which releases are signed.
+        clock_s: gives seconds since 1970.
+    """
+
+    engine: Engine
+    repository: Repository
+    clock_s: Callable[[], float]
+
+    def start(self, *, channel: str, release: int | None, plan: RolloutPlan, actor: str) -> RolloutStatus:
+        """Begin to roll a staged release out.
+
+        Args:
+            channel: whose devices.
+            release: which of its staged releases; None for the newest.
+            plan: how.
+            actor: who says so, for the history.
+
+        Raises:
+            ConfigError: the plan cannot work, or no channel may have that name.
+            RequestError: the release is not signed, not staged, or another rollout of the channel is under way.
+            StorageError: the database cannot be written.
+        """
+        plan.checked()
+        notes = self.signed(check_channel(channel))
+        staged = [note for note in notes.values() if note.staged]
+        number = max((note.release for note in staged), default=0) if release is None else release
+        if number not in notes or not notes[number].staged:
+            raise RequestError(
+                f"channel {channel} has no staged release{f' {number}' if number else ''}; publish one with --staged",
+                status_code=404,
+            )
+        with database_errors_named(), Session(self.engine) as session, session.begin():
+            take_turn(session, f"channel {channel}")
+            newest = newest_rollout(session, channel)
+            if newest is not None and newest.state in ("running", "paused"):
+                raise RequestError(
+                    f"rollout {newest.rollout_id} of release {newest.release} is under way; halt it first",
+                    status_code=409,
+                )
+            base = notes[base_release(notes, newest)]
+            if base.release == number:
+                raise RequestError(f"every device of {channel} is offered release {number} already", status_code=409)
+            now, rollout_id = self.clock_s(), f"rollout-{secrets.token_hex(6)}"
+            row = RolloutRow(
+                rollout_id=rollout_id,
+                channel=channel,
+                release=number,
+                bundle_id=notes[number].bundle_id,
+                base_release=base.release,
+                base_bundle_id=base.bundle_id,
+                seed=rollout_id,
+                plan=msgspec.json.encode(plan).decode(),
+                state="running",
+                stage=0,
+                stage_started_at_s=now,
+                created_at_s=now,
+                judged_at_s=0.0,
+                reason="started",
+                guardrails="[]",
+            )
+            session.add(row)
+            session.flush()
+            self._note(session, row, "start", actor, devices=0)
+            return status_of(row)
+
+    def act(self, rollout_id: str, action: RolloutAction, *, actor: str, reason: str = "") -> RolloutStatus:
+        """Pause, resume, advance or halt a rollout; halting brings its devices back to the release before.
+
+        Raises:
+            RequestError: no such rollout, or its state does not allow it.
+            StorageError: the database cannot be written.
+        """
+        with database_errors_named(), Session(self.engine) as session, session.begin():
+            row = self._row(session, rollout_id, to_change=True)
+            if row.state not in _ALLOWED[action]:
+                raise RequestError(f"rollout {rollout_id} is {row.state}: it cannot {action}", status_code=409)
+            self._apply(session, row, Decision(action, reason or f"{action} by {actor}"), actor=actor)
+            return status_of(row)
+
+    def tick(self) -> list[RolloutStatus]:
+        """Judge every running rollout that was not judged for a minute, and do what follows; return those rollouts.
+
+        Any number of workers may call it at any time: each rollout is judged by one of them.
+
+        Raises:
+            StorageError: the database cannot be used.
+        """
+        now = self.clock_s()
+        with database_errors_named(), Session(self.engine) as session, session.begin():
+            due = (RolloutRow.state == "running") & (RolloutRow.judged_at_s <= now - JUDGED_EVERY_S)
+            claimed = session.scalars(
+                update(RolloutRow).where(due).values(judged_at_s=now).returning(RolloutRow.rollout_id)
+            ).all()
+        return [self.judge(rollout_id) for rollout_id in claimed]
+
+    def judge(self, rollout_id: str) -> RolloutStatus:
+        """Judge one rollout by what is known now, and do what follows.
+
+        Raises:
+            RequestError: no such rollout.
+            StorageError: the database cannot be used.
+        """
+        with database_errors_named(), Session(reading(self.engine)) as session:
+            row = self._row(session, rollout_id)
+            plan, stage = plan_of(row), row.stage
+            counts = measured(session, row)
+            newest_open = newest_open_release(self.signed(row.channel))
+        guardrails = judge(plan, counts, stage=stage)
+        with database_errors_named(), Session(self.engine) as session, session.begin():
+            row = self._row(session, rollout_id, to_change=True)
+            row.judged_at_s, row.guardrails = self.clock_s(), msgspec.json.encode(guardrails).decode()
+            if row.state != "running" or row.stage != stage:
+                return status_of(row)
+            hours = (self.clock_s() - row.stage_started_at_s) / 3_600
+            decision = decide(plan, stage=stage, hours_in_stage=hours, measured=counts, guardrails=guardrails)
+            if newest_open > row.release:
+                decision = Decision("superseded", f"release {newest_open} was published for every device")
+            changes = decision.action != "wait"
+            remember(session, rollout_id, guardrails, at_s=self.clock_s(), at_once=changes)
+            if not changes:
+                row.reason = decision.reason
+            else:
+                self._apply(session, row, decision, actor=SERVER, devices=counts.devices)
+            return status_of(row)
+
+    def _apply(self, session: Session, row: RolloutRow, decision: Decision, *, actor: str, devices: int = 0) -> None:
+        now, last = self.clock_s(), len(plan_of(row).stages) - 1
+        match decision.action:
+            case "advance":
+                row.state, row.stage = ("running", row.stage + 1) if row.stage < last else ("completed", row.stage)
+                row.stage_started_at_s = now
+            case "resume":
+                row.state, row.stage_started_at_s = "running", now
+            case "pause":
+                row.state = "paused"
+            case "halt":
+                row.state = "halted"
+            case "complete":
+                row.state = "completed"
+            case "superseded":
+                row.state = "superseded"
+        row.reason = decision.reason
+        row.ended_at_s = None if row.state in ("running", "paused") else now
+        self._note(session, row, decision.action, actor, devices=devices)
+        _LOG.warning("%s of release %d: %s (%s)", row.rollout_id, row.release, decision.action, decision.reason)
+
+    def _note(self, session: Session, row: RolloutRow, action: str, actor: str, *, devices: int) -> None:
+        session.add(
+            RolloutStep(
+                rollout_id=row.rollout_id,
+                at_s=self.clock_s(),
+                action=action,
+                actor=actor,
+                reason=row.reason,
+                stage=row.stage,
+                devices=devices,
+                guardrails=row.guardrails,
+            )
+        )
+        details: dict[str, Any] = {"channel": row.channel, "release": row.release, "reason": row.reason}
+        append(session, at_s=self.clock_s(), actor=actor, action=f"rollout {action}", subject=row.rollout_id,
+               details=details)  # fmt: skip
+
+    def all(self, *, channel: str | None = None) -> list[RolloutStatus]:
+        """Return the rollouts, newest first."""
+        query = select(RolloutRow).order_by(RolloutRow.created_at_s.desc())
+        if channel is not None:
+            query = query.where(RolloutRow.channel == channel)
+        with database_errors_named(), Session(reading(self.engine)) as session:
+            return [status_of(row) for row in session.scalars(query)]
+
+    def find(self, rollout_id: str) -> RolloutStatus:
+        """Return one rollout.
+
+        Raises:
+            RequestError: there is none of that id.
+        """
+        with database_errors_named(), Session(reading(self.engine)) as session:
+            return status_of(self._row(session, rollout_id))
+
+    def history(self, rollout_id: str) -> list[StepStatus]:
+        """Return what happened to a rollout, oldest first."""
+        query = select(RolloutStep).where(RolloutStep.rollout_id == rollout_id).order_by(RolloutStep.id)
+        with database_errors_named(), Session(reading(self.engine)) as session:
+            return [
+                StepStatus(
+                    at_s=step.at_s,
+                    action=step.action,
+                    actor=step.actor,
+                    reason=step.reason,
+                    stage=step.stage,
+                    devices=step.devices,
+                    guardrails=_guardrails(step.guardrails),
+                )
+                for step in session.scalars(query)
+            ]
+
+    def signed(self, channel: str) -> dict[int, ReleaseNote]:
+        """Return the releases of a channel that are signed, by number.
+
+        Raises:
+            RequestError: there is none.
+        """
+        targets = self.repository.channel_targets(channel)
+        notes = all_releases(targets).get(channel, {}) if targets is not None else {}
+        if not notes:
+            raise RequestError(f"nothing is published in channel {channel}", status_code=404)
+        return notes
+
+    @staticmethod
+    def _row(session: Session, rollout_id: str, *, to_change: bool = False) -> RolloutRow:
+        row = session.get(RolloutRow, rollout_id, with_for_update=to_change)
+        if row is None:
+            raise RequestError("there is no such rollout", status_code=404)
+        return row
+
+
+def newest_rollout(session: Session, channel: str) -> RolloutRow | None:
+    """Return the rollout of a channel that was started last."""
+    query = select(RolloutRow).where(RolloutRow.channel == channel).order_by(RolloutRow.created_at_s.desc()).limit(1)
+    return session.scalar(query)
+
+
+def newest_open_release(notes: dict[int, ReleaseNote]) -> int:
+    """Return the number of the newest release that is not staged; 0 when there is none."""
+    return max((note.release for note in notes.values() if not note.staged), default=0)
+
+
+def base_release(notes: dict[int, ReleaseNote], newest: RolloutRow | None) -> int:
+    """Return which release devices outside of a rollout have, given the channel's newest rollout."""
+    newest_open = newest_open_release(notes)
+    if newest is None or newest.release < newest_open:
+        return newest_open
+    wanted = newest.release if newest.state == "completed" else newest.base_release
+    return wanted if wanted in notes else newest_open
+
+
+def plan_of(row: RolloutRow) -> RolloutPlan:
+    """Return the plan that a rollout was started with."""
+    return msgspec.json.decode(row.plan, type=RolloutPlan)
+
+
+def _guardrails(text: str) -> list[Guardrail]:
+    # JSON knows no infinity: an interval without a bound is written with null in its place.
+    rows = json.loads(text)
+    for row in rows:
+        for name, unbounded in (("lower", float("-inf")), ("upper", float("inf")), ("estimate", 0.0)):
+            row[name] = unbounded if row[name] is None else row[name]
+    return msgspec.convert(rows, list[Guardrail])
+
+
+def status_of(row: RolloutRow) -> RolloutStatus:
+    """Return a rollout's row as others see it."""
+    plan = plan_of(row)
+    return RolloutStatus(
+        id=row.rollout_id,
+        channel=row.channel,
+        release=row.release,
+        bundle_id=row.bundle_id,
+        base_release=row.base_release,
+        state=row.state,
+        stage=row.stage,
+        share=share_of(plan, row.stage),
+        reason=row.reason,
+        created_at_s=row.created_at_s,
+        stage_started_at_s=row.stage_started_at_s,
+        ended_at_s=row.ended_at_s,
+        judged_at_s=row.judged_at_s,
+        plan=plan,
+        guardrails=_guardrails(row.guardrails),
+    )

@@ -1,0 +1,1 @@
+"""Intervals and tests that stay valid however often one looks. Numbers in, numbers out."""

@@ -1,0 +1,160 @@
+"""The real transport against real sockets: slow, silent, broken and lying servers."""
+
+import contextlib
+import socket
+import threading
+import time
+
+import pytest
+from tuf.api.exceptions import DownloadError as TufDownloadError
+from tuf.api.exceptions import DownloadHTTPError
+
+from edge_runtime.contract.errors import ConfigError, DownloadError, DownloadTooLargeError, HttpStatusError
+from edge_runtime.updates.http_transport import (
+    Answer,
+    HttpTransport,
+    TimeLimits,
+    TufFetcher,
+    check_answer,
+    check_server_url,
+    read_limited,
+)
+
+LIMITS = TimeLimits(connect_s=1.0, read_s=0.3, total_s=0.8)
+
+
+@contextlib.contextmanager
+def answering(*pieces: bytes, pause_s: float = 0.0, repeat: int = 1):
+    """A server that takes one connection and sends `pieces`, waiting between them."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def talk():
+        with contextlib.suppress(OSError):
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(65_536)
+                for piece in pieces * repeat:
+                    connection.sendall(piece)
+                    time.sleep(pause_s)
+
+    thread = threading.Thread(target=talk)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}/x"
+    finally:
+        listener.close()
+        thread.join()
+
+
+def get(url, transport=None):
+    with (transport or HttpTransport(limits=LIMITS)).open("GET", url) as answer:
+        check_answer(answer, url)
+        return b"".join(answer.chunks)
+
+
+def test_answer_arrives_whole():
+    with answering(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello") as url:
+        assert get(url) == b"hello"
+
+
+def test_refused_connection_is_named():
+    with pytest.raises(DownloadError, match=r"cannot reach http://127\.0\.0\.1:9"):
+        get("http://127.0.0.1:9/x")
+
+
+def test_silent_server_is_given_up():
+    with answering(b"", pause_s=1.0) as url, pytest.raises(DownloadError, match="in time"):
+        get(url)
+
+
+def test_dripping_server_is_given_up():
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n"
+    started = time.monotonic()
+    with answering(head, *[b"x"] * 20, pause_s=0.1) as url, pytest.raises(DownloadError, match=r"more than 0\.8 s"):
+        get(url)
+    assert time.monotonic() - started < 4
+
+
+def test_broken_connection_is_named():
+    with (
+        answering(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf") as url,
+        pytest.raises(DownloadError, match=r"connection to .* failed"),
+    ):
+        get(url)
+
+
+def test_answer_that_is_not_http_is_named():
+    with answering(b"SSH-2.0-OpenSSH\r\n") as url, pytest.raises(DownloadError):
+        get(url)
+
+
+def test_redirect_is_not_followed():
+    head = b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:9/\r\nContent-Length: 0\r\n\r\n"
+    with answering(head) as url, pytest.raises(HttpStatusError) as caught:
+        get(url)
+    assert caught.value.status_code == 302
+
+
+def test_error_page_of_a_proxy_is_not_quoted():
+    answer = Answer(502, {"content-type": "text/html"}, iter([b"<html>\x1b[31m</html>"]))
+    with pytest.raises(HttpStatusError) as caught:
+        check_answer(answer, "http://s/x")
+    assert str(caught.value) == "http://s answered with status 502"
+
+
+def test_control_characters_of_an_error_are_not_shown():
+    answer = Answer(400, {}, iter([b'{"error":"bad \x1b[31m thing"}']))
+    with pytest.raises(HttpStatusError) as caught:
+        check_answer(answer, "http://s/x")
+    assert "\x1b" not in str(caught.value) and "bad" in str(caught.value)
+
+
+def test_endless_error_is_not_read():
+    answer = Answer(500, {}, iter(lambda: b"x" * 10_000, None))
+    with pytest.raises(HttpStatusError, match="status 500"):
+        check_answer(answer, "http://s/x")
+
+
+def test_limit_is_inclusive():
+    assert read_limited(iter([b"abc"]), 3, what="thing") == b"abc"
+    with pytest.raises(DownloadTooLargeError, match="thing is longer than its limit of 3"):
+        read_limited(iter([b"abc", b"d"]), 3, what="thing")
+
+
+class Failing:
+    """A transport whose answer fails at once or after its first chunk."""
+
+    def __init__(self, status=200, error=None):
+        self.status, self.error = status, error
+
+    @contextlib.contextmanager
+    def open(self, method, url, *, headers=None, body=None):
+        def chunks():
+            yield b"first"
+            raise self.error
+
+        yield Answer(self.status, {}, chunks())
+
+
+def test_python_tuf_hears_status_and_failures():
+    with pytest.raises(DownloadHTTPError) as caught:
+        TufFetcher(Failing(status=404, error=DownloadError("x"))).fetch("http://s/1.root.json")
+    assert caught.value.status_code == 404
+    chunks = TufFetcher(Failing(error=DownloadError("broke"))).fetch("http://s/x")
+    assert next(chunks) == b"first"
+    with pytest.raises(TufDownloadError, match="broke"):
+        next(chunks)
+
+
+@pytest.mark.parametrize("url", ["ftp://x", "https://", "https://me@x", "https://x/?a=1", "x.com", "https://x#y"])
+def test_malformed_address_is_refused(url):
+    with pytest.raises(ConfigError, match="expected a server address"):
+        check_server_url(url)
+
+
+def test_plain_http_is_for_this_machine_only():
+    assert check_server_url("http://127.0.0.1:80/") == "http://127.0.0.1:80"
+    assert check_server_url("https://x.example/base/") == "https://x.example/base"
+    with pytest.raises(ConfigError, match="--allow-plain-http"):
+        check_server_url("http://x.example")
+    assert check_server_url("http://x.example", allow_plain_http=True) == "http://x.example"

@@ -1,0 +1,122 @@
+"""A backup that is restored serves the same releases and knows the same devices and events, on both databases."""
+
+import json
+import shutil
+
+import pytest
+
+from edge_runtime.contract.errors import ConfigError, DigestMismatchError, StorageError
+from pocketrec.verbs import main
+from sync_server.app import create_app
+from sync_server.config import ServerConfig
+from sync_server.hosting.backup import back_up, restore
+from sync_server.hosting.home import prepare_home
+from sync_server.services import EXTENSION
+from tests.support.fleet_bundles import write_bundle
+from tests.support.server_simulator import ServerSimulator
+
+CREDENTIAL = "c" * 43
+
+
+@pytest.fixture
+def server(tmp_path, database_url):
+    simulator = ServerSimulator(tmp_path / "sim", database_url=database_url)
+    simulator.publish(write_bundle(tmp_path / "bundle"))
+    code = simulator.fleet.new_code(valid_days=7)
+    answer = simulator.client.post("/v1/devices/enroll", json={"code": code, "credential": CREDENTIAL})
+    send(simulator.client, answer.json["device_id"], 1, 2)
+    yield simulator
+    simulator.close()
+
+
+def send(client, device_id, *numbers):
+    events = [
+        {"sequence": n, "event": {"kind": "click", "product_id": "p", "timestamp_s": 1.0, "bundle_id": "b"}}
+        for n in numbers
+    ]
+    body = {"version": 1, "device_id": device_id, "events": events}
+    return client.post("/v1/feedback", json=body, headers={"Authorization": f"Bearer {CREDENTIAL}"}).json
+
+
+def empty_database(request, database_url):
+    return request.getfixturevalue("postgres_databases").fresh() if database_url else ""
+
+
+def test_restored_server_serves_and_counts_as_before(server, tmp_path, request, database_url):
+    timestamp = server.client.get("/v1/tuf/timestamp.json").data
+    back_up(server.config, tmp_path / "backup")
+    config = ServerConfig(home=tmp_path / "new", database_url=empty_database(request, database_url))
+    restore(config, tmp_path / "backup")
+    prepare_home(config, keys=server.keys)
+    app = create_app(config)
+    client = app.test_client()
+    assert client.get("/v1/tuf/timestamp.json").data == timestamp
+    device_id = app.extensions[EXTENSION].fleet.device_of(CREDENTIAL)
+    assert send(client, device_id, 1, 2, 3) == {"acknowledged": 3, "stored": 1, "duplicates": 2, "refused": []}
+    app.extensions[EXTENSION].close()
+
+
+def test_backup_holds_no_key_and_no_secret(server, tmp_path):
+    back_up(server.config, tmp_path / "backup")
+    names = [path.name for path in (tmp_path / "backup").rglob("*")]
+    content = b"".join(path.read_bytes() for path in (tmp_path / "backup").rglob("*") if path.is_file())
+    assert not [name for name in names if name.endswith((".pem", ".token", ".key"))]
+    assert CREDENTIAL.encode() not in content and b"PRIVATE KEY" not in content and server.token.encode() not in content
+
+
+@pytest.fixture
+def backup(tmp_path):
+    simulator = ServerSimulator(tmp_path / "sim")
+    simulator.publish(write_bundle(tmp_path / "bundle"))
+    back_up(simulator.config, tmp_path / "backup")
+    simulator.close()
+    return tmp_path / "backup"
+
+
+@pytest.mark.parametrize("damage", ["changed", "missing", "added"])
+def test_damaged_backup_is_refused_before_anything_is_restored(backup, tmp_path, damage):
+    victim = next(path for path in backup.rglob("*.targets.json"))
+    match damage:
+        case "changed":
+            victim.write_bytes(victim.read_bytes() + b" ")
+        case "missing":
+            victim.unlink()
+        case "added":
+            (backup / "repository" / "extra").write_text("x")
+    with pytest.raises(DigestMismatchError, match="nothing was restored"):
+        restore(ServerConfig(home=tmp_path / "new"), backup)
+    assert not (tmp_path / "new").exists()
+
+
+def test_nothing_is_overwritten(backup, tmp_path):
+    with pytest.raises(ConfigError, match="exists"):
+        back_up(ServerConfig(home=tmp_path / "sim" / "server"), backup)
+    with pytest.raises(ConfigError, match="not empty"):
+        restore(ServerConfig(home=tmp_path / "sim" / "server"), backup)
+    with pytest.raises(ConfigError, match="not a server"):
+        back_up(ServerConfig(home=tmp_path / "none"), tmp_path / "other")
+    with pytest.raises(ConfigError, match="no backup"):
+        restore(ServerConfig(home=tmp_path / "new"), tmp_path)
+
+
+def test_backup_of_another_database_is_refused(backup, tmp_path):
+    with pytest.raises(ConfigError, match="holds a sqlite database"):
+        restore(ServerConfig(home=tmp_path / "new", database_url="postgresql://h/d"), backup)
+
+
+def test_database_that_is_away_is_named_without_its_password(tmp_path, backup):
+    home = tmp_path / "sim" / "server"
+    config = ServerConfig(home=home, database_url=f"postgresql://me:hidden-word@/shop?host={tmp_path}")
+    with pytest.raises(StorageError, match="pg_dump failed") as caught:
+        back_up(config, tmp_path / "other")
+    assert "hidden-word" not in str(caught.value) and not (tmp_path / "other").exists()
+
+
+def test_commands_back_up_and_restore(backup, tmp_path, capsys):
+    home = tmp_path / "sim" / "server"
+    assert main(["backup", str(tmp_path / "again"), "--home", str(home), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["files"] > 5
+    assert main(["restore", str(tmp_path / "again"), "--home", str(tmp_path / "new")]) == 0
+    assert "start the server there with --keys" in capsys.readouterr().out
+    shutil.rmtree(tmp_path / "again")
+    assert main(["restore", str(tmp_path / "again"), "--home", str(tmp_path / "newer")]) == 1

@@ -1,0 +1,384 @@
+"""The history head: what a user bought -> a query in the space of the items, learned as next-basket prediction.
+
+Score of a product = query · item vector + `repeat` of every slot of the history that holds it. The second part is a
+learned pointer (as in RepeatNet, Ren et al., 2019): one dot product cannot name ten products out of sixty bought ones
+without naming their neighbors too, and most baskets hold products that were bought before.
+
+Attention pooling: a few learned heads weigh the items of a history by content and position, each head's weighted mean
+of the items stands beside the others, and one dense layer maps them to the query. The dense layer starts as the mean
+over the heads, so that "what is like my purchases" holds before the first step.
+
+Together with the head a correction of the item vectors is learned: what is bought together moves together, products
+that nobody bought keep their place, and a penalty keeps every vector near its text, so that search still finds it.
+What sells these days (train/models/demand_features.py) is a part of the vectors as well: the head learns how much a customer's next
+basket follows it, from what was known of it at the time of each basket.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pocketrec.pipeline.stages import Progress
+from train.backend import keras, tf
+from train.data.tables import Shop
+from train.evaluation.next_basket import NextBasketQuality, next_basket_quality, rule_qualities
+from train.loop import FitSettings, fit
+from train.models.demand_features import SIGNALS, Demand, quiet_directions
+from train.models.layers import (
+    AddBias,
+    Boundary,
+    Complement,
+    FlagBoundary,
+    HeadRows,
+    LearnedPosition,
+    MaskBias,
+    MatMul,
+    NewAxis,
+    OneRow,
+    Shift,
+    SideBySide,
+    Softmax,
+)
+from train.sampling.next_basket_batches import (
+    NO_ITEM,
+    HistoryData,
+    NextBasketBatches,
+    history_data,
+    history_inputs,
+    history_slots,
+)
+
+Float32 = npt.NDArray[np.float32]
+
+HALF_WEIGHT_AFTER_ITEMS = 16
+REPEAT_START = 1.0
+REPEAT_HALVES = 2.0
+"""Where training starts the repeat score of the newest slot, and how often it is halved down to the oldest."""
+
+NEVER = -30.0
+NOT_OWN = -1e4
+QUERY_NORM = 4.0
+"""A softmax over cosines in [-1, 1] could hardly tell products apart; the query starts with about this norm."""
+
+
+@dataclass(frozen=True)
+class HistorySettings:
+    """Shape and training of the history head.
+
+    Attributes:
+        items: how many of the newest purchases are read.
+        heads: weighted means beside each other.
+        hidden: width of the layer that decides the weights.
+        pointer_hidden: width of a layer between a bought product and what its return is worth; 0 for none, where that
+            is linear in the product's vector: of few people a layer learns the purchases by heart.
+        steps: training steps; 0 leaves head and item vectors untrained.
+        batch: histories a step.
+        learning_rate: of Adam.
+        split_share: share of a batch that is one basket cut in two instead of a history with its next basket.
+        held_out_share: share of the users whose last basket validates.
+        correction_penalty: weight of the mean squared length of the item corrections; the higher, the nearer an item
+            stays to its text, and the less search loses by what purchases teach. A shop that is not searched may
+            choose 1.
+        max_candidates: at most so many products in one softmax.
+        again_weight: weight of ranking a user's own products by what is bought again, beside ranking all of them by what
+            is bought; without it the many new products of a basket teach more than the few that return.
+        new_handicap: a product that the user never bought is scored so much higher in training than on a device. What is
+            new is remembered better than it is foreseen; where much is bought again it then crowds out what returns.
+        demand: length that one standard deviation of demand has in an item vector; 0 leaves demand out.
+        demand_half_life_days: a basket counts half as much for demand as one that is so many days younger.
+    """
+
+    items: int = 64
+    heads: int = 4
+    hidden: int = 64
+    pointer_hidden: int = 32
+    steps: int = 500
+    batch: int = 128
+    learning_rate: float = 2e-3
+    split_share: float = 0.2
+    held_out_share: float = 0.1
+    correction_penalty: float = 16.0
+    max_candidates: int = 20_000
+    again_weight: float = 1.0
+    new_handicap: float = 0.0
+    demand: float = 0.1
+    demand_half_life_days: float = 14.0
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be computed."""
+        if self.demand < 0:
+            raise ValueError(f"demand is {self.demand}, expected 0 or more")
+        if not self.demand_half_life_days > 0:
+            raise ValueError(f"demand_half_life_days is {self.demand_half_life_days}, expected more than 0")
+
+
+@dataclass(frozen=True)
+class HistoryReport:
+    """What training gave.
+
+    Attributes:
+        trained: False when the shop has no two baskets to learn from: the head is then a mean that favors recent items.
+        pairs: how many (history, next basket) pairs trained.
+        loss: cross-entropy of the next basket, mean of the last tenth of the steps; None when untrained.
+        mean_cosine: of text vector and corrected vector, over the products that were bought.
+        validation: the head in float beside popularity and "buy again", on users whose last basket was held out.
+    """
+
+    trained: bool
+    pairs: int
+    loss: float | None
+    mean_cosine: float
+    validation: tuple[NextBasketQuality, ...]
+
+
+@dataclass(frozen=True)
+class HistoryHeadResult:
+    """What training gave.
+
+    Attributes:
+        model: the head, see `build_history_head`.
+        item_vectors: float32 [N, dim], unit rows, the demand of the last purchases in them.
+        settled_vectors: float32 [N, dim], the same before demand is added, of any length; `NextBasket` takes them.
+        report: for people.
+    """
+
+    model: Any
+    item_vectors: Float32
+    settled_vectors: Float32
+    report: HistoryReport
+
+
+def build_history_head(settings: HistorySettings, *, dim: int) -> Any:
+    """Return the untrained head as a functional model of layers that quantize whole.
+
+    Inputs: `items` float32 [batch, items, dim], newest last, and `mask` float32 [batch, items], 1 = an item. Outputs:
+    vector float32 [batch, dim], not of unit length, and repeat float32 [batch, items] on the same scale as the dot
+    product of the vector with an item; where the mask is 0 it means nothing. Untrained, the vector is the mean of the
+    items, weight halved every `HALF_WEIGHT_AFTER_ITEMS` items into the past, and repeat is 0.
+    """
+    items = keras.Input((settings.items, dim), name="items")
+    mask = keras.Input((settings.items,), name="mask")
+    x = Boundary(name="history_items")(items)
+    absence = Complement(name="history_absence")(FlagBoundary(name="history_presence")(mask))
+    bias = MaskBias(name="history_mask_bias")(NewAxis(name="history_absence_row")(absence))
+    placed = LearnedPosition(settings.items, name="history_position")(x)
+    inner = keras.layers.ReLU(name="history_relu")(keras.layers.Dense(settings.hidden, name="history_inner")(placed))
+    # Zeros: at the start only recency weighs.
+    logits = keras.layers.Dense(settings.heads, kernel_initializer="zeros", name="history_logits")(inner)
+    recency = Shift(name="history_recency")
+    masked = AddBias(name="history_masked")([recency(HeadRows(name="history_heads")(logits)), bias])
+    age = np.arange(settings.items, dtype=np.float32)[::-1]
+    recency.set_weights([-age * (np.log(2.0) / HALF_WEIGHT_AFTER_ITEMS)])
+    means = MatMul(name="history_means")([Softmax(name="history_weights")(masked), x])
+    query = keras.layers.Dense(dim, name="history_query")
+    vector = query(SideBySide(name="history_flat")(means))
+    start = np.tile(np.eye(dim, dtype=np.float32), (settings.heads, 1)) * (QUERY_NORM / settings.heads)
+    query.set_weights([start, np.zeros(dim, np.float32)])
+    return keras.Model([items, mask], [vector, _repeat_scores(x, placed, settings)], name="history")
+
+
+def _repeat_scores(items: Any, placed: Any, settings: HistorySettings) -> Any:
+    inner = items
+    if settings.pointer_hidden:
+        inner = keras.layers.ReLU(name="history_repeat_relu")(
+            keras.layers.Dense(settings.pointer_hidden, name="history_repeat_inner")(placed)
+        )
+    score = keras.layers.Dense(1, kernel_initializer="zeros", name="history_repeat_score")(inner)
+    row = HeadRows(name="history_repeat_row")(score)
+    return OneRow(name="history_repeat")(Shift(name="history_repeat_recency")(row))
+
+
+class NextBasket(keras.Model):
+    """A history head over a table of item vectors, as one model to train: head alone, or head and table."""
+
+    def __init__(
+        self,
+        head: Any,
+        item_vectors: Float32,
+        *,
+        learnable: npt.NDArray[np.bool_] | None = None,
+        axes: Float32 | None = None,
+    ) -> None:
+        """Hold `head` and `item_vectors` float32 [N, dim]; `learnable` bool [N] says whose vectors are corrected.
+
+        Args:
+            head: from `build_history_head`, plain or quantized.
+            item_vectors: rows, before demand is added.
+            learnable: None when the vectors stay as they are.
+            axes: float32 [SIGNALS, dim], what one unit of each signal of demand adds to a vector; None for nothing.
+        """
+        super().__init__(name="next_basket")
+        self.head = head
+        self._text = tf.constant(item_vectors)
+        self._axes = tf.constant(np.zeros((SIGNALS, item_vectors.shape[1]), np.float32) if axes is None else axes)
+        self._learnable = None if learnable is None else tf.constant(learnable[:, None], tf.float32)
+        self.correction = (
+            None
+            if learnable is None
+            else self.add_weight(name="correction", shape=item_vectors.shape, initializer="zeros")
+        )
+
+    def settled(self) -> Any:
+        """Return the item vectors float32 [N, dim], corrected, before demand is added; of any length."""
+        return self._text if self.correction is None else self._text + self.correction * self._learnable
+
+    def vectors(self, signals: Any) -> Any:
+        """Return the item vectors float32 [N, dim] under a demand float32 [N, SIGNALS], unit rows."""
+        return tf.nn.l2_normalize(self.settled() + tf.matmul(signals, self._axes), axis=-1)
+
+    def loss_function(
+        self, *, correction_penalty: float = 0.0, again_weight: float = 0.0, new_handicap: float = 0.0
+    ) -> Callable[..., Any]:
+        """Return the loss of a batch of `NextBasketBatches`: cross-entropy of the basket among the candidates.
+
+        `again_weight` times the cross-entropy of what is bought again among the user's own products is added;
+        `new_handicap` is added to the logit of every other product.
+        """
+
+        def loss(slots: Any, places: Any, repeatable: Any, candidates: Any, targets: Any, signals: Any) -> Any:
+            table = self.vectors(signals)
+            mask = tf.cast(tf.not_equal(slots, NO_ITEM), tf.float32)
+            items = tf.gather(table, tf.maximum(slots, 0)) * mask[:, :, None]
+            query, repeat = self.head([items, mask], training=True)
+            repeat = repeatable[:, None] * repeat + (1.0 - repeatable[:, None]) * NEVER
+            logits = _add_at(tf.matmul(query, tf.gather(table, candidates), transpose_b=True), places, repeat)
+            owned = _add_at(tf.zeros_like(logits), places, tf.ones_like(places, tf.float32)) > 0
+            handicap = new_handicap * repeatable[:, None] * tf.cast(tf.logical_not(owned), tf.float32)
+            entropy = -tf.reduce_mean(tf.reduce_sum(targets * tf.nn.log_softmax(logits + handicap), axis=-1))
+            if again_weight:
+                entropy += again_weight * _among_own(logits, owned, targets * repeatable[:, None])
+            if self.correction is None:
+                return entropy
+            squares = tf.reduce_sum(tf.square(self.correction * self._learnable), axis=-1)
+            return entropy + correction_penalty * tf.reduce_mean(squares)
+
+        return loss
+
+
+def _add_at(logits: Any, places: Any, scores: Any) -> Any:
+    """Add scores [batch, items] to logits [batch, n] at places [batch, items]; `NO_ITEM` adds nothing."""
+    rows = tf.tile(tf.range(tf.shape(places)[0])[:, None], (1, tf.shape(places)[1]))
+    present = tf.cast(tf.not_equal(places, NO_ITEM), tf.float32)
+    return tf.tensor_scatter_nd_add(logits, tf.stack([rows, tf.maximum(places, 0)], axis=-1), scores * present)
+
+
+def _among_own(logits: Any, owned: Any, targets: Any) -> Any:
+    """Return the cross-entropy of targets [batch, n] among the `owned` [batch, n]; rows without any give 0."""
+    again = tf.where(owned, targets, 0.0)
+    again /= tf.maximum(tf.reduce_sum(again, axis=-1, keepdims=True), 1e-9)
+    chances = tf.nn.log_softmax(tf.where(owned, logits, NOT_OWN))
+    return -tf.reduce_mean(tf.reduce_sum(again * chances, axis=-1))
+
+
+def training_data(shop: Shop, settings: HistorySettings, *, seed: int) -> HistoryData:
+    """Return what the head of `shop` learns from; equal arguments hold out the same baskets."""
+    return history_data(shop.baskets, products=len(shop.products), held_out_share=settings.held_out_share, seed=seed)
+
+
+def demand_axes(text_vectors: Float32, settings: HistorySettings) -> Float32:
+    """Return float32 [SIGNALS, dim]: what one unit of each signal of demand adds to an item vector."""
+    return quiet_directions(text_vectors, SIGNALS) * np.float32(settings.demand)
+
+
+def measured_demand(data: HistoryData, settings: HistorySettings) -> Demand | None:
+    """Return the demand that `data` shows, or None when the settings leave it out."""
+    if settings.demand == 0:
+        return None
+    return Demand(data.sales, products=len(data.popularity), half_life_days=settings.demand_half_life_days)
+
+
+def training_batches(
+    data: HistoryData, settings: HistorySettings, *, seed: int, demand: Demand | None = None
+) -> NextBasketBatches:
+    """Return the batches on which the head of `data` is trained, in float and again when it is quantized."""
+    return NextBasketBatches(
+        data,
+        length=settings.items,
+        batch=settings.batch,
+        split_share=settings.split_share,
+        max_candidates=settings.max_candidates,
+        seed=seed,
+        demand=demand,
+    )
+
+
+def train_history_head(
+    shop: Shop,
+    item_vectors: Float32,
+    settings: HistorySettings,
+    *,
+    seed: int,
+    checkpoint_folder: Path,
+    progress: Progress | None = None,
+) -> HistoryHeadResult:
+    """Train a history head, and the correction of the item vectors, on the shop's baskets.
+
+    Args:
+        shop: its `baskets` teach; without two baskets of one user or one larger basket nothing is trained.
+        item_vectors: float32 [products, dim], unit rows, in the order of `shop.products`.
+        settings: see `HistorySettings`.
+        seed: of the held-out users, the weights and the batches.
+        checkpoint_folder: a later call with the same folder goes on from there.
+        progress: called with (done, total) after each step.
+
+    Raises:
+        DivergedError: the loss became NaN or infinite.
+        StorageError: a checkpoint could not be written.
+        TrainingError: the checkpoint is damaged or of another model.
+    """
+    keras.utils.set_random_seed(seed)
+    head = build_history_head(settings, dim=item_vectors.shape[1])
+    data = training_data(shop, settings, seed=seed)
+    if settings.steps == 0 or not (data.pairs or data.baskets):
+        untrained = HistoryReport(False, len(data.pairs), None, 1.0, validate(head, item_vectors, data))
+        return HistoryHeadResult(head, item_vectors, item_vectors, untrained)
+    bought = data.popularity > 0
+    ages = np.linspace(REPEAT_HALVES, 0.0, settings.items)
+    head.get_layer("history_repeat_recency").set_weights([(REPEAT_START * 0.5**ages).astype(np.float32)])
+    demand = measured_demand(data, settings)
+    model = NextBasket(head, item_vectors, learnable=bought, axes=demand_axes(item_vectors, settings))
+    loss = fit(
+        model,
+        model.loss_function(
+            correction_penalty=settings.correction_penalty,
+            again_weight=settings.again_weight,
+            new_handicap=settings.new_handicap,
+        ),
+        training_batches(data, settings, seed=seed, demand=demand),
+        FitSettings(steps=settings.steps, learning_rate=settings.learning_rate),
+        checkpoint_folder=checkpoint_folder,
+        progress=progress,
+    )
+    latest = np.zeros((len(item_vectors), SIGNALS), np.float32) if demand is None else demand.latest
+    corrected = model.vectors(latest).numpy()
+    cosine = float(np.mean(np.sum(corrected[bought] * item_vectors[bought], axis=1)))
+    report = HistoryReport(True, len(data.pairs), loss, cosine, validate(head, corrected, data))
+    settled: Float32 = np.asarray(model.settled())
+    return HistoryHeadResult(head, corrected, settled, report)
+
+
+def history_scores(head: Any, vectors: Float32, histories: Any, *, length: int, batch: int = 256) -> Float32:
+    """Return float32 [histories, products]: what `head` gives every product for each history of rows."""
+    parts = []
+    for start in range(0, len(histories), batch):
+        slots = history_slots(histories[start : start + batch], length)
+        query, repeat = head(list(history_inputs(slots, vectors)), training=False)
+        scores = query.numpy() @ vectors.T
+        users, places = np.nonzero(slots != NO_ITEM)
+        np.add.at(scores, (users, slots[users, places]), repeat.numpy()[users, places])
+        parts.append(scores)
+    return np.concatenate(parts) if parts else np.zeros((0, len(vectors)), np.float32)
+
+
+def validate(head: Any, vectors: Float32, data: HistoryData) -> tuple[NextBasketQuality, ...]:
+    """Return the quality of `head`, popularity and "buy again" on the held-out users; empty without such users."""
+    if not data.held_out:
+        return ()
+    histories = [pair.history for pair in data.held_out]
+    scores = history_scores(head, vectors, histories, length=int(head.inputs[0].shape[1]))
+    own = next_basket_quality("history head", scores, histories, [pair.basket for pair in data.held_out])
+    return (own, *rule_qualities(data))

@@ -1,0 +1,1 @@
+"""Texts to train on and to encode: augmentation, synthetic queries, synonyms, kept vectors."""

@@ -1,0 +1,294 @@
+"""What the student reads besides item texts: real queries, texts that read like queries, and damaged ones.
+
+Each text goes with the text that the teacher encodes for it. For a damaged or reworded text that is the original, so
+that the student learns to answer a typo as if it had been typed right.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeVar
+
+import numpy as np
+
+from edge_runtime.contract.text import normalize_text
+from pocketrec.pipeline.stages import added_setting
+from train.data.tables import Product, Shop
+from train.text.paraphrase import call_paraphraser, check_reference
+
+T = TypeVar("T")
+Origin = Literal["query", "title_pieces", "phrases", "noise", "synonyms", "word_order", "back_translation"]
+
+_SHARES = ("title_pieces", "phrases", "noise", "synonyms", "word_order", "back_translation")
+
+MAX_PIECE_WORDS = 6
+MAX_TERM_WORDS = 3
+_TRIES_PER_TEXT = 4
+_SECOND_EDIT_ABOVE = 12
+"""Texts longer than this many characters get a second typing error now and then."""
+
+_SEPARATORS = re.compile(r"\s*(?:[,;:|()\[\]{}/•–—]|\s-\s)\s*")
+_CONNECTORS = frozenset(
+    ["a", "an", "and", "by", "for", "from", "in", "of", "on", "or", "the", "to", "with", "without", "&", "+", "-", "x"]
+)
+"""Words that no query begins or ends with."""
+
+_NEIGHBORS = {
+    "a": "qwsz", "b": "vghn", "c": "xdfv", "d": "serfcx", "e": "wsdr", "f": "drtgvc", "g": "ftyhbv", "h": "gyujnb",
+    "i": "ujko", "j": "huikmn", "k": "jiolm", "l": "kop", "m": "njk", "n": "bhjm", "o": "iklp", "p": "ol", "q": "wa",
+    "r": "edft", "s": "awedxz", "t": "rfgy", "u": "yhji", "v": "cfgb", "w": "qase", "x": "zsdc", "y": "tghu", "z": "asx",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class TextSettings:
+    """How many texts, and the share of each kind among those that are not real queries; a share of 0 switches it off.
+
+    Attributes:
+        count: texts in all; more when there are more real queries, which are always all taken.
+        title_pieces: 1 to 6 words in a row from a title.
+        phrases: brand, attribute values, category and product type put together.
+        noise: a keyboard neighbor, a lost, doubled or swapped letter.
+        synonyms: a term replaced by an alternative from the shop's table, in both directions.
+        word_order: the words in another order.
+        back_translation: said in other words by `back_translator`; without one there are none.
+        back_translator: "module:function", see train/text/paraphrase.py.
+    """
+
+    count: int = 20_000
+    title_pieces: float = 0.4
+    phrases: float = 0.2
+    noise: float = 0.25
+    synonyms: float = 0.1
+    word_order: float = 0.05
+    back_translation: float = added_setting(0.1)
+    back_translator: str = added_setting("")
+
+    def __post_init__(self) -> None:
+        """Refuse shares and a count below 0, and what names no function."""
+        for name in ("count", *_SHARES):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is {getattr(self, name)}, expected 0 or more")
+        if self.back_translator:
+            check_reference(self.back_translator)
+
+
+@dataclass(frozen=True)
+class DistillationPair:
+    """A text for the student, the text whose vector it shall reach, and where it comes from."""
+
+    student_text: str
+    teacher_text: str
+    origin: Origin
+
+
+def distillation_texts(shop: Shop, settings: TextSettings, *, seed: int) -> list[DistillationPair]:
+    """Return texts to learn from: every real query of the shop first, then made ones up to `settings.count`.
+
+    Student texts are distinct, whatever their case. A small shop may give fewer than asked for. Equal arguments give
+    equal texts.
+
+    Args:
+        shop: its judged and unlabelled queries are the real ones.
+        settings: see `TextSettings`.
+        seed: of every random choice.
+
+    Raises:
+        ConfigError: `settings.back_translator` cannot be found or answers something other than paraphrases.
+    """
+    # Each kind draws by itself: other queries or shares leave the texts of the others as they are.
+    pieces, phrases, random = (np.random.default_rng((seed, kind)) for kind in range(3))
+    pool = _Pool()
+    for query in [*(judgement.query for judgement in shop.judgements), *shop.queries]:
+        pool.add(query, query, "query")
+    queries = [pair.student_text for pair in pool.pairs]
+    sources_of = {"synonyms": shop.synonyms, "back_translation": settings.back_translator}
+    wanted = _split(
+        max(0, settings.count - len(queries)),
+        settings,
+        without=[kind for kind, source in sources_of.items() if not source],
+    )
+
+    def made(make: Callable[[Product, np.random.Generator], str], own: np.random.Generator) -> tuple[str, str]:
+        text = make(_any(shop.products, own), own)
+        return text, text
+
+    pool.fill("title_pieces", wanted["title_pieces"], lambda: made(title_piece, pieces))
+    pool.fill("phrases", wanted["phrases"], lambda: made(phrase, phrases))
+    clean = [pair.student_text for pair in pool.pairs[len(queries) :]]
+    # With everything clean switched off there is still something to damage.
+    bases = _Bases(queries, clean or [normalize_text(product.title) for product in shop.products], random)
+    pool.fill("noise", wanted["noise"], lambda: _changed(bases.draw(), with_typing_error, random))
+    reword = _Rewording(shop.synonyms)
+    sources = [text for text in bases.all() if reword.applies_to(text)] if wanted["synonyms"] else []
+    if sources:
+        pool.fill("synonyms", wanted["synonyms"], lambda: _changed(_any(sources, random), reword, random))
+    pool.fill("word_order", wanted["word_order"], lambda: _changed(bases.draw(), _reordered, random))
+    if wanted["back_translation"]:
+        own = np.random.default_rng((seed, 3))
+        texts = list(dict.fromkeys(bases.all()))
+        chosen = [texts[row] for row in own.permutation(len(texts))[: wanted["back_translation"]]]
+        for text, said in zip(chosen, call_paraphraser(settings.back_translator, chosen), strict=True):
+            pool.add(said, text, "back_translation")
+    if settings.title_pieces:
+        pool.fill("title_pieces", settings.count - len(pool.pairs), lambda: made(title_piece, pieces))
+    return pool.pairs
+
+
+class _Pool:
+    """Pairs whose student texts are distinct; the first one to come stays."""
+
+    def __init__(self) -> None:
+        self.pairs: list[DistillationPair] = []
+        self._seen: set[str] = set()
+
+    def add(self, student_text: str, teacher_text: str, origin: Origin) -> bool:
+        student_text, teacher_text = normalize_text(student_text), normalize_text(teacher_text)
+        key = student_text.casefold()
+        if not student_text or key in self._seen:
+            return False
+        self._seen.add(key)
+        self.pairs.append(DistillationPair(student_text, teacher_text, origin))
+        return True
+
+    def fill(self, origin: Origin, count: int, make: Callable[[], tuple[str, str]]) -> None:
+        """Add up to `count` pairs; a shop that cannot give as many distinct ones ends it early."""
+        added = 0
+        for _ in range(count * _TRIES_PER_TEXT):
+            if added == count:
+                return
+            added += self.add(*make(), origin)
+
+
+class _Bases:
+    """Texts to damage: half the time a real query, where there are any."""
+
+    def __init__(self, queries: Sequence[str], made: Sequence[str], random: np.random.Generator) -> None:
+        self._queries = queries
+        self._made = made
+        self._random = random
+
+    def draw(self) -> str:
+        from_queries = self._queries and self._random.random() < 0.5
+        return _any(self._queries if from_queries else self._made, self._random)
+
+    def all(self) -> Iterator[str]:
+        yield from self._queries
+        yield from self._made
+
+
+def with_typing_error(text: str, random: np.random.Generator) -> str:
+    """Return `text` with one typing error, in long texts sometimes two; text without letters comes back as it is."""
+    text = _one_error(text, random)
+    if len(text) > _SECOND_EDIT_ABOVE and random.random() < 0.25:
+        text = _one_error(text, random)
+    return text
+
+
+def _one_error(text: str, random: np.random.Generator) -> str:
+    places = [place for place, character in enumerate(text) if character.isalpha()]
+    if not places:
+        return text
+    place = places[random.integers(len(places))]
+    before, character, after = text[:place], text[place], text[place + 1 :]
+    neighbors = _NEIGHBORS.get(character.lower(), "")
+    kind = random.integers(4)
+    if kind == 0 and neighbors:
+        return before + neighbors[random.integers(len(neighbors))] + after
+    if kind == 1 and after[:1].isalpha():
+        return before + after[0] + character + after[1:]
+    if kind == 2 and len(places) > 2:
+        return before + after
+    return before + character + character + after
+
+
+def title_piece(product: Product, random: np.random.Generator) -> str:
+    """Return 1 to `MAX_PIECE_WORDS` words in a row from the title; empty where they say too little."""
+    segments = _segments(product.title)
+    style = random.random()
+    # The first segment names the thing: its beginning holds the brand, its end the type.
+    words = segments[0 if style < 0.6 else random.integers(len(segments))].split()
+    size = min(len(words), int(random.integers(1, MAX_PIECE_WORDS + 1)))
+    start = 0 if style < 0.3 else len(words) - size
+    if style >= 0.6:
+        start = int(random.integers(len(words) - size + 1))
+    piece = " ".join(_trimmed(words[start : start + size]))
+    # Bare numbers and units are no query.
+    return piece if sum(map(str.isalpha, piece)) > 2 or not piece.isascii() else ""
+
+
+def _trimmed(words: Sequence[str]) -> list[str]:
+    told = [place for place, word in enumerate(words) if word.casefold() not in _CONNECTORS]
+    return list(words[told[0] : told[-1] + 1]) if told else []
+
+
+def phrase(product: Product, random: np.random.Generator) -> str:
+    """Return brand, attribute values, category and product type put together as a query would."""
+    words = _segments(product.title)[0].split()
+    kind = " ".join(_trimmed(words[-int(random.integers(1, 4)) :]))
+    category = (product.category or "").rsplit(">", 1)[-1].strip()
+    parts = [part for part in (product.brand or "", *product.attributes.values(), category) if part.strip()]
+    chosen = [parts[index] for index in random.permutation(len(parts))[: int(random.integers(1, 4))]]
+    said = chosen if category in chosen and random.random() < 0.5 else [*chosen, kind]
+    # A word is said once: brands stand in many titles.
+    distinct = {word.casefold(): word for word in reversed(" ".join(said).split()[: 2 * MAX_PIECE_WORDS])}
+    return " ".join(reversed(distinct.values()))
+
+
+def _segments(title: str) -> list[str]:
+    segments = [segment.strip(" .!?\"'*-") for segment in _SEPARATORS.split(normalize_text(title))]
+    return [segment for segment in segments if segment] or [normalize_text(title) or "-"]
+
+
+def _reordered(text: str, random: np.random.Generator) -> str:
+    words = text.split()
+    return " ".join(words[index] for index in random.permutation(len(words)))
+
+
+class _Rewording:
+    """Replaces a term of the shop's table by an alternative, or an alternative by its term."""
+
+    def __init__(self, synonyms: Mapping[str, Sequence[str]]) -> None:
+        self._table: dict[str, list[str]] = {}
+        for term, alternatives in synonyms.items():
+            for alternative in alternatives:
+                self._table.setdefault(normalize_text(term).casefold(), []).append(normalize_text(alternative))
+                self._table.setdefault(normalize_text(alternative).casefold(), []).append(normalize_text(term))
+
+    def applies_to(self, text: str) -> bool:
+        return bool(self._places(text))
+
+    def __call__(self, text: str, random: np.random.Generator) -> str:
+        words = text.split()
+        start, size = _any(self._places(text), random)
+        replacement = _any(self._table[" ".join(words[start : start + size]).casefold()], random)
+        return " ".join([*words[:start], replacement, *words[start + size :]])
+
+    def _places(self, text: str) -> list[tuple[int, int]]:
+        """Return where terms stand: number of the first word, number of words."""
+        words = text.casefold().split()
+        spans = ((start, size) for start in range(len(words)) for size in range(1, MAX_TERM_WORDS + 1))
+        return [
+            (start, size)
+            for start, size in spans
+            if start + size <= len(words) and " ".join(words[start : start + size]) in self._table
+        ]
+
+
+def _split(count: int, settings: TextSettings, *, without: Sequence[str]) -> dict[str, int]:
+    """Divide `count` by the shares; what has no source gives its part to the others."""
+    shares = {name: 0.0 if name in without else float(getattr(settings, name)) for name in _SHARES}
+    total = sum(shares.values())
+    return {name: round(count * share / total) if total else 0 for name, share in shares.items()}
+
+
+def _any(values: Sequence[T], random: np.random.Generator) -> T:
+    return values[int(random.integers(len(values)))]
+
+
+def _changed(
+    text: str, change: Callable[[str, np.random.Generator], str], random: np.random.Generator
+) -> tuple[str, str]:
+    """Return the student's and the teacher's text; the student's is empty, and so refused, when nothing changed."""
+    changed = change(text, random)
+    return ("" if changed == text else changed), text
