@@ -11,8 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from compress.measure.quality import Float32, ndcg_by_query
+from compress.measure.quality import ndcg_by_query
 from edge_runtime.contract.bundle import FusionSpec
+from edge_runtime.contract.types import Float32
 from edge_runtime.search.lexical import ANY_FIELD, LexicalParts
 from edge_runtime.search.ranking import fuse
 from train.data.tables import Judgement

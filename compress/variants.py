@@ -9,19 +9,21 @@ import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
-from compress.measure.quality import Float32, StageQuality, ndcg_by_query, rank_quality, unit_rows
+from compress.measure.quality import StageQuality, ndcg_by_query, rank_quality, unit_rows
 from compress.tflite import Operations, Weights, operations, weights_inside
 from edge_runtime.contract.atomic_files import write_bytes_atomically
 from edge_runtime.contract.bundle import ENCODER_FILE
+from edge_runtime.contract.types import Float32
 from edge_runtime.inference.interpreter import Model
-from pocketrec.pipeline.settings import VariantName
 from train.data.tables import Judgement
 from train.evaluation.metrics import paired_bootstrap
+
+VariantName = Literal["int8", "int8-calibrated", "dynamic-range"]
 
 VARIANTS: tuple[VariantName, ...] = get_args(VariantName)
 LATENCY_RUNS, LATENCY_WARM_UP = 300, 30

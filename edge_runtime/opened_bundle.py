@@ -14,6 +14,7 @@ from edge_runtime.contract.bundle import (
     open_bundle,
 )
 from edge_runtime.contract.errors import ConfigError
+from edge_runtime.contract.types import Float32
 from edge_runtime.inference.encoder import Encoder
 from edge_runtime.products.columns import ProductColumns
 from edge_runtime.products.filters import Where
@@ -28,7 +29,6 @@ from edge_runtime.search.user_profile import PersonalTaste, taste_vector
 from edge_runtime.search.vector_index import Catalogue
 from edge_runtime.updates.digest_check import DigestCheck
 
-Float32 = npt.NDArray[np.float32]
 Rows = npt.NDArray[np.int32]
 Mask = npt.NDArray[np.bool_]
 

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from edge_runtime.contract.bundle import GOLDEN_FILE
 from edge_runtime.contract.errors import ConfigError
 from edge_runtime.contract.golden import read_golden
+from edge_runtime.contract.types import Float32
 from edge_runtime.opened_bundle import OpenedBundle
 from edge_runtime.products.facets import FacetValue, count_values
 from edge_runtime.products.filters import Where
@@ -32,7 +33,6 @@ MODES = ("hybrid", "dense", "lexical")
 PERSONAL_WEIGHT = 0.3
 """How much of a cosine with the user's vector is added to a score (docs/device.md has the measurement)."""
 
-Float32 = npt.NDArray[np.float32]
 Rows = npt.NDArray[np.int32]
 Mask = npt.NDArray[np.bool_]
 

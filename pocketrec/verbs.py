@@ -48,14 +48,23 @@ VERBS = {
     "node": ("edge_runtime.cli.node", "a device: sync, run, status"),
 }
 
+# What these verbs miss comes with `pocketrec[server]`; what the others miss, with `pocketrec[train]`.
+SERVER_MODULES = {f"pocketrec.cli.{name}" for name in ("keys", "serve", "rollout", "backup", "operators", "feedback")}
+
 
 def _import_module(module_name: str) -> ModuleType:
     try:
         return importlib.import_module(module_name)
     except ModuleNotFoundError as error:
-        if error.name is None or error.name.split(".")[0] in {"train", "compress", "edge_runtime", "sync_server"}:
+        if error.name is None or error.name.split(".")[0] in {
+            "pocketrec",
+            "train",
+            "compress",
+            "edge_runtime",
+            "sync_server",
+        }:
             raise
-        extra = "server" if module_name.startswith("sync_server") else "train"
+        extra = "server" if module_name in SERVER_MODULES else "train"
         if error.name == "onnx":
             extra = "bench"
         raise PocketrecError(

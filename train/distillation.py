@@ -15,14 +15,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pocketrec.pipeline.stages import added_setting
+from edge_runtime.contract.types import Float32
 from train.backend import keras, tf
 from train.loop import Batches
 from train.losses.score_distillation import ScoreLoss, score_loss
 from train.models.student import POOLED
-
-Float32 = npt.NDArray[np.float32]
-
 
 SCORED_LISTS = 32
 """So many scored lists go with a batch."""
@@ -84,9 +81,9 @@ class DistillSettings:
     ranking_weight: float = 0.1
     ranking_items: int = 512
     temperature: float = 0.05
-    vector_weight: float = added_setting(1.0)
-    hidden_weight: float = added_setting(0.0)
-    adversary: float = added_setting(0.0)
+    vector_weight: float = 1.0
+    hidden_weight: float = 0.0
+    adversary: float = 0.0
 
     def __post_init__(self) -> None:
         """Refuse weights below 0."""

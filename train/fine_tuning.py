@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pocketrec.pipeline.stages import added_setting
+from edge_runtime.contract.types import Progress
 from train.backend import tf
 from train.data.tables import Shop
 from train.errors import TrainingError
 from train.loop import Adversary, Batches, FitSettings, fit
 from train.models.bert import INPUTS
-from train.models.teacher import Progress, Teacher
+from train.models.teacher import Teacher
 from train.sampling.contrastive_batches import KINDS, BatchShape, Kind, Supervision
 
 PADDING = -1
@@ -52,7 +52,7 @@ class TeacherSettings:
     query_tokens: int = 24
     item_tokens: int = 48
     checkpoint_every_s: float = 60.0
-    adversary: float = added_setting(0.0)
+    adversary: float = 0.0
 
     def __post_init__(self) -> None:
         """Refuse numbers with which no step could be made."""

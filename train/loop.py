@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from pocketrec.pipeline.stages import Progress
+from edge_runtime.contract.types import Progress
 from train.backend import keras, tf
 from train.checkpoints import TrainingCheckpoint
 from train.errors import DivergedError

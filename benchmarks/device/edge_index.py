@@ -25,6 +25,7 @@ from compress.catalogue.index_dimensions import principal_axes, sufficient_width
 from compress.catalogue.vector_index import convert_catalogue
 from edge_runtime.contract.bundle import ITEM_VECTORS_FILE, TOKENIZER_FILE, open_bundle
 from edge_runtime.contract.errors import PocketrecError
+from edge_runtime.contract.types import Float32
 from edge_runtime.inference.interpreter import Model
 from edge_runtime.recommender import Recommender
 
@@ -32,7 +33,6 @@ CANDIDATES = 100
 QUERIES = 200
 TOP = 10
 
-Float32 = npt.NDArray[np.float32]
 Propose = Callable[[Float32], npt.NDArray[np.int64]]
 
 

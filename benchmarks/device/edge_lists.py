@@ -1,19 +1,15 @@
 """Inverted lists, a candidate for very large catalogues: k-means on a sample, then every row to its nearest center."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-Float32 = npt.NDArray[np.float32]
+from edge_runtime.contract.types import Float32, Progress
 
 SAMPLE_PER_LIST = 64
 ROUNDS = 8
 _BLOCK = 16_384
-
-Progress = Callable[[int, int], None]
-"""Told of (done, total)."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import zstandard
 
 from benchmarks.fleet.learning_loop import parse_arguments, teach
@@ -36,13 +35,13 @@ from edge_runtime.contract.bundle import (
     open_bundle,
 )
 from edge_runtime.contract.delta import apply_delta
+from edge_runtime.contract.types import Float32
 from pocketrec.pipeline.cli_subprocess import run_command
 from pocketrec.pipeline.demo import SETTINGS as DEMO_SETTINGS
 from pocketrec.pipeline.retrain_settings import RetrainSettings
 from pocketrec.publishing.delta_making import make_delta
 from train.data.tables import Product
 
-Float32 = npt.NDArray[np.float32]
 SAMPLE = Path(__file__).parents[2] / "build" / "bench-sync"
 SCENARIOS = ("prices", "changed", "added", "removed", "mixed")
 

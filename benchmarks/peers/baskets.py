@@ -10,7 +10,8 @@ from implicit.nearest_neighbours import BM25Recommender
 from implicit.utils import ParameterWarning
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from benchmarks.recommendation.online_retail_protocol import Customer, Int32, Rank, rank_scores
+from benchmarks.recommendation.online_retail_protocol import Customer, Rank, rank_scores
+from edge_runtime.contract.types import Int32
 
 Baskets = Mapping[str, Sequence[Int32]]
 

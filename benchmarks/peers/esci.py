@@ -1,7 +1,7 @@
 """The peers of the ESCI benchmark, indexed and ready; what is expensive is kept under the work folder."""
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,11 +11,9 @@ from benchmarks.peers.base import DensePeer, FusedPeer, Peer, QueryEncoder
 from benchmarks.peers.lexical import Bm25Peer
 from benchmarks.peers.minilm import FloatArray, MinilmEncoder, MinilmFiles, prepare_minilm
 from benchmarks.peers.model2vec import prepare_model2vec
+from edge_runtime.contract.types import NamedProgress
 
 MINILM_INT8 = "all-MiniLM-L6-v2 int8 (ONNX Runtime)"
-
-Progress = Callable[[str, int, int], None]
-"""Told of (what, done, total)."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +25,7 @@ class Peers:
     minilm: MinilmEncoder
 
 
-def prepare_peers(texts: Sequence[str], work: Path, *, progress: Progress) -> Peers:
+def prepare_peers(texts: Sequence[str], work: Path, *, progress: NamedProgress) -> Peers:
     """Index `texts` with every peer.
 
     Args:
@@ -70,7 +68,7 @@ def _size(files: MinilmFiles, model: Path) -> int:
     return model.stat().st_size + files.tokenizer.stat().st_size
 
 
-def _item_vectors(encoder: MinilmEncoder, texts: Sequence[str], work: Path, *, progress: Progress) -> FloatArray:
+def _item_vectors(encoder: MinilmEncoder, texts: Sequence[str], work: Path, *, progress: NamedProgress) -> FloatArray:
     digest = hashlib.sha256("\0".join(texts).encode()).hexdigest()[:16]
     path = work / f"minilm-items-{digest}.npy"
     if path.exists():

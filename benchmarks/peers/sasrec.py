@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.recommendation.online_retail_protocol import Customer, Int32, Rank, rank_scores
+from benchmarks.recommendation.online_retail_protocol import Customer, Rank, rank_scores
+from edge_runtime.contract.types import Int32
 from train.backend import keras, tf
 
 LENGTH = 100

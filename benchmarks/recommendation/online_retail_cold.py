@@ -18,10 +18,11 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.machine import describe_machine
-from benchmarks.recommendation.online_retail_protocol import TOP, Customer, Int32, RetailData
+from benchmarks.recommendation.online_retail_protocol import TOP, Customer, RetailData
 from edge_runtime.contract.atomic_files import write_bytes_atomically
 from edge_runtime.contract.bundle import open_bundle
 from edge_runtime.contract.errors import ConfigError
+from edge_runtime.contract.types import Int32
 from edge_runtime.recommender import Recommender
 from train.data.reading import read_shop
 from train.data.writing import write_shop

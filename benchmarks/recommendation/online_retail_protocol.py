@@ -14,6 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from edge_runtime.contract.errors import ConfigError
+from edge_runtime.contract.types import Int32
 from train.data.importers.online_retail import import_online_retail
 from train.data.reading import read_shop
 from train.data.tables import Shop
@@ -24,7 +25,6 @@ SOURCE_FOLDER = "online_retail"
 MIN_INVOICES = 3
 TOP = 10
 
-Int32 = npt.NDArray[np.int32]
 Rank = Callable[["Customer", bool], Sequence[int]]
 """(customer, new products only) -> the best rows, best first; `TOP` of them are looked at."""
 

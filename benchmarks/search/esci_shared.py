@@ -9,7 +9,8 @@ from pathlib import Path
 
 from benchmarks.search.esci_bundle import write_fold_shop
 from benchmarks.search.esci_protocol import EsciData, FoldShop, overlaps_any
-from pocketrec.pipeline.stages import Progress, Reporter, Stages, digest_of
+from edge_runtime.contract.types import Progress
+from pocketrec.pipeline.stages import Reporter, Stages, digest_of
 from train.data.reading import read_shop
 from train.fine_tuning import TeacherSettings, fine_tune
 from train.models.teacher import Teacher

@@ -16,6 +16,7 @@ from compress.catalogue.vector_index import convert_catalogue
 from edge_runtime.contract.atomic_files import write_bytes_atomically
 from edge_runtime.contract.bundle import CATALOGUE_LAYER_FILE, TOKENIZER_FILE
 from edge_runtime.contract.text import normalize_text
+from edge_runtime.contract.types import Float32
 
 NARROWED_FROM = 16_384
 """Below so many products the whole layer takes less time than anything else of a search."""
@@ -27,7 +28,6 @@ _TOKENS = 8_192
 _QUERIES = 300
 _BLOCK_ROWS = 65_536
 
-Float32 = npt.NDArray[np.float32]
 Encode = Callable[[str], Float32]
 
 

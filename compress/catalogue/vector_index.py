@@ -4,9 +4,9 @@ import tempfile
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from compress.errors import CompressionError
+from edge_runtime.contract.types import Float32
 from train.backend import ConverterError, tf
 
 SIGNATURE = "top"
@@ -17,8 +17,6 @@ _BELOW_ALL = -4.0
 """Added to the score of rows that only fill up the last block; a score is a cosine."""
 _SMALL = 1e-6
 """Keeps the last of the best above zero."""
-
-Float32 = npt.NDArray[np.float32]
 
 
 class _Layer(tf.Module):

@@ -7,10 +7,10 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from edge_runtime.contract.types import Float32
+
 INPUTS = ("input_word_ids", "input_mask")
 _OPSET, _IR_VERSION = 20, 9
-
-Float32 = npt.NDArray[np.float32]
 
 
 @dataclass

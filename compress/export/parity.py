@@ -11,11 +11,11 @@ from compress.measure.quality import unit_rows
 from edge_runtime.contract.bundle import GOLDEN_FILE, TOKENIZER_FILE, Bundle
 from edge_runtime.contract.golden import read_golden
 from edge_runtime.contract.text import normalize_text
+from edge_runtime.contract.types import Float32
 from edge_runtime.recommender import Recommender
 
 TOP = 10
 
-Float32 = npt.NDArray[np.float32]
 Encode = Callable[[npt.NDArray[np.int32]], Float32]
 
 

@@ -21,6 +21,7 @@ from edge_runtime.contract.bundle import (
 )
 from edge_runtime.contract.golden import Golden, read_golden
 from edge_runtime.contract.text import normalize_text
+from edge_runtime.contract.types import NamedProgress
 from edge_runtime.products.rows_database import RowsDatabase
 from edge_runtime.recommender import Recommender
 from edge_runtime.search.lexical import LexicalIndex
@@ -28,8 +29,6 @@ from edge_runtime.search.vector_index import Catalogue
 
 TOP_K = 10
 
-Progress = Callable[[str, int, int], None]
-"""Told of (what, done, total)."""
 
 Operation = Callable[[int], object]
 """One call, given the number of the run, by which it picks its input."""
@@ -80,7 +79,7 @@ def bench_bundle(
     num_threads: int = 1,
     runs: int = 500,
     warm_up_runs: int = 20,
-    progress: Progress | None = None,
+    progress: NamedProgress | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> BenchResult:
     """Measure the bundle in `folder` with its own golden queries and histories.

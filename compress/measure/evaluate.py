@@ -2,13 +2,14 @@
 
 import contextlib
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from edge_runtime.contract.bundle import CATALOGUE_ROWS_FILE, Bundle, open_bundle
+from edge_runtime.contract.types import NamedProgress
 from edge_runtime.products.product_rows import ProductRows
 from edge_runtime.products.rows_database import RowsDatabase
 from edge_runtime.recommender import Mode, Recommender
@@ -29,8 +30,6 @@ _CAUTION = (
 )
 
 Interval = tuple[float, float]
-Progress = Callable[[str, int, int], None]
-"""Told of (what, done, total)."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +91,7 @@ class Evaluation:
     new_products: BasketQuality | None
 
 
-def evaluate_bundle(folder: Path, shop: Shop, *, progress: Progress | None = None) -> Evaluation:
+def evaluate_bundle(folder: Path, shop: Shop, *, progress: NamedProgress | None = None) -> Evaluation:
     """Measure the bundle in `folder` on what `shop` says.
 
     Args:
@@ -150,7 +149,7 @@ def _judged(shop: Shop, known: Sequence[str | None]) -> dict[str, dict[str, floa
 
 
 def _evaluate_search(
-    recommender: Recommender, judged: Mapping[str, Mapping[str, float]], show: Progress
+    recommender: Recommender, judged: Mapping[str, Mapping[str, float]], show: NamedProgress
 ) -> tuple[RankingQuality, ...]:
     if not judged:
         return ()
@@ -196,7 +195,7 @@ def _evaluate_baskets(
     recommender: Recommender,
     baskets: Mapping[str, Sequence[Basket]],
     known: Sequence[str | None],
-    show: Progress,
+    show: NamedProgress,
 ) -> tuple[BasketQuality | None, BasketQuality | None]:
     """Return the quality on each user's last basket, whole and new products only."""
     whole: list[tuple[float, float]] = []

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from edge_runtime.contract.types import Float32
 from train.data.tables import Judgement
 from train.evaluation.metrics import bootstrap_interval, ndcg_at_k
-
-Float32 = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)

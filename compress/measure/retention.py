@@ -11,7 +11,8 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from compress.measure.quality import Float32, ndcg_by_query
+from compress.measure.quality import ndcg_by_query
+from edge_runtime.contract.types import Float32
 from train.data.tables import Judgement
 from train.evaluation.metrics import ndcg_at_k
 

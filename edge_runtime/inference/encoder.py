@@ -10,9 +10,8 @@ from tokenizers import Tokenizer
 from edge_runtime.contract.bundle import ENCODER_FILE, TOKENIZER_FILE, Bundle
 from edge_runtime.contract.errors import BundleFormatError
 from edge_runtime.contract.text import normalize_text
+from edge_runtime.contract.types import Float32
 from edge_runtime.inference.interpreter import Model
-
-Float32 = npt.NDArray[np.float32]
 
 
 def unit(vector: npt.NDArray[Any]) -> Float32:

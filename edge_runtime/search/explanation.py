@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from edge_runtime.contract.types import Float32
 from edge_runtime.inference.encoder import Encoder
 from edge_runtime.search.lexical import LexicalIndex
 from edge_runtime.search.query_scores import QueryScores
@@ -13,8 +13,6 @@ from edge_runtime.search.spelling import words_of
 
 MAX_EXPLAINED_WORDS = 32
 """Of a longer query, the first words are explained."""
-
-Float32 = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)

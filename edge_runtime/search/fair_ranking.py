@@ -18,11 +18,11 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_runtime.contract.errors import ConfigError
+from edge_runtime.contract.types import Float32
 from edge_runtime.products.filters import Where
 from edge_runtime.recommender import Mode, Recommendations, Recommender
 from edge_runtime.search.user_profile import PersonalTaste
 
-Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
 
 CANDIDATES_PER_PLACE = 5

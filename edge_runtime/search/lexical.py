@@ -13,6 +13,7 @@ import numpy.typing as npt
 from edge_runtime.contract.bundle import FusionSpec
 from edge_runtime.contract.errors import BundleFormatError
 from edge_runtime.contract.rows import FIELDS
+from edge_runtime.contract.types import Float32
 from edge_runtime.products.rows_database import RowsDatabase
 from edge_runtime.search.postings import Postings, match_any
 from edge_runtime.search.spelling import edit_distance, fold_word, trigrams_of, words_of
@@ -26,7 +27,6 @@ _CANDIDATES = 200
 _CORRECTIONS = 2
 _REMEMBERED_CORRECTIONS = 1_024
 
-Float32 = npt.NDArray[np.float32]
 Rows = npt.NDArray[np.int32]
 
 

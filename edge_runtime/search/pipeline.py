@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from edge_runtime.contract.types import Float32
 from edge_runtime.inference.encoder import Encoder
 from edge_runtime.products.columns import ProductColumns
 from edge_runtime.products.product_rows import ProductRows
@@ -18,7 +19,6 @@ from edge_runtime.search.vector_index import Catalogue
 RELEVANCE, POPULARITY, PRICE, PRICE_FALLING, TITLE = "relevance", "popularity", "price", "-price", "title"
 SORTS = (RELEVANCE, POPULARITY, PRICE, PRICE_FALLING, TITLE)
 
-Float32 = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
 
 

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from edge_runtime.contract.errors import BundleFormatError
 from edge_runtime.contract.rows import BM25_B, BM25_K1, FIELDS, MIN_IDF, bm25_sql, quoted_term
+from edge_runtime.contract.types import Float32
 from edge_runtime.products.rows_database import RowsDatabase
 
 _REMEMBERED_HITS = 250_000
@@ -18,7 +19,6 @@ _REMEMBERED_HITS = 250_000
 
 _POSTING = "SELECT hits, rows, codes, counts FROM posting_words JOIN postings USING (posting) WHERE word = ?"
 
-Float32 = npt.NDArray[np.float32]
 Rows = npt.NDArray[np.int32]
 
 

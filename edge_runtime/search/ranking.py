@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-Float32 = npt.NDArray[np.float32]
+from edge_runtime.contract.types import Float32
+
 Rows = npt.NDArray[np.int32]
 
 

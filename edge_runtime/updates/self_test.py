@@ -5,16 +5,14 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 
 from edge_runtime.contract.errors import ConfigError, GoldenMismatchError
 from edge_runtime.contract.golden import Golden, GoldenHistory, GoldenQuery
+from edge_runtime.contract.types import Float32
 
 MIN_COSINE = 0.995
 MIN_OVERLAP = 0.9
 _DECIMALS = 6
-
-Float32 = npt.NDArray[np.float32]
 
 
 class _Answer(Protocol):

@@ -7,14 +7,15 @@ import hashlib
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from compress.bundle import BUNDLE_FOLDER, BuildFacts, install_bundle, pack_bundle, refuse_to_replace
-from compress.measure.quality import Float32, StageQuality, rank_quality
+from compress.measure.quality import StageQuality, rank_quality
 from edge_runtime.contract.atomic_files import disk_errors_named
 from edge_runtime.contract.bundle import Bundle
+from edge_runtime.contract.types import Float32
 from pocketrec.pipeline.cross_encoder_labels import read_said
 from pocketrec.pipeline.cross_encoder_stage import VECTORS_FOLDER, teach_cross_encoder
 from pocketrec.pipeline.encoder_stages import EncoderInputs, EncoderStages, seeded_runner
 from pocketrec.pipeline.history_stages import HistoryStages
+from pocketrec.pipeline.packing import BUNDLE_FOLDER, BuildFacts, install_bundle, pack_bundle, refuse_to_replace
 from pocketrec.pipeline.search import BudgetSearch
 from pocketrec.pipeline.settings import BuildSettings
 from pocketrec.pipeline.stages import Reporter, StageResult, Stages, digest_of

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from edge_runtime.contract.types import Progress
 from pocketrec.pipeline.cross_encoder_labels import Said, write_said
 from pocketrec.pipeline.settings import BuildSettings
-from pocketrec.pipeline.stages import Progress
 from pocketrec.pipeline.teacher_stages import TEACHER_FOLDER
 from train.data.tables import Judgement, Shop
 from train.evaluation.metrics import ndcg_at_k

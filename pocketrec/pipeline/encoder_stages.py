@@ -13,9 +13,10 @@ from compress.tflite import convert_encoder
 from compress.variants import VARIANTS, convert_outcome, write_variant
 from edge_runtime.contract.atomic_files import write_bytes_atomically
 from edge_runtime.contract.bundle import ENCODER_FILE, TOKENIZER_FILE, EncoderSpec
+from edge_runtime.contract.types import Progress
 from pocketrec.pipeline.history_stages import HistoryStages
 from pocketrec.pipeline.settings import BuildSettings
-from pocketrec.pipeline.stages import Progress, StageResult, Stages, StageWork
+from pocketrec.pipeline.stages import StageResult, Stages, StageWork
 from pocketrec.pipeline.student_stages import StudentStages, distillation_set
 from pocketrec.pipeline.teacher_stages import TeacherVectors, student_vocabulary, teacher_token_embeddings
 from train.backend import make_reproducible

@@ -24,6 +24,7 @@ from compress.export.parity import Agreement, agreement_with_device
 from compress.measure.quality import unit_rows
 from edge_runtime.contract.atomic_files import disk_errors_named
 from edge_runtime.contract.bundle import CATALOGUE_ROWS_FILE, ITEM_VECTORS_FILE, TOKENIZER_FILE, open_bundle
+from edge_runtime.contract.types import Progress
 from edge_runtime.products.rows_database import RowsDatabase
 from pocketrec.pipeline.settings import build_settings_of
 from pocketrec.pipeline.student_stages import WEIGHTS_FILE
@@ -36,8 +37,6 @@ from train.models.teacher import Teacher
 
 STUDENT_STAGE = "prune"
 """The stage that holds the float student of which the int8 one was made, pruned or not."""
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from compress.measure.quality import Float32
 from compress.quantization import calibrate, quantize
+from edge_runtime.contract.types import Float32, Progress
 from pocketrec.pipeline.settings import BuildSettings
-from pocketrec.pipeline.stages import Progress
 from train.checkpoints import has_checkpoint
 from train.data.tables import Shop
 from train.evaluation.next_basket import NextBasketQuality

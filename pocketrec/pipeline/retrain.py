@@ -5,7 +5,7 @@ log -> position bias, attractions -> tune (word table and ranges frozen) -> conv
 
 import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,6 @@ import msgspec
 import numpy as np
 from tokenizers import Tokenizer
 
-from compress.bundle import install_bundle, refuse_to_replace
 from compress.errors import CompressionError
 from compress.measure.evaluate import evaluate_bundle
 from compress.measure.quality import unit_rows
@@ -32,10 +31,12 @@ from edge_runtime.contract.bundle import (
 )
 from edge_runtime.contract.errors import ConfigError
 from edge_runtime.contract.golden import read_golden
+from edge_runtime.contract.types import NamedProgress
 from edge_runtime.recommender import Recommender
 from edge_runtime.updates.self_test import golden_answers
 from pocketrec.pipeline.click_labels import click_targets
 from pocketrec.pipeline.history_stages import HistoryStages
+from pocketrec.pipeline.packing import install_bundle, refuse_to_replace
 from pocketrec.pipeline.retrain_settings import GateSettings, RetrainReport, RetrainSettings
 from pocketrec.pipeline.settings import BuildSettings, build_settings_of
 from pocketrec.pipeline.student_stages import WEIGHTS_FILE, StudentStages, distillation_set
@@ -59,9 +60,6 @@ NEEDED_STAGES = ("vectors", "prune", "quantize", "history", "history-int8")
 _PAGE = 10
 _ENCODE_BATCH = 512
 
-Progress = Callable[[str, int, int], None]
-"""Told of (what, done, total)."""
-
 
 def retrain_bundle(
     base: Path,
@@ -72,7 +70,7 @@ def retrain_bundle(
     *,
     work: Path,
     created_at: str,
-    progress: Progress,
+    progress: NamedProgress,
 ) -> RetrainReport:
     """Make the bundle `out` from the bundle `base` and what devices reported.
 
@@ -165,7 +163,7 @@ def _tune(
     bias: PositionBias,
     settings: RetrainSettings,
     kept: Path,
-    progress: Progress,
+    progress: NamedProgress,
 ) -> int:
     """Train the encoder in `kept`/quantize on; leave its weights there. Return how many numbers were free."""
     student = _student(bundle, build, shop, kept)
@@ -237,7 +235,7 @@ def _seal(target: Path, base: Bundle, created_at: str) -> Bundle:
     )
 
 
-def rankings(bundle: Bundle, queries: tuple[str, ...], *, k: int, progress: Progress) -> Rankings:
+def rankings(bundle: Bundle, queries: tuple[str, ...], *, k: int, progress: NamedProgress) -> Rankings:
     """Return the `k` best products of each query under a bundle."""
     found = {}
     with Recommender(bundle) as recommender:
@@ -248,7 +246,7 @@ def rankings(bundle: Bundle, queries: tuple[str, ...], *, k: int, progress: Prog
 
 
 def _judge(
-    base: Bundle, made: Bundle, shop: Shop, judging: FeedbackLog, settings: RetrainSettings, progress: Progress
+    base: Bundle, made: Bundle, shop: Shop, judging: FeedbackLog, settings: RetrainSettings, progress: NamedProgress
 ) -> dict[str, Any]:
     asked = tuple(judging.queries[number] for number in np.unique(judging.query))
     places = int(judging.position.max())

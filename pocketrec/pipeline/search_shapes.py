@@ -16,9 +16,9 @@ from compress.tflite import convert_query_encoder
 from compress.variants import encode_all
 from edge_runtime.contract.atomic_files import write_bytes_atomically
 from edge_runtime.contract.bundle import ENCODER_FILE
+from edge_runtime.contract.types import Progress
 from pocketrec.pipeline.budget import BudgetSettings, Point, impossible
 from pocketrec.pipeline.settings import BuildSettings
-from pocketrec.pipeline.stages import Progress
 from train.models.history import build_history_head
 from train.models.student import Architecture, StudentSettings, build_student
 

@@ -2,14 +2,14 @@
 
 import json
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from compress.pruning import PruneSettings
+from compress.variants import VariantName
 from edge_runtime.contract.bundle import REPORT_FILE, Bundle
 from edge_runtime.contract.errors import ConfigError
 from edge_runtime.settings import from_mapping
 from pocketrec.pipeline.budget import BudgetSettings
-from pocketrec.pipeline.stages import added_setting
 from train.distillation import DistillSettings
 from train.fine_tuning import TeacherSettings
 from train.models.cross_encoder_training import CrossEncoderSettings
@@ -17,8 +17,6 @@ from train.models.history import HistorySettings
 from train.models.projection import ProjectionSettings
 from train.models.student import StudentSettings
 from train.text.augmentation import TextSettings
-
-VariantName = Literal["int8", "int8-calibrated", "dynamic-range"]
 
 
 @dataclass(frozen=True)
@@ -56,7 +54,7 @@ class BuildSettings:
     prune: PruneSettings = field(default_factory=PruneSettings)
     quantize: QuantizeSettings = field(default_factory=QuantizeSettings)
     budget: BudgetSettings = field(default_factory=BudgetSettings)
-    cross_encoder: CrossEncoderSettings = added_setting(CrossEncoderSettings())  # noqa: RUF009 (frozen)
+    cross_encoder: CrossEncoderSettings = field(default_factory=CrossEncoderSettings)
 
 
 def build_settings_of(bundle: Bundle) -> BuildSettings:

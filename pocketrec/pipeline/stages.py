@@ -9,21 +9,18 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from edge_runtime.contract.atomic_files import write_bytes_atomically
+from edge_runtime.contract.types import Progress
 from train.errors import TrainingError
-
-Progress = Callable[[int, int], None]
-"""Called with (done, total)."""
 
 StageWork = Callable[[Path, Progress], tuple[str, dict[str, Any]]]
 """Gets the stage's folder and a progress function; returns one line for people and a JSON report."""
 
 KEY_FILE, DONE_FILE = "key.txt", "done.json"
-_ADDED = "added"
 
 
 class Reporter(Protocol):
@@ -52,14 +49,6 @@ class StageResult:
     seconds: float
 
 
-def added_setting(default: Any) -> Any:
-    """Return a dataclass field that leaves the digest of settings as it was before there was such a field.
-
-    At its default it does not enter `digest_of`, so what an earlier version trained is not trained again.
-    """
-    return field(default=default, metadata={_ADDED: True})
-
-
 def digest_of(*parts: Any) -> str:
     """Return a SHA-256 over JSON-like parts and dataclasses; equal parts give equal digests on every machine."""
     return hashlib.sha256(json.dumps(_plain(parts), sort_keys=True, default=str).encode()).hexdigest()
@@ -67,14 +56,10 @@ def digest_of(*parts: Any) -> str:
 
 def _plain(part: Any) -> Any:
     if is_dataclass(part) and not isinstance(part, type):
-        return {one.name: _plain(getattr(part, one.name)) for one in fields(part) if _counts(part, one)}
+        return {one.name: _plain(getattr(part, one.name)) for one in fields(part)}
     if isinstance(part, Mapping):
         return {key: _plain(value) for key, value in part.items()}
     return [_plain(value) for value in part] if isinstance(part, list | tuple) else part
-
-
-def _counts(part: Any, one: Field[Any]) -> bool:
-    return not (one.metadata.get(_ADDED) and one.default is not MISSING and getattr(part, one.name) == one.default)
 
 
 class Stages:

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 from tokenizers import Tokenizer
 
-from compress.measure.quality import Float32, unit_rows
+from compress.measure.quality import unit_rows
 from compress.pruning import kernel_sparsity, strip, with_pruning
 from compress.quantization import calibrate, quantize
+from edge_runtime.contract.types import Float32, Progress
 from pocketrec.pipeline.settings import BuildSettings
-from pocketrec.pipeline.stages import Progress
 from pocketrec.pipeline.teacher_stages import TeacherVectors
 from train.checkpoints import has_checkpoint
 from train.distillation import (

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 from tokenizers import Tokenizer
 
-from compress.measure.quality import Float32, unit_rows
+from compress.measure.quality import unit_rows
 from edge_runtime.contract.atomic_files import write_bytes_atomically
 from edge_runtime.contract.bundle import TOKENIZER_FILE
+from edge_runtime.contract.types import Float32, Progress
 from pocketrec.pipeline.cross_encoder_labels import Said, lessons, read_lists, write_lists
 from pocketrec.pipeline.settings import BuildSettings
-from pocketrec.pipeline.stages import Progress
 from train.data.tables import Shop
 from train.fine_tuning import fine_tune
 from train.models.projection import learn_projection, start_projection

@@ -12,7 +12,8 @@ from edge_runtime.contract.errors import ConfigError
 from sync_server.database.engine import database_errors_named, reading
 from sync_server.database.tables.operators import ApiKey, Operator
 from sync_server.devices.enrollment import digest_of
-from sync_server.operators.accounts import ROLES, Principal, Role, audit_log
+from sync_server.operators import audit_log
+from sync_server.operators.accounts import ROLES, Principal, Role
 
 _DAY_S = 86_400.0
 _USED_STEP_S = 300.0

@@ -9,18 +9,16 @@ from typing import Protocol, cast
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 from tokenizers import Tokenizer
 
 from edge_runtime.contract.errors import ConfigError
 from edge_runtime.contract.text import normalize_text
+from edge_runtime.contract.types import Float32
 from edge_runtime.recommender import Recommendations, Recommender
 from sync_server.config import ServerConfig
 
 VECTORS_FILE, IDS_FILE, EXPORT_FILE, TOKENIZER_FILE = "items.npy", "product_ids.json", "export.json", "tokenizer.json"
 """What an exported model's folder holds beside the model itself (pocketrec/pipeline/export.py writes it)."""
-
-Float32 = npt.NDArray[np.float32]
 
 
 class RankedProducts(msgspec.Struct, frozen=True):

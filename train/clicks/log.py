@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 
 from edge_runtime.contract.errors import ConfigError
+from edge_runtime.contract.types import Int32
 from train.errors import EmptyDatasetError
 
 WANTED_KINDS = {"click", "purchase"}
@@ -26,7 +27,6 @@ _FIELDS = (
     "sequence", "bundle_id",
 )  # fmt: skip
 
-Int32 = npt.NDArray[np.int32]
 Float64 = npt.NDArray[np.float64]
 
 

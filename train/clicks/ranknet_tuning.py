@@ -12,13 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from edge_runtime.contract.types import Float32, Int32
 from train.backend import tf
 from train.loop import Batches
-
-Float32 = npt.NDArray[np.float32]
-Int32 = npt.NDArray[np.int32]
 
 
 @dataclass(frozen=True)

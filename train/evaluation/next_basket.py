@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from edge_runtime.contract.types import Int32
 from train.evaluation.metrics import basket_recall_at_k, ndcg_at_k
-from train.sampling.next_basket_batches import HistoryData, Int32
+from train.sampling.next_basket_batches import HistoryData
 
 Scores = npt.NDArray[np.floating]
 

@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from edge_runtime.contract.types import Float32, Progress
 from train.backend import keras, tf
 from train.loop import Batches, FitSettings, fit
 from train.models.bert import INPUTS
-from train.models.teacher import LENGTH_STEP, Progress, Teacher
+from train.models.teacher import LENGTH_STEP, Teacher
 
-Float32 = npt.NDArray[np.float32]
 Int64 = npt.NDArray[np.int64]
 
 PRIOR_TEMPERATURE = 0.05

@@ -15,10 +15,11 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_runtime.contract.atomic_files import write_bytes_atomically
+from edge_runtime.contract.types import Float32, Progress
 from train.data.tables import Shop
 from train.losses.score_distillation import ScoreLossKind
 from train.models.cross_encoder import CrossEncoder, CrossEncoderShape
-from train.models.teacher import Progress, Teacher
+from train.models.teacher import Teacher
 from train.sampling.contrastive_batches import POSITIVE_GAIN
 from train.sampling.hard_negatives import (
     JudgedQuery,
@@ -30,7 +31,6 @@ from train.sampling.hard_negatives import (
     without_false_negatives,
 )
 
-Float32 = npt.NDArray[np.float32]
 Int64 = npt.NDArray[np.int64]
 
 SKIPPED = 2

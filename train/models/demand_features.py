@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-Float32 = npt.NDArray[np.float32]
+from edge_runtime.contract.types import Float32, Int32
+
 Float64 = npt.NDArray[np.float64]
-Int32 = npt.NDArray[np.int32]
 
 DAY_S = 86_400.0
 SIGNALS = 3

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pocketrec.pipeline.stages import Progress
+from edge_runtime.contract.types import Float32, Progress
 from train.backend import keras, tf
 from train.data.tables import Shop
 from train.evaluation.next_basket import NextBasketQuality, next_basket_quality, rule_qualities
@@ -51,8 +51,6 @@ from train.sampling.next_basket_batches import (
     history_inputs,
     history_slots,
 )
-
-Float32 = npt.NDArray[np.float32]
 
 HALF_WEIGHT_AFTER_ITEMS = 16
 REPEAT_START = 1.0

@@ -10,14 +10,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from edge_runtime.contract.types import Float32, Progress
 from train.backend import keras, tf
 from train.data.tables import Shop
 from train.losses.score_distillation import ScoreLoss, score_loss
 from train.sampling.contrastive_batches import BatchShape, Kind, RelevanceBatch, Supervision
 from train.sampling.hard_negatives import ScoredLists
-
-Float32 = npt.NDArray[np.float32]
-Progress = Callable[[int, int], None]
 
 HIDDEN_LOGIT = -1e9
 EVIDENCE: tuple[Kind, ...] = ("lists", "pairs")

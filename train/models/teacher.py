@@ -6,21 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import safetensors.numpy
 from tokenizers import Tokenizer
 
 from edge_runtime.contract.atomic_files import disk_errors_named
 from edge_runtime.contract.errors import ConfigError
 from edge_runtime.contract.text import normalize_text
+from edge_runtime.contract.types import Float32, Int32, Progress
 from train.backend import keras, tf
 from train.models.bert import INPUTS, WEIGHTS_FILE, MaskedMean, bert_weights, write_config
 from train.models.pretrained import TOKENIZER_FILE, LoadedEncoder, load_encoder, write_folder_whole
-
-Float32 = npt.NDArray[np.float32]
-Int32 = npt.NDArray[np.int32]
-Progress = Callable[[int, int], None]
-"""Called with (done, total)."""
 
 LENGTH_STEP = 8
 """Batches are padded to a multiple of this many tokens."""

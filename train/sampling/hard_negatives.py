@@ -11,11 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from edge_runtime.contract.types import Float32
 from train.data.tables import Judgement, Shop
 from train.models.cross_encoder import GradedLists
 from train.sampling.contrastive_batches import POSITIVE_GAIN
 
-Float32 = npt.NDArray[np.float32]
 Int64 = npt.NDArray[np.int64]
 
 

@@ -5,13 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from edge_runtime.contract.types import Float32, Int32
 from train.data.tables import Basket
 from train.models.demand_features import SIGNALS, Demand, Sale
-
-Float32 = npt.NDArray[np.float32]
-Int32 = npt.NDArray[np.int32]
 
 NO_ITEM = -1
 """Row of an empty slot of a history."""

@@ -12,7 +12,6 @@ from typing import Literal, TypeVar
 import numpy as np
 
 from edge_runtime.contract.text import normalize_text
-from pocketrec.pipeline.stages import added_setting
 from train.data.tables import Product, Shop
 from train.text.paraphrase import call_paraphraser, check_reference
 
@@ -61,8 +60,8 @@ class TextSettings:
     noise: float = 0.25
     synonyms: float = 0.1
     word_order: float = 0.05
-    back_translation: float = added_setting(0.1)
-    back_translator: str = added_setting("")
+    back_translation: float = 0.1
+    back_translator: str = ""
 
     def __post_init__(self) -> None:
         """Refuse shares and a count below 0, and what names no function."""

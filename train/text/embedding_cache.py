@@ -7,12 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from edge_runtime.contract.atomic_files import disk_errors_named, write_bytes_atomically
-from train.models.teacher import Progress, Teacher
-
-Float32 = npt.NDArray[np.float32]
+from edge_runtime.contract.types import Float32, Progress
+from train.models.teacher import Teacher
 
 CHUNK = 2_048
 """So many texts are encoded between two writes: what a stopped build loses."""

@@ -398,7 +398,7 @@ def test_recording_at_level_off_says_so(wired, home, capsys):
 def test_long_download_shows_progress(capsys, monkeypatch):
     now = [0.0]
     monkeypatch.setattr(node_cli.time, "monotonic", lambda: now[0])
-    hear = node._progress()
+    hear = node_cli._progress()
     hear(500_000)
     now[0] = 2.0
     hear(1_000_000)
@@ -411,4 +411,4 @@ def test_refused_events_are_shown():
     from edge_runtime.updates.updater import UpdateReport
 
     report = SyncReport(UpdateReport("a", "a", 1, 0, 0, 0), SendReport(2, ["event 3: no"]))
-    assert node._sync_line(report) == "up to date with release 1, bundle a; 2 events sent\n  refused: event 3: no"
+    assert node_cli._sync_line(report) == "up to date with release 1, bundle a; 2 events sent\n  refused: event 3: no"

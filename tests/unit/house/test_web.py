@@ -37,7 +37,7 @@ def test_every_file_says_in_its_first_line_what_it_is_for():
 
 
 def test_every_file_of_the_runtime_has_a_python_counterpart_of_the_same_name():
-    python = {path.stem for folder in ("", "contract") for path in (REPOSITORY / "edge_runtime" / folder).glob("*.py")}
+    python = {path.stem for path in (REPOSITORY / "edge_runtime").rglob("*.py")}
     assert {path.stem for path in RUNTIME.glob("*.ts")} - python == WEB_ONLY
 
 

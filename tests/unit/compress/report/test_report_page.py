@@ -4,12 +4,12 @@ import re
 import pytest
 
 from compress.report.charts import pareto_picture, quality_scale, tenths
-from compress.report.content import model_card
 from compress.report.diagnostics import WORST_QUERIES, bundle_findings, typo_suite, worst_queries
 from compress.report.fairness import cost_of_bounds, exposure_by_group, rank_all
 from compress.report.page import quality_rows, report_page
 from edge_runtime.recommender import Recommender
 from pocketrec.pipeline.budget import points_json
+from pocketrec.pipeline.report import model_card
 from tests.support.budget_points import point
 from tests.support.shops import make_shop
 from tests.support.toy_bundle import make_toy_bundle

@@ -3,7 +3,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from pocketrec.pipeline.stages import DONE_FILE, KEY_FILE, Stages, added_setting, digest_of
+from pocketrec.pipeline.stages import DONE_FILE, KEY_FILE, Stages, digest_of
 from train.errors import TrainingError
 
 
@@ -168,17 +168,6 @@ def test_equal_parts_give_equal_digests_and_names_count():
     assert digest_of({"a": 1, "b": 2}, Settings()) == digest_of({"b": 2, "a": 1}, Settings())
     assert digest_of(Settings()) != digest_of(Settings(steps=4))
     assert len(digest_of()) == 64
-
-
-@dataclass(frozen=True)
-class LaterSettings(Settings):
-    adversary: float = added_setting(0.0)
-
-
-def test_a_setting_that_was_added_later_counts_only_when_it_is_used():
-    assert digest_of(LaterSettings()) == digest_of(Settings())
-    assert digest_of(LaterSettings(adversary=0.5)) != digest_of(Settings())
-    assert digest_of({"inside": [LaterSettings()]}) == digest_of({"inside": [Settings()]})
 
 
 def test_by_key_results_of_unlike_settings_stand_side_by_side(tmp_path):

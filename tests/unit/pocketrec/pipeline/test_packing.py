@@ -5,11 +5,11 @@ import shutil
 import numpy as np
 import pytest
 
-from compress.bundle import POPULARITY_HALF_LIFE_S, BuildFacts, install_bundle, pack_bundle, popularity
 from compress.measure.quality import StageQuality
 from edge_runtime.contract.bundle import ENCODER_FILE, MODEL_CARD_FILE, REPORT_FILE, TOKENIZER_FILE, open_bundle
 from edge_runtime.contract.errors import ConfigError, StorageError
 from edge_runtime.recommender import Recommender
+from pocketrec.pipeline.packing import POPULARITY_HALF_LIFE_S, BuildFacts, install_bundle, pack_bundle, popularity
 from pocketrec.pipeline.settings import BuildSettings
 from pocketrec.pipeline.stages import StageResult
 from tests.support.shops import make_shop
@@ -63,7 +63,7 @@ def test_an_older_bundle_is_replaced_whole(old_and_new):
 def test_a_full_disk_keeps_the_old_bundle_and_leaves_no_half_one(old_and_new, monkeypatch, place, number):
     old, new = old_and_new
     with monkeypatch.context() as patch:
-        patch.setattr(f"compress.bundle.{place}", failing(number))
+        patch.setattr(f"pocketrec.pipeline.packing.{place}", failing(number))
         with pytest.raises(StorageError, match=r"cannot write .*bundle"):
             install_bundle(new, old.folder)
     assert open_bundle(old.folder).bundle_id == old.bundle_id
@@ -80,7 +80,7 @@ def test_a_disk_that_fills_up_halfway_leaves_no_half_bundle(old_and_new, monkeyp
             raise OSError(errno.ENOSPC, "no")
         copied.append(copy(source, target))
 
-    monkeypatch.setattr("compress.bundle.shutil.copyfile", copy_three)
+    monkeypatch.setattr("pocketrec.pipeline.packing.shutil.copyfile", copy_three)
     with pytest.raises(StorageError, match="No space left"):
         install_bundle(new, old.folder)
     assert open_bundle(old.folder).bundle_id == old.bundle_id
@@ -97,7 +97,7 @@ def test_a_rename_that_fails_puts_the_old_bundle_back(old_and_new, monkeypatch):
         return rename(path, target)
 
     with monkeypatch.context() as patch:
-        patch.setattr("compress.bundle.Path.rename", rename_all_but_the_new)
+        patch.setattr("pocketrec.pipeline.packing.Path.rename", rename_all_but_the_new)
         with pytest.raises(StorageError, match="Permission denied"):
             install_bundle(new, old.folder)
     assert open_bundle(old.folder).bundle_id == old.bundle_id
@@ -107,7 +107,7 @@ def test_a_rename_that_fails_puts_the_old_bundle_back(old_and_new, monkeypatch):
 def test_a_bundle_that_a_kill_left_beside_its_place_is_not_lost(old_and_new, monkeypatch):
     old, new = old_and_new
     old.folder.rename(old.folder.with_name(".bundle.old"))
-    monkeypatch.setattr("compress.bundle.shutil.copyfile", failing(errno.ENOSPC))
+    monkeypatch.setattr("pocketrec.pipeline.packing.shutil.copyfile", failing(errno.ENOSPC))
     with pytest.raises(StorageError):
         install_bundle(new, old.folder)
     assert open_bundle(old.folder).bundle_id == old.bundle_id

@@ -22,8 +22,7 @@ from compress.fusion import (
     learn_coverage_weights,
     learn_dense_weight,
 )
-from compress.measure.quality import Float32, StageQuality, rank_quality
-from compress.report.content import ReportInputs, report_content, write_report
+from compress.measure.quality import StageQuality, rank_quality
 from compress.report.diagnostics import bundle_findings
 from edge_runtime.contract.atomic_files import disk_errors_named, sync_folder, write_bytes_atomically
 from edge_runtime.contract.bundle import (
@@ -43,12 +42,14 @@ from edge_runtime.contract.bundle import (
 from edge_runtime.contract.errors import ConfigError
 from edge_runtime.contract.golden import Golden
 from edge_runtime.contract.text import normalize_text
+from edge_runtime.contract.types import Float32, Progress
 from edge_runtime.products.rows_database import RowsDatabase
 from edge_runtime.recommender import Recommender
 from edge_runtime.search.lexical import LexicalIndex
 from edge_runtime.updates.self_test import MIN_COSINE, MIN_OVERLAP, golden_answers
+from pocketrec.pipeline.report import ReportInputs, report_content, write_report
 from pocketrec.pipeline.settings import BuildSettings
-from pocketrec.pipeline.stages import Progress, StageResult, digest_of
+from pocketrec.pipeline.stages import StageResult, digest_of
 from train.data.splits import ranked_queries
 from train.data.tables import Judgement, Shop
 

@@ -1,0 +1,15 @@
+"""Types that every room names alike: arrays as they travel between rooms, and progress."""
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+
+Float32 = npt.NDArray[np.float32]
+Int32 = npt.NDArray[np.int32]
+
+Progress = Callable[[int, int], None]
+"""Called with (done, total) while something longer runs."""
+
+NamedProgress = Callable[[str, int, int], None]
+"""Called with (what is running, done, total) where one call runs several things."""
