@@ -13,7 +13,7 @@ TFLITE_RUNTIME_PYTHON := 3.11
 
 # The storefront as the server hands it out; built anew when a file of web/ is newer.
 STOREFRONT := sync_server/storefront_files/index.html.gz
-WEB_SOURCES := $(shell find web -type f -not -path '*/node_modules/*' -not -path 'web/dist*')
+WEB_SOURCES := $(shell find web -type f -not -path '*/node_modules/*' -not -path '*/dist/*' -not -path '*/dist-node/*')
 
 ENVIRONMENT := scripts/environment.sh
 # The exit code of scripts/environment.sh when no suitable Python is found.
@@ -139,5 +139,5 @@ bench-edge: data setup-test  ## the device's speed, memory and start beside its 
 	@OMP_NUM_THREADS=1 $(RUN) -m benchmarks.device.edge $(if $(BUNDLE),--bundle $(BUNDLE))
 
 clean:  ## remove the environments and everything that was made
-	rm -rf .venv .venv-device .venv-tflite-runtime .venv-node build dist demo web/node_modules web/dist web/dist-node sync_server/storefront_files ./*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-device .venv-tflite-runtime .venv-node build dist demo web/node_modules web/packages/*/dist web/packages/*/dist-node web/apps/*/dist sync_server/storefront_files ./*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

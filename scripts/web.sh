@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs npm scripts of web/ with a Node that suits: the machine's own from 20.19 on, else one from requirements/node.lock.
 #   scripts/web.sh ready            the packages of web/package-lock.json; what is there already costs nothing
-#   scripts/web.sh run SCRIPT ...   an npm script of web/package.json
+#   scripts/web.sh run SCRIPT ...   an npm script of web/package.json, which holds for all packages and apps
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 

@@ -3,10 +3,10 @@ import jsdoc from "eslint-plugin-jsdoc";
 import tseslint from "typescript-eslint";
 
 export default tseslint.config(
-  { ignores: ["dist", "dist-node", "node_modules"] },
+  { ignores: ["**/dist", "**/dist-node", "**/node_modules"] },
   eslint.configs.recommended,
   {
-    files: ["src/**/*.ts", "tests/**/*.ts", "*.ts"],
+    files: ["**/*.ts"],
     extends: [tseslint.configs.strictTypeChecked],
     languageOptions: { parserOptions: { projectService: true, tsconfigRootDir: import.meta.dirname } },
     plugins: { jsdoc },
@@ -28,7 +28,12 @@ export default tseslint.config(
     },
   },
   {
-    files: ["scripts/*.mjs", "examples/**/*.mjs"],
+    // An app takes the runtime as others do: by the name of its package.
+    files: ["apps/**/*.ts"],
+    rules: { "no-restricted-imports": ["error", { patterns: ["**/packages/**", "pocketrec-web/*"] }] },
+  },
+  {
+    files: ["**/scripts/*.mjs", "examples/**/*.mjs"],
     languageOptions: { globals: { process: "readonly", console: "readonly", URL: "readonly", performance: "readonly" } },
   },
 );

@@ -11,12 +11,12 @@ import pytest
 
 from tests.support.source_tree import REPOSITORY
 
-DIST = REPOSITORY / "web" / "dist"
+DIST = REPOSITORY / "web" / "packages" / "runtime" / "dist"
 DATA = REPOSITORY / "tests" / "data"
 
 
 class _Handler(SimpleHTTPRequestHandler):
-    """web/dist under /web, tests/data under /data."""
+    """The built web runtime under /web, tests/data under /data."""
 
     def translate_path(self, path: str) -> str:
         plain = path.split("?", 1)[0].lstrip("/")

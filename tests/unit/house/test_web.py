@@ -1,12 +1,18 @@
 """The web runtime keeps the rules of the house, and is the Python runtime's counterpart file by file."""
 
 import json
+import re
+from collections import Counter
+from pathlib import Path
 
 from tests.support.source_tree import REPOSITORY
 
 WEB = REPOSITORY / "web"
-RUNTIME = WEB / "src" / "runtime"
+RUNTIME = WEB / "packages" / "runtime" / "src"
 MAX_FILE_LINES = 400
+MAX_MODULES = 15
+WORKSPACES = {"pocketrec-web": "packages/runtime", "pocketrec-storefront": "apps/storefront"}
+FROM = re.compile(r'from "([^"]+)"')
 
 # Files of the web runtime without a counterpart of the same name in edge_runtime or its contract.
 WEB_ONLY = {
@@ -14,16 +20,24 @@ WEB_ONLY = {
     "environment",
     "folder_source",
     "http_source",
+    "impressions",
     "index",
     "litert_in_node",
     "manifest",
+    "pipeline",
+    "queue",
     "remembered",
+    "self_test",
+    "vector_index",
 }
 
 
 def sources() -> list[str]:
     return sorted(
-        path.relative_to(WEB).as_posix() for path in (WEB / "src").rglob("*") if path.suffix in {".ts", ".css"}
+        path.relative_to(WEB).as_posix()
+        for folder in ("packages", "apps")
+        for path in (WEB / folder).glob("*/src/**/*")
+        if path.suffix in {".ts", ".css"}
     )
 
 
@@ -38,12 +52,30 @@ def test_every_file_says_in_its_first_line_what_it_is_for():
 
 def test_every_file_of_the_runtime_has_a_python_counterpart_of_the_same_name():
     python = {path.stem for path in (REPOSITORY / "edge_runtime").rglob("*.py")}
-    assert {path.stem for path in RUNTIME.glob("*.ts")} - python == WEB_ONLY
+    assert {path.stem for path in RUNTIME.rglob("*.ts")} - python == WEB_ONLY
+
+
+def test_no_folder_has_more_than_fifteen_modules():
+    folders = Counter(str(Path(name).parent) for name in sources() if name.endswith(".ts"))
+    assert [folder for folder, count in folders.items() if count > MAX_MODULES] == []
+
+
+def test_the_storefront_takes_the_runtime_by_its_name_and_knows_none_of_its_files():
+    apps = [name for name in sources() if name.startswith("apps/")]
+    imported = {target for name in apps for target in FROM.findall((WEB / name).read_text())}
+    assert {target for target in imported if not target.startswith("./") and not target.startswith("../")} == {
+        "pocketrec-web"
+    }
+    assert [target for target in imported if "packages/" in target] == []
 
 
 def test_the_lock_names_no_registry_and_every_package_has_a_digest():
     lock = json.loads((WEB / "package-lock.json").read_text())
-    packages = {name: entry for name, entry in lock["packages"].items() if name}
+    ours = {
+        name for name, entry in lock["packages"].items() if entry.get("link") or not name.startswith("node_modules/")
+    }
+    packages = {name: entry for name, entry in lock["packages"].items() if name not in ours}
     assert len(packages) > 50
+    assert ours == {"", *(f"node_modules/{name}" for name in WORKSPACES), *WORKSPACES.values()}
     assert [name for name, entry in packages.items() if "resolved" in entry] == []
     assert [name for name, entry in packages.items() if "integrity" not in entry] == []

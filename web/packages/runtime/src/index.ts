@@ -1,0 +1,30 @@
+/** What an app imports: `import { Recommender } from "pocketrec-web"`. */
+
+export type { BundleSource } from "./contract/bundle.js";
+export { Bundle, openBundle } from "./contract/bundle.js";
+export { bucket, choose, inShare } from "./contract/cohort.js";
+export * from "./contract/errors.js";
+export type { Artifact, Manifest } from "./contract/manifest.js";
+export { decodeManifest } from "./contract/manifest.js";
+export { normalizeText } from "./contract/text.js";
+export { setWasmFolder } from "./environment.js";
+export type { FeedbackOptions, FeedbackStatus, Privacy } from "./feedback/feedback.js";
+export { Feedback } from "./feedback/feedback.js";
+export type { ShownList } from "./feedback/impressions.js";
+export { Impressions } from "./feedback/impressions.js";
+export type { FeedbackEvent } from "./feedback/queue.js";
+export type { FacetValue } from "./products/facets.js";
+export type { PriceRange, Where } from "./products/filters.js";
+export type { ProductRow } from "./products/product_rows.js";
+export type { FacetOptions, Options, Recommendations, SearchOptions } from "./recommender.js";
+export { Recommender } from "./recommender.js";
+export type { Explanation, HistoryExplanation, WordContribution } from "./search/explanation.js";
+export type { Sort } from "./search/pipeline.js";
+export type { Mode } from "./search/query_scores.js";
+export { fuse } from "./search/ranking.js";
+export { editDistance, foldWord, trigramsOf, wordsOf } from "./search/spelling.js";
+export type { Suggestion } from "./search/suggestions.js";
+export { HttpSource } from "./updates/http_source.js";
+export type { Proof } from "./updates/self_test.js";
+export type { Installed } from "./updates/updater.js";
+export { Updater } from "./updates/updater.js";
