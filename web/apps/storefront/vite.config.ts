@@ -22,7 +22,11 @@ function builtRuntime(): Plugin {
       }
     },
     transformIndexHtml: () =>
-      modules.map((name) => ({ tag: "link", attrs: { rel: "modulepreload", crossorigin: true, href: `./${name}` } })),
+      modules.map((name) => ({
+        tag: "link",
+        attrs: { rel: "modulepreload", crossorigin: true, href: `./${name}` },
+        injectTo: "head",
+      })),
   };
 }
 

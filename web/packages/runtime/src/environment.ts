@@ -15,9 +15,9 @@ let wasmFolder: string | undefined;
 let liteRt: Promise<void> | undefined;
 let sqlite: Promise<Sqlite3Static> | undefined;
 
-/** Whether this is Node. */
+/** Whether this is Node; the build for browsers knows that it is not, and leaves Node's part out (vite.config.ts). */
 export function isNode(): boolean {
-  return typeof process === "object" && typeof process.versions === "object" && Boolean(process.versions.node);
+  return globalThis.process !== undefined && Boolean(globalThis.process.versions?.node);
 }
 
 /**

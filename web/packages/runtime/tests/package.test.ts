@@ -1,5 +1,5 @@
 import { execFile } from "node:child_process";
-import { readFile } from "node:fs/promises";
+import { readdir, readFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 
@@ -22,3 +22,13 @@ test("what an app installs has every file that the exports name, types included"
   expect(files).toContain("./README.md");
   expect(files.filter((path) => /conformance|\/src\/|\/tests\//.test(path))).toEqual([]);
 }, 30_000);
+
+test("the build for browsers names no file and no module of Node", async () => {
+  const dist = `${PACKAGE}/dist`;
+  const modules = (await readdir(dist)).filter((name) => name.endsWith(".js"));
+  expect(modules).toContain("pocketrec.js");
+  for (const name of modules) {
+    const code = await readFile(`${dist}/${name}`, "utf8");
+    expect(code.match(/litert_in_node|(?:from|import\()\s*["']node:/g), name).toBeNull();
+  }
+});

@@ -90,7 +90,9 @@ export class Feedback {
    * @throws PocketrecError this browser keeps no data, or the server refuses the code.
    */
   async enroll(code: string): Promise<void> {
-    if (this.queue === null) throw new PocketrecError("this browser keeps no data, so it cannot be enrolled; let it store data for this site");
+    if (this.queue === null) {
+      throw new PocketrecError("this browser keeps no data, so it cannot be enrolled; let it store data for this site");
+    }
     const credential = randomName(32);
     const answer = await this.post<{ device_id: string }>("v1/devices/enroll", { code, credential }, null);
     this.identity = { deviceId: answer.device_id, credential };
