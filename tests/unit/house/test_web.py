@@ -14,21 +14,17 @@ MAX_MODULES = 15
 WORKSPACES = {"pocketrec-web": "packages/runtime", "pocketrec-storefront": "apps/storefront"}
 FROM = re.compile(r'from "([^"]+)"')
 
-# Files of the web runtime without a counterpart of the same name in edge_runtime or its contract.
+# Files of the web runtime without a counterpart of the same place and name in edge_runtime.
 WEB_ONLY = {
-    "bundle_store",
+    "contract/manifest",
     "environment",
-    "folder_source",
-    "http_source",
-    "impressions",
+    "feedback/impressions",
     "index",
-    "litert_in_node",
-    "manifest",
-    "pipeline",
-    "queue",
+    "inference/litert_in_node",
     "remembered",
-    "self_test",
-    "vector_index",
+    "updates/bundle_store",
+    "updates/folder_source",
+    "updates/http_source",
 }
 
 
@@ -41,6 +37,10 @@ def sources() -> list[str]:
     )
 
 
+def modules(folder: Path, pattern: str) -> set[str]:
+    return {path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob(pattern)}
+
+
 def test_files_of_the_web_runtime_are_short():
     assert len(sources()) > 30
     assert [name for name in sources() if (WEB / name).read_text().count("\n") > MAX_FILE_LINES] == []
@@ -50,9 +50,9 @@ def test_every_file_says_in_its_first_line_what_it_is_for():
     assert [name for name in sources() if not (WEB / name).read_text().startswith(("/**", "/*"))] == []
 
 
-def test_every_file_of_the_runtime_has_a_python_counterpart_of_the_same_name():
-    python = {path.stem for path in (REPOSITORY / "edge_runtime").rglob("*.py")}
-    assert {path.stem for path in RUNTIME.rglob("*.ts")} - python == WEB_ONLY
+def test_every_file_of_the_runtime_has_a_python_counterpart_of_the_same_place_and_name():
+    python = modules(REPOSITORY / "edge_runtime", "*.py")
+    assert modules(RUNTIME, "*.ts") - python == WEB_ONLY
 
 
 def test_no_folder_has_more_than_fifteen_modules():

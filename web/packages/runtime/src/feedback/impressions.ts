@@ -1,7 +1,7 @@
 /** Which products were really seen: a list that stays for a second, noted once, by place. */
 
-import { randomName } from "./feedback.js";
-import { type FeedbackEvent } from "./queue.js";
+import { randomName } from "./collector.js";
+import { type FeedbackEvent } from "./event_queue.js";
 
 const SEEN_MS = 1_000;
 

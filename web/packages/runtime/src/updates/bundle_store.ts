@@ -1,7 +1,7 @@
 /**
  * The bundle that this browser keeps: files by their SHA-256 in the Cache API, and the manifest that was proved last.
  *
- * What edge_runtime's `slots` is to a folder. The manifest is written last, after the new bundle has answered its golden
+ * What edge_runtime/updates/slots.py is to a folder. The manifest is written last, after the new bundle has answered its golden
  * queries: a browser that is closed at any moment opens the old bundle or the new one, whole.
  */
 

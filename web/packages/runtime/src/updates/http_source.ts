@@ -1,4 +1,4 @@
-/** A bundle on a web server: a folder of files, or the channel of a sync server (edge_runtime's `http_fetcher`). */
+/** A bundle on a web server: a folder of files, or the channel of a sync server (edge_runtime/updates/http_transport.py). */
 
 import { type BundleSource } from "../contract/bundle.js";
 import { DownloadError, HttpStatusError, reasonOf } from "../contract/errors.js";

@@ -1,4 +1,4 @@
-/** The durable feedback queue in IndexedDB: numbered events, sent at least once, counted once, as by edge_runtime's. */
+/** The durable feedback queue in IndexedDB: numbered events, sent at least once, counted once. */
 
 const NAME = "pocketrec-feedback";
 const EVENTS = "events";

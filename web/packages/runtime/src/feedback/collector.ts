@@ -1,9 +1,9 @@
 /** What goes out: what visitors see and do, as far as they allow, to a sync server that counts each event once. */
 
 import { DownloadError, HttpStatusError, PocketrecError, reasonOf } from "../contract/errors.js";
-import { type FeedbackEvent, FeedbackQueue, type Identity, type SequencedEvent } from "./queue.js";
+import { type FeedbackEvent, FeedbackQueue, type Identity, type SequencedEvent } from "./event_queue.js";
 
-/** What may leave this device: nothing, events without what was typed, or everything (as edge_runtime's `privacy`). */
+/** What may leave this device: nothing, events without what was typed, or everything (edge_runtime/feedback/privacy.py). */
 export type Privacy = "off" | "events" | "full";
 
 const PRIVACY_KEY = "pocketrec-privacy";
