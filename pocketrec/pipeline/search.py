@@ -14,13 +14,13 @@ import numpy as np
 
 from compress.measure.retention import MIN_QUERIES, Float64, RetentionScale, judged_by_teacher, optimism
 from compress.pruning import PruneSettings
-from compress.variants import VARIANTS, encode_all
+from compress.variants import VARIANTS, VariantName, encode_all
 from edge_runtime.contract.atomic_files import write_bytes_atomically
 from edge_runtime.contract.bundle import ENCODER_FILE, TOKENIZER_FILE
 from pocketrec.pipeline.budget import Point, choose, pareto_front, points_json
 from pocketrec.pipeline.encoder_stages import EncoderBuild, EncoderInputs, EncoderStages, RunStage, seeded_runner
 from pocketrec.pipeline.search_shapes import Shape, choose_trials, cut_to_language, measure_untrained, plausible_shapes
-from pocketrec.pipeline.settings import BuildSettings, VariantName
+from pocketrec.pipeline.settings import BuildSettings
 from pocketrec.pipeline.stages import KEY_FILE, Reporter, StageResult, Stages
 from pocketrec.pipeline.student_stages import StudentStages
 from train.models.student import StudentSettings
