@@ -11,19 +11,23 @@ from werkzeug.exceptions import HTTPException
 
 from edge_runtime.contract.errors import BundleError, InferenceError, PocketrecError, SignatureError, StorageError
 from sync_server.api import counts, devices, feedback, openapi, publishing, rank, rollouts, storefront, updates
+from sync_server.api.answers import JsonAnswer, json_answer
+from sync_server.api.auth import bearer
 from sync_server.api.freshness import FreshAnswers
 from sync_server.config import ServerConfig
 from sync_server.console.setup import add_console
 from sync_server.database.engine import open_database
 from sync_server.devices.bundle_reports import DeviceReports
-from sync_server.devices.enrollment import Fleet
+from sync_server.devices.enrollment import Enrollment
 from sync_server.devices.fleet_history import FleetHistory
-from sync_server.devices.registry import DeviceRegister
+from sync_server.devices.registry import DeviceRegistry
 from sync_server.errors import PublicationConflictError, PublicationError, RequestError
-from sync_server.events.data_requests import Retention
+from sync_server.events.ingest import EventIngest
+from sync_server.events.retention import Retention
 from sync_server.experiments.service import Experiments
+from sync_server.hosting.answer_cache import open_cache
 from sync_server.hosting.home import open_repository
-from sync_server.hosting.shared_memory import RateLimits, open_cache
+from sync_server.hosting.rate_limits import RateLimits
 from sync_server.metrics import CONTENT_TYPE, Metrics
 from sync_server.operators.accounts import Operators
 from sync_server.operators.api_keys import ApiKeys
@@ -31,7 +35,7 @@ from sync_server.operators.audit_log import AuditLog
 from sync_server.ranking.ranker import open_ranker
 from sync_server.rollouts.offers import Offers
 from sync_server.rollouts.service import Rollouts
-from sync_server.services import EXTENSION, Services, bearer, json_answer, services
+from sync_server.services import EXTENSION, Services, services
 
 _LOG = logging.getLogger(__name__)
 _SECURITY_HEADERS = {
@@ -41,7 +45,6 @@ _SECURITY_HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
 }
 _RETRY_AFTER_S = "30"
-_Answer = tuple[bytes, int, dict[str, str]]
 
 
 def create_app(config: ServerConfig, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> Flask:
@@ -93,8 +96,11 @@ def _open_services(config: ServerConfig, clock: Callable[[], datetime]) -> Servi
     return Services(
         config=config,
         repository=repository,
-        fleet=Fleet(engine, clock_s),
-        devices=DeviceRegister(engine, clock_s),
+        engine=engine,
+        clock_s=clock_s,
+        enrollment=Enrollment(engine, clock_s),
+        ingest=EventIngest(engine, clock_s),
+        devices=DeviceRegistry(engine, clock_s),
         operators=Operators(engine, clock_s, session_s=config.session_hours * 3_600.0),
         api_keys=ApiKeys(engine, clock_s),
         audit=AuditLog(engine, clock_s),
@@ -111,7 +117,7 @@ def _open_services(config: ServerConfig, clock: Callable[[], datetime]) -> Servi
     )
 
 
-def _metrics() -> _Answer:
+def _metrics() -> JsonAnswer:
     """Show the metrics to Prometheus."""
     wanted = services().config.metrics_token
     if wanted and not hmac.compare_digest(bearer(), wanted):
@@ -119,23 +125,23 @@ def _metrics() -> _Answer:
     return services().metrics.render(), 200, {"Content-Type": CONTENT_TYPE}
 
 
-def _healthz() -> _Answer:
+def _healthz() -> JsonAnswer:
     """Say that the process runs."""
     return json_answer({"status": "up"})
 
 
-def _readyz() -> _Answer:
+def _readyz() -> JsonAnswer:
     """Say whether database and repository can be used."""
-    services().fleet.check()
+    services().enrollment.check()
     targets = services().repository.targets()
     return json_answer({"status": "ready", "targets_version": targets.signed.version if targets else None})
 
 
-def _http_error(error: HTTPException) -> _Answer:
+def _http_error(error: HTTPException) -> JsonAnswer:
     return json_answer({"error": error.description or error.name}, error.code or 500)
 
 
-def _our_error(error: PocketrecError) -> _Answer:
+def _our_error(error: PocketrecError) -> JsonAnswer:
     match error:
         case RequestError():
             body, status, headers = json_answer({"error": str(error)}, error.status_code)
@@ -155,7 +161,7 @@ def _our_error(error: PocketrecError) -> _Answer:
     return json_answer({"error": str(error)}, 400)
 
 
-def _unforeseen_error(error: Exception) -> _Answer:
+def _unforeseen_error(error: Exception) -> JsonAnswer:
     _LOG.error("unforeseen error", exc_info=error)
     return json_answer({"error": "the server met an unforeseen error; its log says more"}, 500)
 

@@ -32,8 +32,9 @@ from pocketrec.pipeline.demo import SETTINGS
 from pocketrec.pipeline.retrain import rankings, retrain_bundle
 from pocketrec.pipeline.retrain_settings import RetrainReport, RetrainSettings
 from sync_server.database.engine import migrate, open_database
-from sync_server.devices.enrollment import Fleet
+from sync_server.devices.enrollment import Enrollment
 from sync_server.events.export import export_parquet
+from sync_server.events.ingest import EventIngest
 from train.clicks.off_policy import ESTIMATORS, compare_off_policy
 from train.data.reading import read_shop
 from train.data.splits import ranked_queries, split_holdout
@@ -110,7 +111,7 @@ def collect(people: People, ranked: Mapping[str, Sequence[str]], bundle_id: str,
     home.mkdir(parents=True)
     engine = open_database(home / "server.sqlite")
     migrate(engine)
-    fleet = Fleet(engine, time.time)
+    enrollment, ingest = Enrollment(engine, time.time), EventIngest(engine, time.time)
     waiting: dict[int, list[FeedbackEvent]] = {}
     for number, seen in enumerate(
         seen_lists(
@@ -126,10 +127,10 @@ def collect(people: People, ranked: Mapping[str, Sequence[str]], bundle_id: str,
         at_s = _START_S + number / options.lists * 7 * _DAY_S
         waiting.setdefault(seen.device, []).extend(seen.events(at_s))
     for device, events in waiting.items():
-        device_id = fleet.enroll(fleet.new_code(valid_days=1), f"{device:043d}")
+        device_id = enrollment.enroll(enrollment.new_code(valid_days=1), f"{device:043d}")
         numbered = [SequencedEvent(number, event) for number, event in enumerate(events, 1)]
         for start in range(0, len(numbered), _BATCH_EVENTS):
-            fleet.store(FeedbackBatch(version=1, device_id=device_id, events=numbered[start : start + _BATCH_EVENTS]))
+            ingest.store(FeedbackBatch(version=1, device_id=device_id, events=numbered[start : start + _BATCH_EVENTS]))
     export = home / "export"
     export_parquet(engine, export)
     engine.dispose()

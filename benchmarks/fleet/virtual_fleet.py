@@ -22,7 +22,7 @@ from benchmarks.fleet.server_process import Credentials, ServerProcess
 from edge_runtime.contract.errors import PocketrecError
 from edge_runtime.contract.events import FeedbackBatch, FeedbackEvent, FeedbackReceipt, SequencedEvent
 from sync_server.database.engine import open_database, reading
-from sync_server.database.tables.devices import Event
+from sync_server.database.tables.events import Event
 
 _MAX_BATCH = 50
 _YEAR_S = 31_536_000.0

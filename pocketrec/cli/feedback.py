@@ -12,11 +12,11 @@ from edge_runtime.contract.atomic_files import write_bytes_atomically
 from edge_runtime.contract.counts import COUNTED_KINDS
 from edge_runtime.contract.errors import ConfigError
 from pocketrec.publishing.local_server import add_home, opened_database, settings_of
-from sync_server.api.counts import sum_reports
 from sync_server.config import ServerConfig
-from sync_server.devices.enrollment import Fleet
-from sync_server.events.data_requests import device_data, erase_device, sweep
-from sync_server.events.export import export_parquet
+from sync_server.events.data_requests import device_data, erase_device
+from sync_server.events.export import export_json_lines, export_parquet
+from sync_server.events.private_counts import sum_reports
+from sync_server.events.retention import sweep
 
 _DAY_S = 86_400.0
 
@@ -47,10 +47,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _export(args: argparse.Namespace, engine: Engine, _: ServerConfig) -> int:
-    if args.format == "parquet":
-        count = export_parquet(engine, args.out)
-    else:
-        count = Fleet(engine, time.time).export_events(args.out)
+    count = {"parquet": export_parquet, "jsonl": export_json_lines}[args.format](engine, args.out)
     _show(args, {"events": count, "out": str(args.out)}, f"wrote {count} events to {args.out}")
     return 0
 

@@ -15,7 +15,7 @@ from sqlalchemy import Engine
 from edge_runtime.contract.errors import ConfigError
 from pocketrec.cli.feedback import add_device_actions, run_device_action
 from pocketrec.publishing.local_server import add_home, opened_database, settings_of
-from sync_server.devices.registry import DeviceRegister
+from sync_server.devices.registry import DeviceRegistry
 from sync_server.operators.accounts import COMMAND_LINE, MIN_PASSWORD_CHARS, ROLES, Operators
 from sync_server.operators.api_keys import ApiKeys
 from sync_server.operators.audit_log import AuditEntry, AuditLog, Head, check_chain, read_export
@@ -113,14 +113,14 @@ def add_devices_arguments(parser: argparse.ArgumentParser) -> None:
 def run_devices(args: argparse.Namespace) -> int:
     """Run `pocketrec devices`."""
     with _database(args) as engine:
-        register = DeviceRegister(engine, time.time)
+        registry = DeviceRegistry(engine, time.time)
         if args.action == "revoke":
-            register.revoke(args.device_id, actor=COMMAND_LINE)
+            registry.revoke(args.device_id, actor=COMMAND_LINE)
             _show(args, {"device_id": args.device_id, "revoked": True}, f"{args.device_id} is revoked")
             return 0
         if args.action in {"export", "erase"}:
             return run_device_action(args, engine, actor=COMMAND_LINE)
-        page = register.page(search=args.search, after=args.after, count=500)
+        page = registry.page(search=args.search, after=args.after, count=500)
         _show_rows(args, page.devices, ("device_id", "enrolled_at_s", "last_feedback_at_s", "revoked_at_s"))
         if page.after:
             print(f"there are more: --after {page.after}", file=sys.stderr)

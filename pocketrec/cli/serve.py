@@ -14,7 +14,8 @@ from pocketrec.publishing.delta_making import make_delta
 from pocketrec.publishing.local_server import add_target, local_settings, note, opened_database, publication_target
 from pocketrec.publishing.publisher import publish
 from sync_server.config import ServerConfig, with_secrets
-from sync_server.devices.enrollment import Fleet
+from sync_server.devices.enrollment import Enrollment
+from sync_server.events.export import export_json_lines
 from sync_server.hosting.home import prepare_home
 from sync_server.hosting.logs import log_as_json
 from sync_server.hosting.serving import serve
@@ -124,13 +125,13 @@ def run_serve(args: argparse.Namespace) -> int:
         print(f"warning: {home.keys_note}", file=sys.stderr, flush=True)
     if args.new_enrolment_code:
         with opened_database(config) as engine:
-            code = Fleet(engine, time.time).new_code(valid_days=config.enrolment_code_days)
+            code = Enrollment(engine, time.time).new_code(valid_days=config.enrolment_code_days)
         note(config, "enrollment code made", "", {"valid_days": config.enrolment_code_days})
         _show(args, {"code": code, "valid_days": config.enrolment_code_days}, code)
         return 0
     if args.export_feedback:
         with opened_database(config) as engine:
-            count = Fleet(engine, time.time).export_events(args.export_feedback)
+            count = export_json_lines(engine, args.export_feedback)
         _show(args, {"events": count}, f"wrote {count} events to {args.export_feedback}")
         return 0
     log_as_json()

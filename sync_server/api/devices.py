@@ -3,8 +3,11 @@
 from flask import Blueprint, request
 
 from edge_runtime.contract.release import EnrolmentAnswer, EnrolmentRequest
+from sync_server.api.answers import JsonAnswer, json_answer
+from sync_server.api.auth import require_role
+from sync_server.api.request_body import decode_body
 from sync_server.errors import RequestError
-from sync_server.services import decode_body, json_answer, require_role, services
+from sync_server.services import services
 
 blueprint = Blueprint("devices", __name__, url_prefix="/v1/devices")
 
@@ -12,16 +15,16 @@ _MAX_REQUEST_BYTES = 4_096
 
 
 @blueprint.post("/enroll")
-def enroll() -> tuple[bytes, int, dict[str, str]]:
+def enroll() -> JsonAnswer:
     """Exchange a one-time code for a device id."""
     here = services()
     here.rates.take("enroll", request.remote_addr or "", per_minute=here.config.enrolments_per_minute)
     wanted = decode_body(EnrolmentRequest, max_bytes=_MAX_REQUEST_BYTES)
-    return json_answer(EnrolmentAnswer(here.fleet.enroll(wanted.code, wanted.credential)), 201)
+    return json_answer(EnrolmentAnswer(here.enrollment.enroll(wanted.code, wanted.credential)), 201)
 
 
 @blueprint.get("")
-def list_devices() -> tuple[bytes, int, dict[str, str]]:
+def list_devices() -> JsonAnswer:
     """List devices by name; `search` and `after` narrow the list."""
     require_role("viewer")
     return json_answer(
@@ -30,7 +33,7 @@ def list_devices() -> tuple[bytes, int, dict[str, str]]:
 
 
 @blueprint.post("/<device_id>/revoke")
-def revoke(device_id: str) -> tuple[bytes, int, dict[str, str]]:
+def revoke(device_id: str) -> JsonAnswer:
     """Make a device's credential void."""
     principal = require_role("admin")
     if services().devices.find(device_id) is None:

@@ -1,16 +1,22 @@
-"""What comes back from devices: each event is stored once, however often it is sent."""
+"""Feedback of devices, each event stored once however often it is sent; handed out or erased at its owner's request."""
 
-from flask import Blueprint
+from collections.abc import Iterator
+
+from flask import Blueprint, Response
 
 from edge_runtime.contract.events import FeedbackBatch
+from sync_server.api.answers import JsonAnswer, json_answer
+from sync_server.api.auth import require_device, require_role, require_sender
+from sync_server.api.request_body import decode_body
 from sync_server.errors import RequestError
-from sync_server.services import decode_body, json_answer, require_sender, services
+from sync_server.events.data_requests import device_data, erase_device
+from sync_server.services import services
 
 blueprint = Blueprint("feedback", __name__, url_prefix="/v1")
 
 
 @blueprint.post("/feedback")
-def receive() -> tuple[bytes, int, dict[str, str]]:
+def receive() -> JsonAnswer:
     """Store a batch of the device that the credential names."""
     device_id = require_sender()
     config = services().config
@@ -23,8 +29,36 @@ def receive() -> tuple[bytes, int, dict[str, str]]:
             f"{len(batch.events)} events in one batch, {config.max_feedback_events} are allowed; nothing was stored",
             status_code=413,
         )
-    receipt = services().fleet.store(batch)
+    receipt = services().ingest.store(batch)
     services().metrics.count_events(stored=receipt.stored, duplicates=receipt.duplicates, refused=len(receipt.refused))
-    services().retention.sweep_if_due(services().fleet.clock_s())
+    services().retention.sweep_if_due(services().clock_s())
     services().history.record_if_due()
     return json_answer(receipt)
+
+
+@blueprint.delete("/feedback")
+def erase() -> JsonAnswer:
+    """Erase what is kept of the device that the credential names."""
+    device_id = require_device()
+    return json_answer(erase_device(services().engine, device_id, actor=device_id, now_s=services().clock_s()))
+
+
+@blueprint.get("/feedback")
+def hand_out() -> Response:
+    """Hand out what is kept of the device that the credential names, as lines of JSON."""
+    lines: Iterator[bytes] = device_data(services().engine, require_device())
+    return Response(lines, mimetype="application/x-ndjson")
+
+
+@blueprint.delete("/devices/<device_id>/feedback")
+def erase_for(device_id: str) -> JsonAnswer:
+    """Erase what is kept of a device, on behalf of its owner."""
+    principal = require_role("admin")
+    return json_answer(erase_device(services().engine, device_id, actor=principal.name, now_s=services().clock_s()))
+
+
+@blueprint.get("/devices/<device_id>/feedback")
+def hand_out_for(device_id: str) -> Response:
+    """Hand out what is kept of a device, on behalf of its owner."""
+    require_role("admin")
+    return Response(device_data(services().engine, device_id), mimetype="application/x-ndjson")

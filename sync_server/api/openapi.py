@@ -11,10 +11,10 @@ from werkzeug.routing import Rule
 
 from edge_runtime.contract.events import FeedbackBatch, FeedbackReceipt
 from edge_runtime.contract.release import EnrolmentAnswer, EnrolmentRequest
+from sync_server.api.answers import JsonAnswer, json_answer
 from sync_server.api.publishing import FileList
 from sync_server.api.rank import RankRequest
 from sync_server.ranking.ranker import RankedProducts
-from sync_server.services import json_answer
 
 blueprint = Blueprint("openapi", __name__)
 
@@ -70,7 +70,7 @@ class ErrorAnswer(msgspec.Struct, frozen=True):
 
 
 @blueprint.get("/v1/openapi.json")
-def openapi() -> tuple[bytes, int, dict[str, str]]:
+def openapi() -> JsonAnswer:
     """Describe every route for machines."""
     return json_answer(describe(current_app))
 

@@ -6,12 +6,15 @@ import msgspec
 from flask import Blueprint, g, request
 from tuf.api.metadata import Targets
 
+from sync_server.api.answers import JsonAnswer, json_answer
+from sync_server.api.auth import require_publisher
+from sync_server.api.request_body import decode_body, read_body
 from sync_server.errors import RequestError
 from sync_server.operators.accounts import Principal
 from sync_server.repository.delegations import channel_of
 from sync_server.repository.file_store import Readable
 from sync_server.repository.releases import releases
-from sync_server.services import decode_body, json_answer, read_body, require_publisher, services
+from sync_server.services import services
 
 blueprint = Blueprint("publishing", __name__, url_prefix="/v1/publish")
 blueprint.before_request(require_publisher)
@@ -26,7 +29,7 @@ class FileList(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 @blueprint.get("/targets")
-def current_targets() -> tuple[bytes, int, dict[str, str]]:
+def current_targets() -> JsonAnswer:
     """Give the targets that are served: those of the targets role, or of the role of a delegated channel (`role`)."""
     targets = services().repository.targets(_role())
     if targets is None:
@@ -35,7 +38,7 @@ def current_targets() -> tuple[bytes, int, dict[str, str]]:
 
 
 @blueprint.post("/missing")
-def missing() -> tuple[bytes, int, dict[str, str]]:
+def missing() -> JsonAnswer:
     """Say which of the named files are not here yet."""
     wanted = decode_body(FileList, max_bytes=_MAX_LIST_BYTES).sha256
     files = services().repository.files
@@ -43,7 +46,7 @@ def missing() -> tuple[bytes, int, dict[str, str]]:
 
 
 @blueprint.put("/files/<sha256>")
-def put_file(sha256: str) -> tuple[bytes, int, dict[str, str]]:
+def put_file(sha256: str) -> JsonAnswer:
     """Store one file; its content must have the announced SHA-256."""
     limit = services().config.max_file_bytes
     request.max_content_length = limit
@@ -52,7 +55,7 @@ def put_file(sha256: str) -> tuple[bytes, int, dict[str, str]]:
 
 
 @blueprint.post("/targets")
-def publish() -> tuple[bytes, int, dict[str, str]]:
+def publish() -> JsonAnswer:
     """Publish signed targets: after this, devices see the release."""
     role = _role()
     metadata = services().repository.accept(read_body(services().config.max_targets_bytes), role=role)
@@ -67,7 +70,7 @@ def publish() -> tuple[bytes, int, dict[str, str]]:
 
 
 @blueprint.post("/root")
-def publish_root() -> tuple[bytes, int, dict[str, str]]:
+def publish_root() -> JsonAnswer:
     """Serve a new root, which the keys of the one before have signed."""
     metadata = services().repository.adopt_root(read_body(services().config.max_targets_bytes))
     services().audit.record(

@@ -4,10 +4,12 @@ import msgspec
 from flask import Blueprint, Response
 
 from edge_runtime.contract.events import MAX_ID_CHARS, MAX_QUERY_CHARS
+from sync_server.api.auth import require_device
+from sync_server.api.request_body import decode_body
 from sync_server.errors import RequestError
-from sync_server.hosting.shared_memory import key_of
+from sync_server.hosting.redis_pool import key_of
 from sync_server.ranking.ranker import RankedProducts, Ranker
-from sync_server.services import decode_body, require_device, services
+from sync_server.services import services
 
 blueprint = Blueprint("rank", __name__, url_prefix="/v1")
 

@@ -7,17 +7,19 @@ from flask import Blueprint, Response, g
 
 from edge_runtime.contract.offer import ArmOffer
 from edge_runtime.contract.reports import MAX_REPORTS, ReportBatch
+from sync_server.api.answers import JsonAnswer, json_answer
+from sync_server.api.auth import require_device, require_role
+from sync_server.api.request_body import decode_body
 from sync_server.errors import RequestError
 from sync_server.operators.accounts import Principal
 from sync_server.rollouts.plan import RolloutPlan
 from sync_server.rollouts.service import RolloutAction
-from sync_server.services import decode_body, json_answer, require_device, require_role, services
+from sync_server.services import services
 
 blueprint = Blueprint("rollouts", __name__, url_prefix="/v1")
 
 _MAX_REPORT_BYTES = 100_000
 _MAX_REQUEST_BYTES = 10_000
-_Answer = tuple[bytes, int, dict[str, str]]
 
 
 class RolloutRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -53,7 +55,7 @@ def offer(channel: str) -> Response:
 
 
 @blueprint.post("/reports")
-def receive_reports() -> _Answer:
+def receive_reports() -> JsonAnswer:
     """Store what the device that the credential names tells of its bundles."""
     device_id = require_device()
     batch = decode_body(ReportBatch, max_bytes=_MAX_REPORT_BYTES)
@@ -65,14 +67,14 @@ def receive_reports() -> _Answer:
 
 
 @blueprint.get("/rollouts")
-def list_rollouts() -> _Answer:
+def list_rollouts() -> JsonAnswer:
     """List rollouts, newest first."""
     require_role("viewer")
     return json_answer({"rollouts": services().rollouts.all()})
 
 
 @blueprint.get("/rollouts/<rollout_id>")
-def show_rollout(rollout_id: str) -> _Answer:
+def show_rollout(rollout_id: str) -> JsonAnswer:
     """Show one rollout with its history."""
     require_role("viewer")
     rollouts = services().rollouts
@@ -80,7 +82,7 @@ def show_rollout(rollout_id: str) -> _Answer:
 
 
 @blueprint.post("/rollouts")
-def start_rollout() -> _Answer:
+def start_rollout() -> JsonAnswer:
     """Start to roll a staged release out."""
     actor = _publisher()
     wanted = decode_body(RolloutRequest, max_bytes=_MAX_REQUEST_BYTES)
@@ -90,7 +92,7 @@ def start_rollout() -> _Answer:
 
 
 @blueprint.post("/rollouts/<rollout_id>/<any(pause, resume, advance, halt):action>")
-def act_on_rollout(rollout_id: str, action: str) -> _Answer:
+def act_on_rollout(rollout_id: str, action: str) -> JsonAnswer:
     """Pause, resume, advance or halt a rollout; halting brings its devices back."""
     actor = _publisher()
     reason = decode_body(ReasonRequest, max_bytes=_MAX_REQUEST_BYTES).reason[:500]
@@ -100,21 +102,21 @@ def act_on_rollout(rollout_id: str, action: str) -> _Answer:
 
 
 @blueprint.get("/experiments")
-def list_experiments() -> _Answer:
+def list_experiments() -> JsonAnswer:
     """List experiments with their results, newest first."""
     require_role("viewer")
     return json_answer({"experiments": services().experiments.all()})
 
 
 @blueprint.get("/experiments/<experiment_id>")
-def show_experiment(experiment_id: str) -> _Answer:
+def show_experiment(experiment_id: str) -> JsonAnswer:
     """Show one experiment with its results."""
     require_role("viewer")
     return json_answer(services().experiments.find(experiment_id))
 
 
 @blueprint.post("/experiments")
-def start_experiment() -> _Answer:
+def start_experiment() -> JsonAnswer:
     """Start an experiment."""
     actor = _publisher()
     wanted = decode_body(ExperimentRequest, max_bytes=_MAX_REQUEST_BYTES)
@@ -126,7 +128,7 @@ def start_experiment() -> _Answer:
 
 
 @blueprint.post("/experiments/<experiment_id>/stop")
-def stop_experiment(experiment_id: str) -> _Answer:
+def stop_experiment(experiment_id: str) -> JsonAnswer:
     """End an experiment."""
     actor = _publisher()
     done = services().experiments.stop(experiment_id, actor=actor)
@@ -135,7 +137,7 @@ def stop_experiment(experiment_id: str) -> _Answer:
 
 
 @blueprint.get("/fleet/releases")
-def fleet_releases() -> _Answer:
+def fleet_releases() -> JsonAnswer:
     """Say how many devices have which release."""
     require_role("viewer")
     return json_answer({"releases": services().reports.releases()})

@@ -103,7 +103,7 @@ def _asset_content(name: str) -> tuple[bytes, str]:
 @blueprint.get("/")
 def fleet() -> Page:
     """Show the fleet: devices by bundle, releases by channel, what the keys are good for."""
-    now = services().fleet.clock_s()
+    now = services().clock_s()
     services().history.record_if_due()
     versions = services().history.versions()
     shown = dict(list(versions.counts.items())[:_SHOWN_VERSIONS])
@@ -125,10 +125,10 @@ def fleet() -> Page:
 @blueprint.get("/feedback")
 def feedback() -> Page:
     """Show what devices report: how much, of what kind, how late."""
-    flow = feedback_flow(services().fleet.engine, services().fleet.clock_s)
+    flow = feedback_flow(services().engine, services().clock_s)
     chart: Chart | None = stacked("Events per minute by kind", flow.times_s, list(flow.per_minute.items()))
     return render_template(
-        "console/feedback.html", flow=flow, chart=chart, total=services().fleet.count_events(), now_s=_now()
+        "console/feedback.html", flow=flow, chart=chart, total=services().ingest.count_events(), now_s=_now()
     )
 
 
@@ -156,7 +156,7 @@ def revoke_device(device_id: str) -> Page:
 def new_code() -> Page:
     """Make a one-time enrollment code and show it this once."""
     days = services().config.enrolment_code_days
-    code = services().fleet.new_code(valid_days=days)
+    code = services().enrollment.new_code(valid_days=days)
     services().audit.record(actor=operator().name, action="enrollment code made", details={"valid_days": days})
     return render_template("console/secret.html", title="Enrollment code", secret=code, back=url_for("console.devices"))
 
@@ -236,7 +236,7 @@ def _middle(pair: tuple[str, list[int]]) -> float:
 
 
 def _now() -> float:
-    return services().fleet.clock_s()
+    return services().clock_s()
 
 
 furnish(blueprint)

@@ -46,7 +46,7 @@ def rollouts() -> Page:
 def rollout(rollout_id: str) -> Page:
     """Show one rollout: stages, guardrails with their intervals, history."""
     found = services().rollouts.find(rollout_id)
-    over_time = moves(services().fleet.engine, rollout_id)
+    over_time = moves(services().engine, rollout_id)
     views = [
         GuardrailView(
             _TITLES.get(guardrail.name, guardrail.name),
@@ -66,7 +66,7 @@ def rollout(rollout_id: str) -> Page:
         rollout=found,
         guardrails=views,
         history=services().rollouts.history(rollout_id)[::-1],
-        now_s=services().fleet.clock_s(),
+        now_s=services().clock_s(),
     )
 
 

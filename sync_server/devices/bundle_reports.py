@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from edge_runtime.contract.errors import EventRejectedError
 from edge_runtime.contract.reports import ReportBatch, ReportReceipt, check_report
 from sync_server.database.engine import database_errors_named, reading
-from sync_server.database.tables.rollouts import DeviceBundle, DeviceReportRow
+from sync_server.database.tables.devices import DeviceBundle, DeviceReportRow
 from sync_server.errors import RequestError
 
 _HOLDS = {"installed", "went_back"}

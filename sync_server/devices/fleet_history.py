@@ -11,8 +11,7 @@ from sqlalchemy.orm import Session
 
 from edge_runtime.contract.errors import StorageError
 from sync_server.database.engine import database_errors_named, reading
-from sync_server.database.tables.devices import Device
-from sync_server.database.tables.operators import FleetHour
+from sync_server.database.tables.devices import Device, FleetHour
 
 HOUR_S = 3_600
 _KEPT_HOURS = 24 * 90

@@ -1,4 +1,4 @@
-"""The register of devices: who is enrolled, when each was heard of last, and revoking one; no HTTP in here."""
+"""The registry of devices: which are enrolled, when each last sent something, and revoking one."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ class DevicePage:
 
 
 @dataclass(frozen=True)
-class DeviceRegister:
+class DeviceRegistry:
     """The devices in one database.
 
     Args:

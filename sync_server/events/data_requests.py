@@ -1,13 +1,11 @@
-"""What is kept of one device: handed out, erased, or given up when its time is over; no HTTP in here.
+"""What is kept of one device, handed out or erased at its owner's request.
 
 An event that was erased stays away: the device's row remembers up to which number, and what is sent again below it is a
 duplicate (event_writer.py).
 """
 
 import itertools
-from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import msgspec
 from sqlalchemy import Engine, delete, func, select, update
@@ -16,14 +14,12 @@ from sqlalchemy.orm import Session
 from edge_runtime.contract.privacy_requests import ErasureReceipt
 from sync_server.database.engine import database_errors_named, reading
 from sync_server.database.tables.counts import CountRow
-from sync_server.database.tables.devices import Device, Event
-from sync_server.database.tables.rollouts import DeviceBundle, DeviceReportRow
+from sync_server.database.tables.devices import Device, DeviceBundle, DeviceReportRow
+from sync_server.database.tables.events import Event
 from sync_server.errors import RequestError
 from sync_server.operators import audit_log
 
 _PAGE_ROWS = 5_000
-_SWEEP_EVERY_S = 60.0
-_DAY_S = 86_400.0
 _SECRET_COLUMNS = {"credential_sha256"}
 
 
@@ -86,62 +82,10 @@ def erase_device(engine: Engine, device_id: str, *, actor: str, now_s: float) ->
         newest = session.scalar(select(func.max(Event.sequence)).where(Event.device_id == device_id)) or 0
         device.forgotten_sequence = max(device.forgotten_sequence, newest)
         events = session.execute(delete(Event).where(Event.device_id == device_id)).rowcount  # type: ignore[attr-defined]
-        # The rows of reports stay as marks that their windows were told, or a replay would bring them back.
-        told = update(CountRow).where(CountRow.device_id == device_id, CountRow.epsilon > 0)
-        reports = session.execute(told.values(bits=b"", epsilon=0.0, hash_number=0)).rowcount  # type: ignore[attr-defined]
+        # The rows of reports stay as marks that their windows were counted, or a replay would bring them back.
+        marks = update(CountRow).where(CountRow.device_id == device_id, CountRow.epsilon > 0)
+        reports = session.execute(marks.values(bits=b"", epsilon=0.0, hash_number=0)).rowcount  # type: ignore[attr-defined]
         for about_bundles in (DeviceReportRow, DeviceBundle):
             session.execute(delete(about_bundles).where(about_bundles.device_id == device_id))
         audit_log.append(session, at_s=now_s, actor=actor, action="device data erased", subject=device_id)
     return ErasureReceipt(events=events, count_reports=reports)
-
-
-@dataclass
-class Retention:
-    """Removes what is older than `days`, a part every minute, while feedback comes in; one for each worker."""
-
-    engine: Engine
-    days: int
-    _next_s: float = 0.0
-
-    def sweep_if_due(self, now_s: float) -> int:
-        """Remove a part of what is too old, when the last part is a minute ago; return how many rows went.
-
-        Raises:
-            StorageError: the database cannot be written; nothing was removed.
-        """
-        if now_s < self._next_s:
-            return 0
-        self._next_s = now_s + _SWEEP_EVERY_S
-        return sweep(self.engine, before_s=now_s - self.days * _DAY_S)
-
-
-def sweep(engine: Engine, *, before_s: float, limit: int = _PAGE_ROWS) -> int:
-    """Remove up to `limit` events and as many reports that arrived before `before_s`; return how many went.
-
-    Raises:
-        StorageError: the database cannot be written; nothing was removed.
-    """
-    with database_errors_named(), Session(engine) as session, session.begin():
-        old = session.execute(
-            select(Event.id, Event.device_id, Event.sequence)
-            .where(Event.received_at_s < before_s)
-            .order_by(Event.received_at_s)
-            .limit(limit)
-        ).all()
-        newest: dict[str, int] = defaultdict(int)
-        for row in old:
-            newest[row.device_id] = max(newest[row.device_id], row.sequence)
-        # In the order in which every writer locks devices.
-        for device_id, sequence in sorted(newest.items()):
-            session.execute(
-                update(Device)
-                .where(Device.device_id == device_id, Device.forgotten_sequence < sequence)
-                .values(forgotten_sequence=sequence)
-            )
-        session.execute(delete(Event).where(Event.id.in_([row.id for row in old])))
-        reports = session.scalars(select(CountRow.id).where(CountRow.received_at_s < before_s).limit(limit)).all()
-        session.execute(delete(CountRow).where(CountRow.id.in_(reports)))
-        query = select(DeviceReportRow.id).where(DeviceReportRow.received_at_s < before_s).limit(limit)
-        told = session.scalars(query).all()
-        session.execute(delete(DeviceReportRow).where(DeviceReportRow.id.in_(told)))
-        return len(old) + len(reports) + len(told)

@@ -15,7 +15,8 @@ from sqlalchemy.dialects import postgresql
 from edge_runtime.contract.errors import PocketrecError, StorageError
 from edge_runtime.contract.events import FeedbackEvent
 from sync_server.database.engine import database_errors_named, is_postgresql, writers_turn
-from sync_server.database.tables.devices import Device, Event
+from sync_server.database.tables.devices import Device
+from sync_server.database.tables.events import Event
 from sync_server.errors import UNKNOWN_DEVICE, RequestError
 
 MAX_GROUP_EVENTS = 20_000
@@ -24,15 +25,15 @@ EVENT_COLUMNS = ("device_id", "sequence", "received_at_s", *FeedbackEvent.__stru
 """The order of a row's values."""
 
 _SEQUENCE = EVENT_COLUMNS.index("sequence")
-_HEARD_COLUMNS = ("last_feedback_at_s", "bundle_id", "privacy_level", "consented_at_s", "device_id")
+_NEWS_COLUMNS = ("last_feedback_at_s", "bundle_id", "privacy_level", "consented_at_s", "device_id")
 
 
 EventRow = tuple[Any, ...]
 
 
 @dataclass(frozen=True)
-class Heard:
-    """What a batch tells of its device itself; what is None stays as it is. Text without the character NUL."""
+class DeviceNews:
+    """What a batch says of its device itself; what is None stays as it is in the database. Text without the character NUL."""
 
     at_s: float
     bundle_id: str
@@ -42,17 +43,17 @@ class Heard:
 
 @dataclass(frozen=True)
 class DeviceEvents:
-    """Events of one device and what was heard of it.
+    """Events of one device, and what they say of the device.
 
     Args:
         device_id: an enrolled device.
         rows: the values of each event in the order of EVENT_COLUMNS, rising by sequence; text without the character NUL.
-        heard: for the device's own row.
+        news: for the device's own row.
     """
 
     device_id: str
     rows: Sequence[EventRow]
-    heard: Heard
+    news: DeviceNews
 
     def after(self, sequence: int) -> "DeviceEvents":
         """Return the same without the events up to `sequence`."""
@@ -140,21 +141,21 @@ def _store_group(connection: Connection, batches: Sequence[DeviceEvents]) -> dic
     wanted = [batch.after(forgotten[batch.device_id]) for batch in batches if batch.device_id in forgotten]
     if not wanted:
         return {}
-    heard = [
+    news = [
         (
-            batch.heard.at_s,
-            batch.heard.bundle_id,
-            batch.heard.privacy_level,
-            batch.heard.consented_at_s,
+            batch.news.at_s,
+            batch.news.bundle_id,
+            batch.news.privacy_level,
+            batch.news.consented_at_s,
             batch.device_id,
         )
         for batch in wanted
     ]
     if is_postgresql(connection):
-        connection.exec_driver_sql(_POSTGRESQL_HEARD, _arrays(heard))
+        connection.exec_driver_sql(_POSTGRESQL_NEWS, _arrays(news))
         insert = _insert_into_postgresql
     else:
-        connection.exec_driver_sql(_SQLITE_HEARD, heard)
+        connection.exec_driver_sql(_SQLITE_NEWS, news)
         insert = _insert_into_sqlite
     return dict.fromkeys(forgotten, 0) | insert(connection, wanted)
 
@@ -227,13 +228,13 @@ _SQLITE_INSERT = (
     f"INSERT INTO events ({', '.join(EVENT_COLUMNS)}) VALUES ({', '.join('?' * len(EVENT_COLUMNS))}) "  # noqa: S608
     "ON CONFLICT (device_id, sequence) DO NOTHING"
 )
-_POSTGRESQL_HEARD = (
-    "UPDATE devices SET last_feedback_at_s = heard.at_s, bundle_id = heard.bundle_id, "  # noqa: S608
-    "privacy_level = coalesce(heard.level, privacy_level), consented_at_s = coalesce(heard.consented, consented_at_s) "
-    f"FROM unnest({_postgresql_types(Device, _HEARD_COLUMNS)}) AS heard (at_s, bundle_id, level, consented, device_id) "
-    "WHERE devices.device_id = heard.device_id"
+_POSTGRESQL_NEWS = (
+    "UPDATE devices SET last_feedback_at_s = news.at_s, bundle_id = news.bundle_id, "  # noqa: S608
+    "privacy_level = coalesce(news.level, privacy_level), consented_at_s = coalesce(news.consented, consented_at_s) "
+    f"FROM unnest({_postgresql_types(Device, _NEWS_COLUMNS)}) AS news (at_s, bundle_id, level, consented, device_id) "
+    "WHERE devices.device_id = news.device_id"
 )
-_SQLITE_HEARD = (
+_SQLITE_NEWS = (
     "UPDATE devices SET last_feedback_at_s = ?, bundle_id = ?, privacy_level = coalesce(?, privacy_level), "
     "consented_at_s = coalesce(?, consented_at_s) WHERE device_id = ?"
 )

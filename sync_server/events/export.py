@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 from sqlalchemy import Engine, select
@@ -17,7 +18,7 @@ from sqlalchemy.orm import Session
 from edge_runtime.contract.atomic_files import disk_errors_named
 from edge_runtime.contract.errors import ConfigError
 from sync_server.database.engine import database_errors_named, reading
-from sync_server.database.tables.devices import Event
+from sync_server.database.tables.events import Event
 
 _PAGE_ROWS = 50_000
 
@@ -52,6 +53,31 @@ def export_parquet(engine: Engine, out: Path) -> int:
                 pq.write_table(table, folder / f"part-{number:012d}.parquet", compression="zstd")
             written += len(page)
         staging.rename(out)
+    return written
+
+
+def export_json_lines(engine: Engine, path: Path) -> int:
+    """Write every event to `path` as JSON lines, oldest first; return how many.
+
+    Stopped halfway, `path` holds its old content.
+
+    Raises:
+        ConfigError: the folder does not exist.
+        StorageError: the disk or the database cannot be used.
+    """
+    if not path.parent.is_dir():
+        raise ConfigError(f"cannot write {path}: {path.parent} is not a folder; make it first")
+    temporary = path.with_name(f".{path.name}.new")
+    written = 0
+    with disk_errors_named(path), temporary.open("wb") as file:
+        for page in _pages(engine):
+            for row in page:
+                # A field that the event does not have is left out, as the device sent it.
+                event = {name: value for name, value in row.items() if name != "id" and value is not None}
+                file.write(msgspec.json.encode(event) + b"\n")
+            written += len(page)
+    with disk_errors_named(path):
+        temporary.replace(path)
     return written
 
 

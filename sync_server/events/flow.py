@@ -9,7 +9,7 @@ from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
 from sync_server.database.engine import database_errors_named, reading
-from sync_server.database.tables.devices import Event
+from sync_server.database.tables.events import Event
 
 SAMPLE_EVENTS = 20_000
 _BUCKETS = 48

@@ -12,7 +12,7 @@ from edge_runtime.contract.errors import ConfigError
 from edge_runtime.contract.offer import ArmOffer
 from edge_runtime.contract.release import check_channel
 from sync_server.database.engine import database_errors_named, reading, take_turn
-from sync_server.database.tables.devices import Event
+from sync_server.database.tables.events import Event
 from sync_server.database.tables.rollouts import ExperimentRow
 from sync_server.errors import RequestError
 from sync_server.operators.audit_log import append

@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 
 from sync_server.console.charts import Interval
 from sync_server.database.engine import database_errors_named, reading
-from sync_server.database.tables.operators import GuardrailPoint
+from sync_server.database.tables.rollouts import GuardrailPoint
 from sync_server.rollouts.plan import Guardrail
 
 _EVERY_S = 300.0

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from sqlalchemy import ColumnElement, Integer, case, cast, func, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
-from sync_server.database.tables.devices import Event
-from sync_server.database.tables.rollouts import DeviceReportRow, RolloutRow
+from sync_server.database.tables.devices import DeviceReportRow
+from sync_server.database.tables.events import Event
+from sync_server.database.tables.rollouts import RolloutRow
 from sync_server.rollouts.plan import FAILURES, Measured
 from sync_server.statistics.confidence_sequences import RatioSums
 

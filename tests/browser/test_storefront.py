@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import Page, expect
 from sqlalchemy import select
 
-from sync_server.database.tables.devices import Event
+from sync_server.database.tables.events import Event
 from tests.support.live_server import LiveServer, live_server
 from tests.support.toy_bundle import bundle_with_wrong_golden, make_toy_bundle
 
@@ -27,7 +27,7 @@ def titles(page: Page) -> list[str]:
 
 
 def stored_events(server: LiveServer) -> list[Event]:
-    with server.simulator.fleet.engine.connect() as connection:
+    with server.simulator.engine.connect() as connection:
         return list(connection.execute(select(Event.kind, Event.product_id, Event.position, Event.query)))
 
 
@@ -147,7 +147,7 @@ def test_a_bundle_that_does_not_prove_itself_is_refused_and_the_old_one_goes_on(
 
 
 def test_feedback_goes_out_after_enrollment_without_what_was_typed(page, server):
-    code = server.simulator.fleet.new_code(valid_days=1)
+    code = server.simulator.enrollment.new_code(valid_days=1)
     visit(page, server, f"/shop/#enroll={code}")
     expect(page.locator(".enroll")).to_have_count(0)
     assert "#" not in page.url
@@ -163,7 +163,7 @@ def test_feedback_goes_out_after_enrollment_without_what_was_typed(page, server)
 
 
 def test_feedback_waits_while_offline_and_is_counted_once(page, server):
-    code = server.simulator.fleet.new_code(valid_days=1)
+    code = server.simulator.enrollment.new_code(valid_days=1)
     visit(page, server, f"/shop/#enroll={code}")
     expect(page.locator(".enroll")).to_have_count(0)
     page.locator('input[name="privacy"][value="full"]').check()
@@ -192,7 +192,7 @@ def test_a_server_that_ranks_can_be_compared_with_this_device(page, tmp_path):
     bundle = make_toy_bundle(tmp_path / "bundle-1")
     with live_server(tmp_path, rank_backend="bundle", rank_folder=bundle.folder) as server:
         server.publish(bundle)
-        code = server.simulator.fleet.new_code(valid_days=1)
+        code = server.simulator.enrollment.new_code(valid_days=1)
         visit(page, server, f"/shop/#enroll={code}")
         search(page, "red lamp")
         by_device = titles(page)
@@ -204,7 +204,7 @@ def test_a_server_that_ranks_can_be_compared_with_this_device(page, tmp_path):
 
 
 def test_a_server_that_does_not_rank_is_not_offered(page, server):
-    code = server.simulator.fleet.new_code(valid_days=1)
+    code = server.simulator.enrollment.new_code(valid_days=1)
     visit(page, server, f"/shop/#enroll={code}")
     expect(page.locator(".enroll")).to_have_count(0)
     expect(page.get_by_label("the server, to compare")).to_be_hidden()

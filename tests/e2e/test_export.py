@@ -56,7 +56,7 @@ def test_exported_student_ranks_as_the_device_does_by_vectors(built, exported, q
 def test_server_answers_a_device_with_the_exported_student(exported, query, tmp_path):
     server = ServerSimulator(tmp_path / "server", rank_backend="onnx", rank_folder=exported)
     try:
-        body = {"code": server.fleet.new_code(valid_days=7), "credential": CREDENTIAL}
+        body = {"code": server.enrollment.new_code(valid_days=7), "credential": CREDENTIAL}
         server.client.post("/v1/devices/enroll", json=body)
         headers = {"Authorization": f"Bearer {CREDENTIAL}"}
         answer = server.client.post("/v1/rank", json={"query": query, "k": 5}, headers=headers)

@@ -9,6 +9,7 @@ from edge_runtime.contract.bundle import describe_file as describe
 from edge_runtime.contract.errors import GoldenMismatchError
 from edge_runtime.contract.events import FeedbackEvent
 from edge_runtime.node import EdgeNode, enroll
+from sync_server.events.export import export_json_lines
 from tests.support.server_simulator import URL, ServerSimulator
 from tests.support.toy_bundle import make_toy_bundle
 
@@ -22,7 +23,7 @@ def server(tmp_path):
 
 @pytest.fixture
 def node(server, tmp_path):
-    code = server.fleet.new_code(valid_days=1)
+    code = server.enrollment.new_code(valid_days=1)
     home = tmp_path / "device"
     enroll(home, server_url=URL, trusted_root=server.root, code=code, privacy="full", transport=server.transport)
     with EdgeNode.open(home, transport=server.transport) as opened:
@@ -79,6 +80,6 @@ def test_click_on_an_answer_reaches_the_server(server, node, tmp_path):
     )
     assert node.sync().feedback.sent == 1
     path = tmp_path / "events.jsonl"
-    server.fleet.export_events(path)
+    export_json_lines(server.engine, path)
     event = json.loads(path.read_text())
     assert (event["product_id"], event["bundle_id"], event["query"]) == (best, bundle.bundle_id, "red lamp")

@@ -13,7 +13,7 @@ from edge_runtime.contract.offer import ArmOffer
 from edge_runtime.node import EdgeNode, enroll
 from edge_runtime.updates.self_test import Proof
 from pocketrec.verbs import main
-from sync_server.database.tables.rollouts import DeviceReportRow
+from sync_server.database.tables.devices import DeviceReportRow
 from sync_server.rollouts.plan import RolloutPlan
 from sync_server.rollouts.scheduler import judge_until
 from tests.support.fleet_bundles import write_bundle
@@ -55,7 +55,7 @@ def server(tmp_path):
 
 
 def device(server, home, **options):
-    code = server.fleet.new_code(valid_days=7)
+    code = server.enrollment.new_code(valid_days=7)
     enroll(home, server_url=URL, trusted_root=server.root, code=code, transport=server.transport, **options)
     return EdgeNode.open(home, transport=server.transport)
 
@@ -116,7 +116,7 @@ def test_failure_is_reported_once_although_every_sync_meets_it(server, tmp_path)
     for _ in range(3):
         with pytest.raises(Exception, match=r"wrong answers|did not work on this device before"):
             node.sync()
-    with server.fleet.engine.connect() as connection:
+    with server.engine.connect() as connection:
         kinds = connection.execute(DeviceReportRow.__table__.select().order_by(DeviceReportRow.id)).all()
     assert [(row.kind, row.release, row.error) for row in kinds] == [
         ("installed", 1, None),

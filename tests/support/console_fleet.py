@@ -9,8 +9,8 @@ import msgspec
 from sqlalchemy import insert
 from sqlalchemy.orm import Session
 
-from sync_server.database.tables.devices import Device, Event
-from sync_server.database.tables.operators import FleetHour
+from sync_server.database.tables.devices import Device, FleetHour
+from sync_server.database.tables.events import Event
 from sync_server.database.tables.rollouts import RolloutRow
 from sync_server.rollouts.guardrail_history import remember
 from sync_server.rollouts.plan import Guardrail, RolloutPlan
@@ -36,7 +36,7 @@ def fleet_with_a_past(folder: Path, *, devices: int = 240) -> ServerSimulator:
     ids = [bundle.bundle_id for bundle in bundles]
     chance, now = random.Random(7), simulator.now.timestamp()
     names = [f"device-{hashlib.sha256(str(number).encode()).hexdigest()[:16]}" for number in range(devices)]
-    with simulator.fleet.engine.begin() as connection:
+    with simulator.engine.begin() as connection:
         connection.execute(insert(Device), [_device(name, ids, chance, now) for name in names])
         connection.execute(insert(FleetHour), _hours(ids, devices, now))
         connection.execute(insert(Event), _events(names, ids, chance, now))
@@ -95,7 +95,7 @@ def _roll_out(simulator: ServerSimulator) -> None:
     started = rollouts.start(channel="stable", release=None, plan=plan, actor="publisher")
     rollouts.act(started.id, "advance", actor="publisher", reason="the first stage looked well")
     now, final = simulator.now.timestamp(), []
-    with Session(simulator.fleet.engine) as session, session.begin():
+    with Session(simulator.engine) as session, session.begin():
         for look in range(1, 41):
             width = 1 / math.sqrt(look)
             wiggle = math.sin(look / 3) / 3

@@ -6,7 +6,7 @@ from sqlalchemy import text
 
 from benchmarks.fleet.local_servers import LocalPostgres
 from sync_server.database.engine import migrate, open_database
-from sync_server.database.tables.devices import Base
+from sync_server.database.schema import METADATA
 
 _NUMBERS = itertools.count(1)
 
@@ -21,7 +21,7 @@ class PostgresDatabases:
 
     def emptied(self) -> str:
         """Return the URL of the one database with empty tables; it serves one test at a time."""
-        tables = ", ".join(f'"{table.name}"' for table in Base.metadata.sorted_tables)
+        tables = ", ".join(f'"{table.name}"' for table in METADATA.sorted_tables)
         with self._migrated.begin() as connection:
             connection.execute(text(f"TRUNCATE {tables} RESTART IDENTITY CASCADE"))
         return self.cluster.url("migrated")

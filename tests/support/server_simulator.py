@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from flask.testing import FlaskClient
+from sqlalchemy import Engine
 
 from edge_runtime.contract.bundle import Bundle
 from edge_runtime.updates.http_transport import Answer
@@ -20,7 +21,8 @@ from pocketrec.publishing.publisher import LocalTarget, Publication, publish
 from sync_server.app import create_app
 from sync_server.config import ServerConfig
 from sync_server.database.engine import migrate, open_database
-from sync_server.devices.enrollment import Fleet
+from sync_server.devices.enrollment import Enrollment
+from sync_server.events.ingest import EventIngest
 from sync_server.hosting.home import TOKEN_FILE, prepare_home
 from sync_server.repository.keys import create_keys
 from sync_server.repository.tuf_repository import Repository
@@ -107,8 +109,16 @@ class ServerSimulator:
         return self.services.repository
 
     @property
-    def fleet(self) -> Fleet:
-        return self.services.fleet
+    def enrollment(self) -> Enrollment:
+        return self.services.enrollment
+
+    @property
+    def ingest(self) -> EventIngest:
+        return self.services.ingest
+
+    @property
+    def engine(self) -> Engine:
+        return self.services.engine
 
     @property
     def root(self) -> bytes:

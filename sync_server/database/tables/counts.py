@@ -4,6 +4,7 @@ from sqlalchemy import Double, ForeignKey, LargeBinary, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from sync_server.database.tables.base import Base, Big
+from sync_server.database.tables.devices import Device
 
 
 class CountRow(Base):
@@ -13,7 +14,7 @@ class CountRow(Base):
     __table_args__ = (UniqueConstraint("device_id", "window_number", "window_s", name="one_report_per_window"),)
 
     id: Mapped[int] = mapped_column(Big, primary_key=True)
-    device_id: Mapped[str] = mapped_column(ForeignKey("devices.device_id"))
+    device_id: Mapped[str] = mapped_column(ForeignKey(Device.device_id))
     window_number: Mapped[int]
     window_s: Mapped[int]
     epsilon: Mapped[float] = mapped_column(Double)

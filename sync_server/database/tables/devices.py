@@ -1,16 +1,12 @@
-"""The server's tables of devices and events. Tables of other subjects lie in modules of their own, imported here."""
+"""The tables of devices: who may send, what each reports of its bundle, and how many had which bundle."""
 
-from sqlalchemy import Double, ForeignKey, Index, Text, UniqueConstraint
+from sqlalchemy import Double, ForeignKey, Index, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
-from sync_server.database.tables import operators as operators
-from sync_server.database.tables import rollouts as rollouts
-from sync_server.database.tables.base import Base as Base
-from sync_server.database.tables.base import Big
-from sync_server.database.tables.counts import CountRow as CountRow
+from sync_server.database.tables.base import Base, Big
 
 
-class EnrolmentCode(Base):
+class EnrollmentCode(Base):
     """A one-time code, by the SHA-256 of its text; `device_id` is set once a device has used it."""
 
     __tablename__ = "enrolment_codes"
@@ -39,31 +35,52 @@ class Device(Base):
     bundle_id: Mapped[str | None]
 
 
-class Event(Base):
-    """A feedback event. `(device_id, sequence)` is unique: that is what makes sending it twice harmless."""
+class DeviceReportRow(Base):
+    """A device's report. `(device_id, number)` is unique: that is what makes sending it twice harmless."""
 
-    __tablename__ = "events"
+    __tablename__ = "device_reports"
     __table_args__ = (
-        UniqueConstraint("device_id", "sequence", name="one_event_per_sequence"),
-        Index("events_by_bundle", "bundle_id", "kind"),
-        Index("events_by_arrival", "received_at_s"),
+        UniqueConstraint("device_id", "number", name="one_report_per_number"),
+        Index("device_reports_by_release", "channel", "release", "kind"),
+        Index("device_reports_by_reason", "reason"),
+        Index("device_reports_by_arrival", "received_at_s"),
     )
 
     id: Mapped[int] = mapped_column(Big, primary_key=True)
-    # No foreign key: its check costs more than the event. event_writer.py locks the device's row instead.
     device_id: Mapped[str]
-    sequence: Mapped[int] = mapped_column(Big)
+    number: Mapped[int] = mapped_column(Big)
     kind: Mapped[str]
-    product_id: Mapped[str]
+    channel: Mapped[str]
+    release: Mapped[int] = mapped_column(Big)
     bundle_id: Mapped[str]
+    reason: Mapped[str | None]
+    arm: Mapped[str | None]
+    latency_ms: Mapped[float | None] = mapped_column(Double)
+    error: Mapped[str | None]
     timestamp_s: Mapped[float] = mapped_column(Double)
-    position: Mapped[int | None]
-    rank: Mapped[int | None]
-    propensity: Mapped[float | None] = mapped_column(Double)
-    page_propensity: Mapped[float | None] = mapped_column(Double)
-    list_id: Mapped[str | None]
-    experiment: Mapped[str | None]
-    variant: Mapped[str | None]
-    team: Mapped[str | None]
-    query: Mapped[str | None] = mapped_column(Text)
     received_at_s: Mapped[float] = mapped_column(Double)
+
+
+class DeviceBundle(Base):
+    """Which release a device has, as it reported last."""
+
+    __tablename__ = "device_bundles"
+    __table_args__ = (Index("device_bundles_by_release", "channel", "release"),)
+
+    device_id: Mapped[str] = mapped_column(primary_key=True)
+    channel: Mapped[str]
+    release: Mapped[int] = mapped_column(Big)
+    bundle_id: Mapped[str]
+    reason: Mapped[str | None]
+    arm: Mapped[str | None]
+    since_s: Mapped[float] = mapped_column(Double)
+
+
+class FleetHour(Base):
+    """How many devices had a bundle in one hour (seconds since 1970, full hours): what the console's chart shows."""
+
+    __tablename__ = "fleet_hours"
+
+    hour_s: Mapped[int] = mapped_column(Big, primary_key=True, autoincrement=False)
+    bundle_id: Mapped[str] = mapped_column(primary_key=True)
+    devices: Mapped[int]

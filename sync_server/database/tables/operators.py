@@ -3,7 +3,7 @@
 from sqlalchemy import Double, ForeignKey, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from sync_server.database.tables.base import Base, Big
+from sync_server.database.tables.base import Base
 
 
 class Operator(Base):
@@ -70,26 +70,3 @@ class AuditHead(Base):
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     number: Mapped[int]
     sha256: Mapped[str]
-
-
-class FleetHour(Base):
-    """How many devices had a bundle in one hour (seconds since 1970, full hours): what the console's chart shows."""
-
-    __tablename__ = "fleet_hours"
-
-    hour_s: Mapped[int] = mapped_column(Big, primary_key=True, autoincrement=False)
-    bundle_id: Mapped[str] = mapped_column(primary_key=True)
-    devices: Mapped[int]
-
-
-class GuardrailPoint(Base):
-    """What a guardrail of a rollout said at one time; a bound that is not known yet is null."""
-
-    __tablename__ = "guardrail_points"
-
-    rollout_id: Mapped[str] = mapped_column(primary_key=True)
-    name: Mapped[str] = mapped_column(primary_key=True)
-    at_s: Mapped[float] = mapped_column(Double, primary_key=True)
-    estimate: Mapped[float] = mapped_column(Double)
-    lower: Mapped[float | None] = mapped_column(Double)
-    upper: Mapped[float | None] = mapped_column(Double)

@@ -1,6 +1,6 @@
-"""The tables of rollouts, experiments and what devices report of their bundles."""
+"""The tables of rollouts and experiments."""
 
-from sqlalchemy import Double, ForeignKey, Index, Text, UniqueConstraint, text
+from sqlalchemy import Double, ForeignKey, Index, Text, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from sync_server.database.tables.base import Base, Big
@@ -67,42 +67,14 @@ class ExperimentRow(Base):
     ended_at_s: Mapped[float | None] = mapped_column(Double)
 
 
-class DeviceReportRow(Base):
-    """A device's report. `(device_id, number)` is unique: that is what makes sending it twice harmless."""
+class GuardrailPoint(Base):
+    """What a guardrail of a rollout said at one time; a bound that is not known yet is null."""
 
-    __tablename__ = "device_reports"
-    __table_args__ = (
-        UniqueConstraint("device_id", "number", name="one_report_per_number"),
-        Index("device_reports_by_release", "channel", "release", "kind"),
-        Index("device_reports_by_reason", "reason"),
-        Index("device_reports_by_arrival", "received_at_s"),
-    )
+    __tablename__ = "guardrail_points"
 
-    id: Mapped[int] = mapped_column(Big, primary_key=True)
-    device_id: Mapped[str]
-    number: Mapped[int] = mapped_column(Big)
-    kind: Mapped[str]
-    channel: Mapped[str]
-    release: Mapped[int] = mapped_column(Big)
-    bundle_id: Mapped[str]
-    reason: Mapped[str | None]
-    arm: Mapped[str | None]
-    latency_ms: Mapped[float | None] = mapped_column(Double)
-    error: Mapped[str | None]
-    timestamp_s: Mapped[float] = mapped_column(Double)
-    received_at_s: Mapped[float] = mapped_column(Double)
-
-
-class DeviceBundle(Base):
-    """Which release a device has, as it reported last."""
-
-    __tablename__ = "device_bundles"
-    __table_args__ = (Index("device_bundles_by_release", "channel", "release"),)
-
-    device_id: Mapped[str] = mapped_column(primary_key=True)
-    channel: Mapped[str]
-    release: Mapped[int] = mapped_column(Big)
-    bundle_id: Mapped[str]
-    reason: Mapped[str | None]
-    arm: Mapped[str | None]
-    since_s: Mapped[float] = mapped_column(Double)
+    rollout_id: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(primary_key=True)
+    at_s: Mapped[float] = mapped_column(Double, primary_key=True)
+    estimate: Mapped[float] = mapped_column(Double)
+    lower: Mapped[float | None] = mapped_column(Double)
+    upper: Mapped[float | None] = mapped_column(Double)

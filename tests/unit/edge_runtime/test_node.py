@@ -67,7 +67,7 @@ def home(tmp_path):
 
 
 def join(server, home, **options):
-    code = server.fleet.new_code(valid_days=7)
+    code = server.enrollment.new_code(valid_days=7)
     return enroll(home, server_url=URL, trusted_root=server.root, code=code, transport=server.transport, **options)
 
 
@@ -88,7 +88,7 @@ def test_sync_installs_and_sends(server, node, tmp_path):
     node.record(event())
     report = node.sync()
     assert report.update.to_bundle_id == bundle.bundle_id and report.feedback.sent == 1
-    assert server.fleet.count_events() == 1
+    assert server.ingest.count_events() == 1
     status = node.status()
     assert status.installed.bundle_id == bundle.bundle_id and status.queue.waiting == 0
 
@@ -140,7 +140,7 @@ def test_feedback_is_sent_though_the_update_fails(server, node):
     node.record(event())
     with pytest.raises(HttpStatusError, match="nothing yet"):
         node.sync()
-    assert server.fleet.count_events() == 1
+    assert server.ingest.count_events() == 1
 
 
 def test_update_is_installed_though_feedback_fails(server, node, tmp_path):
@@ -186,7 +186,7 @@ def test_lost_receipt_counts_the_event_once(server, node, tmp_path):
         node.sync()
     server.transport.fault = lambda _m, _p, answer: answer
     node.sync()
-    assert server.fleet.count_events() == 1 and node.status().queue.waiting == 0
+    assert server.ingest.count_events() == 1 and node.status().queue.waiting == 0
 
 
 def test_level_off_sends_nothing_that_was_recorded_before(server, home, tmp_path):
@@ -199,7 +199,7 @@ def test_level_off_sends_nothing_that_was_recorded_before(server, home, tmp_path
     with EdgeNode.open(home, transport=server.transport) as node:
         assert node.sync().feedback.sent == 0
         assert node.status().queue.waiting == 0
-    assert server.fleet.count_events() == 0
+    assert server.ingest.count_events() == 0
     assert not any("feedback" in request for request in server.transport.requests)
 
 
@@ -210,7 +210,7 @@ def test_credential_is_readable_to_its_owner_only(server, home):
 
 
 def test_enrollment_whose_answer_was_lost_carries_on(server, home):
-    code = server.fleet.new_code(valid_days=7)
+    code = server.enrollment.new_code(valid_days=7)
     options = {"server_url": URL, "trusted_root": server.root, "code": code, "transport": server.transport}
 
     def lost(_method, _path, _answer):
@@ -324,7 +324,7 @@ def command(*arguments, capsys=None):
 
 
 def enrollment(server, tmp_path):
-    (tmp_path / "code").write_text(server.fleet.new_code(valid_days=7) + "\n")
+    (tmp_path / "code").write_text(server.enrollment.new_code(valid_days=7) + "\n")
     return ["--server", URL, "--root", server.keys / "root.json", "--code-file", tmp_path / "code"]
 
 

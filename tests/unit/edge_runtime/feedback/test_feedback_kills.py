@@ -55,5 +55,5 @@ def test_kill_while_sending_counts_every_event_once(tmp_path, moment):
     with FeedbackQueue(path) as queue:
         send_feedback(queue, **{**sent, "transport": server.transport})
         assert queue.status().waiting == 0
-    assert server.fleet.count_events() == 520
+    assert server.ingest.count_events() == 520
     server.close()

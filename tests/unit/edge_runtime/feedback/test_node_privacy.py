@@ -51,7 +51,7 @@ def wire(server):
 
 
 def join(server, home, privacy):
-    code = server.fleet.new_code(valid_days=7)
+    code = server.enrollment.new_code(valid_days=7)
     return enroll(
         home,
         server_url=URL,
@@ -154,7 +154,7 @@ def test_forgetting_erases_here_and_on_the_server(server, home):
         send(node, server)
         act(node)
         assert node.forget().events == 4
-        assert node.status().queue.waiting == 0 and server.fleet.count_events() == 0
+        assert node.status().queue.waiting == 0 and server.ingest.count_events() == 0
         act(node)
         assert send(node, server).sent == 4
 

@@ -84,7 +84,7 @@ def home(server, tmp_path, monkeypatch):
     """A device with two bundles; the second proves itself and yet kills whoever opens it."""
     monkeypatch.setattr(node_module, "Recommender", DeadlyRecommender)
     folder = tmp_path / "device"
-    code = server.fleet.new_code(valid_days=7)
+    code = server.enrollment.new_code(valid_days=7)
     enroll(folder, server_url=URL, trusted_root=server.root, code=code, transport=server.transport)
     for words in ("good", "deadly"):
         server.publish(write_bundle(tmp_path / words, words=words))
@@ -128,7 +128,7 @@ def test_crash_waits_to_be_reported(server, home):
 def test_only_bundle_that_breaks_off_is_opened_all_the_same(server, tmp_path, monkeypatch):
     monkeypatch.setattr(node_module, "Recommender", DeadlyRecommender)
     folder = tmp_path / "device"
-    code = server.fleet.new_code(valid_days=7)
+    code = server.enrollment.new_code(valid_days=7)
     enroll(folder, server_url=URL, trusted_root=server.root, code=code, transport=server.transport)
     server.publish(write_bundle(tmp_path / "only", words="good"))
     with EdgeNode.open(folder, transport=server.transport, prove=lambda _: None) as node:

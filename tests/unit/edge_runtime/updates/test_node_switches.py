@@ -54,7 +54,7 @@ def node(server, tmp_path, monkeypatch):
     monkeypatch.setattr(node_module, "Recommender", SlowRecommender)
     SlowRecommender.asked.clear()
     SlowRecommender.may_answer.clear()
-    code = server.fleet.new_code(valid_days=1)
+    code = server.enrollment.new_code(valid_days=1)
     enroll(tmp_path / "device", server_url=URL, trusted_root=server.root, code=code, transport=server.transport)
     with EdgeNode.open(tmp_path / "device", transport=server.transport) as opened:
         opened.sync()
@@ -119,4 +119,4 @@ def test_events_of_many_threads_are_each_kept_once_while_others_are_sent(server,
         list(pool.map(search, range(32)))
         syncing.result()
     node.sync()
-    assert server.fleet.count_events() == 32 and node.status().queue.waiting == 0
+    assert server.ingest.count_events() == 32 and node.status().queue.waiting == 0

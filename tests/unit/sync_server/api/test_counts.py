@@ -13,8 +13,7 @@ from edge_runtime.contract.errors import ConfigError, DownloadError
 from edge_runtime.contract.events import FeedbackEvent
 from edge_runtime.feedback.private_counts import CountBook, CountSettings, Randomizer, make_report, send_counts
 from pocketrec.verbs import main
-from sync_server.api.counts import sum_reports
-from sync_server.events.count_estimates import CountSums
+from sync_server.events.private_counts import CountSums, sum_reports
 from tests.support.server_simulator import URL, ServerSimulator
 from tests.unit.sync_server.api.test_feedback_endpoint import CREDENTIAL, enroll
 
@@ -120,7 +119,7 @@ def test_device_sends_one_noisy_row_a_window_and_nothing_else(server, device_id,
     assert send_counts(book, transport=server.transport, **place) == 1
     clock[0] -= 3 * DAY_S
     assert send_counts(book, transport=server.transport, **place) == 0
-    assert sum_reports(server.fleet.engine).reports == 2
+    assert sum_reports(server.engine).reports == 2
 
 
 def test_report_is_sent_unchanged_until_it_is_acknowledged(server, device_id, book, clock):
@@ -139,7 +138,7 @@ def test_report_is_sent_unchanged_until_it_is_acknowledged(server, device_id, bo
     assert bodies[0] == bodies[1] and len(bodies[0]) == 1
     server.transport.fault = lambda _m, _p, answer: answer
     assert send_counts(book, transport=server.transport, **place) == 1
-    assert sum_reports(server.fleet.engine).reports == 1
+    assert sum_reports(server.engine).reports == 1
 
 
 def test_forgetting_leaves_no_product_on_the_disk(tmp_path, book):
@@ -161,7 +160,7 @@ def test_replayed_report_is_counted_once_even_with_other_bits(server, device_id)
     assert post(server, report(device_id=device_id)).json == {"window": 9, "duplicate": False}
     other = base64.b64encode(random.Random(1).randbytes(BITS // 8)).decode()
     assert post(server, report(device_id=device_id, bits=other)).json["duplicate"]
-    assert sum_reports(server.fleet.engine).reports == 1
+    assert sum_reports(server.engine).reports == 1
 
 
 def test_erased_report_does_not_come_back(server, device_id):
@@ -169,7 +168,7 @@ def test_erased_report_does_not_come_back(server, device_id):
     headers = {"Authorization": f"Bearer {CREDENTIAL}"}
     assert server.client.delete("/v1/feedback", headers=headers).json == {"events": 0, "count_reports": 1}
     assert post(server, report(device_id=device_id)).json["duplicate"]
-    assert sum_reports(server.fleet.engine).reports == 0
+    assert sum_reports(server.engine).reports == 0
 
 
 @pytest.mark.parametrize(
@@ -187,7 +186,7 @@ def test_erased_report_does_not_come_back(server, device_id):
 )
 def test_malformed_report_is_refused(server, device_id, fields):
     assert post(server, report(device_id=device_id, **fields)).status_code == 400
-    assert sum_reports(server.fleet.engine).reports == 0
+    assert sum_reports(server.engine).reports == 0
 
 
 def test_report_of_another_device_is_refused(server, device_id):

@@ -8,7 +8,8 @@ import zstandard
 from sqlalchemy import select
 
 from sync_server.config import ServerConfig
-from sync_server.database.tables.devices import Base
+from sync_server.database.schema import METADATA
+from sync_server.events.export import export_json_lines
 from sync_server.hosting.logs import JsonLines, log_as_json
 from tests.support.server_simulator import ServerSimulator
 
@@ -23,7 +24,7 @@ def server(tmp_path, database_url):
 
 
 def enroll(server, credential=CREDENTIAL, code=None):
-    code = code or server.fleet.new_code(valid_days=7)
+    code = code or server.enrollment.new_code(valid_days=7)
     return server.client.post("/v1/devices/enroll", json={"code": code, "credential": credential})
 
 
@@ -46,7 +47,7 @@ def test_batch_is_stored(server, device_id):
     answer = post(server, device_id, [item(1), item(2, position=3, propensity=0.5, query="lamp")])
     assert answer.status_code == 200
     assert answer.json == {"acknowledged": 2, "stored": 2, "duplicates": 0, "refused": []}
-    assert server.fleet.count_events() == 2
+    assert server.ingest.count_events() == 2
 
 
 def test_replayed_batch_is_counted_once(server, device_id):
@@ -54,7 +55,7 @@ def test_replayed_batch_is_counted_once(server, device_id):
     assert post(server, device_id, [item(1), item(2)]).json["duplicates"] == 2
     overlap = post(server, device_id, [item(2), item(3)]).json
     assert (overlap["stored"], overlap["duplicates"], overlap["acknowledged"]) == (1, 1, 3)
-    assert server.fleet.count_events() == 3
+    assert server.ingest.count_events() == 3
 
 
 def test_two_devices_may_use_the_same_numbers(server, device_id):
@@ -68,7 +69,7 @@ def test_forged_device_id_is_refused(server, device_id):
     other = enroll(server, credential="d" * 43).json["device_id"]
     answer = post(server, other, [item(1)])
     assert answer.status_code == 403 and "another device" in answer.json["error"]
-    assert server.fleet.count_events() == 0
+    assert server.ingest.count_events() == 0
 
 
 @pytest.mark.parametrize("header", [None, "Bearer ", "Bearer wrong", "Basic abc"])
@@ -88,7 +89,7 @@ def test_malformed_event_is_refused_alone_and_acknowledged(server, device_id):
 def test_numbers_that_do_not_rise_from_one_are_refused(server, device_id, numbers):
     answer = post(server, device_id, [item(number) for number in numbers])
     assert answer.status_code == 400 and "rising" in answer.json["error"]
-    assert server.fleet.count_events() == 0
+    assert server.ingest.count_events() == 0
 
 
 def test_unknown_field_is_refused(server, device_id):
@@ -110,7 +111,7 @@ def test_oversized_body_is_refused(server, device_id):
 def test_too_many_events_are_refused(server, device_id):
     answer = post(server, device_id, [item(number) for number in range(1, 1_002)])
     assert answer.status_code == 413
-    assert server.fleet.count_events() == 0
+    assert server.ingest.count_events() == 0
 
 
 def test_oversized_enrolment_is_refused(server):
@@ -118,20 +119,20 @@ def test_oversized_enrolment_is_refused(server):
 
 
 def test_code_works_once(server):
-    code = server.fleet.new_code(valid_days=7)
+    code = server.enrollment.new_code(valid_days=7)
     assert enroll(server, code=code).status_code == 201
     answer = enroll(server, credential="d" * 43, code=code)
     assert answer.status_code == 403 and "used already" in answer.json["error"]
 
 
 def test_lost_answer_to_an_enrolment_can_be_asked_for_again(server):
-    code = server.fleet.new_code(valid_days=7)
+    code = server.enrollment.new_code(valid_days=7)
     first, again = enroll(server, code=code), enroll(server, code=code)
     assert first.json == again.json
 
 
 def test_expired_or_unknown_code_is_refused(server):
-    code = server.fleet.new_code(valid_days=7)
+    code = server.enrollment.new_code(valid_days=7)
     server.pass_time(days=8)
     assert enroll(server, code=code).status_code == 403
     assert enroll(server, code="guess").status_code == 403
@@ -142,9 +143,9 @@ def test_short_credential_is_refused(server):
 
 
 def test_secrets_are_not_in_the_database(server, device_id):
-    code = server.fleet.new_code(valid_days=7)
-    with server.fleet.engine.connect() as connection:
-        tables = [connection.execute(select(table)).all() for table in Base.metadata.sorted_tables]
+    code = server.enrollment.new_code(valid_days=7)
+    with server.engine.connect() as connection:
+        tables = [connection.execute(select(table)).all() for table in METADATA.sorted_tables]
     assert device_id in str(tables)
     assert CREDENTIAL not in str(tables) and code not in str(tables)
 
@@ -152,7 +153,7 @@ def test_secrets_are_not_in_the_database(server, device_id):
 def test_export_is_one_line_of_json_per_event(server, device_id, tmp_path):
     post(server, device_id, [item(1), item(2, query="lamp", position=1)])
     path = tmp_path / "events.jsonl"
-    assert server.fleet.export_events(path) == 2
+    assert export_json_lines(server.engine, path) == 2
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     assert [line["sequence"] for line in lines] == [1, 2]
     assert lines[1]["query"] == "lamp" and "query" not in lines[0]
@@ -186,9 +187,9 @@ def test_log_goes_to_stderr_as_lines_of_json(capsys):
 
 
 def test_readers_do_not_wait_for_a_writer(server, device_id):
-    with server.fleet.engine.begin():
-        assert server.fleet.device_of(CREDENTIAL) == device_id
-        assert server.fleet.count_events() == 0
+    with server.engine.begin():
+        assert server.enrollment.device_of(CREDENTIAL) == device_id
+        assert server.ingest.count_events() == 0
 
 
 def packed(server, body, encoding="zstd"):
@@ -212,16 +213,16 @@ def test_damaged_or_unknown_compression_is_refused(server, device_id):
     assert packed(server, b"\x28\xb5\x2f\xfd" + b"\xff" * 50).status_code == 400
     assert packed(server, whole[:-5]).status_code == 400
     assert packed(server, whole, encoding="br").status_code == 415
-    assert server.fleet.count_events() == 0
+    assert server.ingest.count_events() == 0
 
 
 def test_wrong_device_clock_is_corrected_and_no_event_lies_in_the_future(server, device_id, tmp_path):
-    now = server.fleet.clock_s()
+    now = server.services.clock_s()
     year = 365 * 86_400.0
     items = [item(1, timestamp_s=now - year - 60), item(2, timestamp_s=now + year)]
     post(server, device_id, items, sent_at_s=now - year)
     post(server, device_id, [item(3, timestamp_s=now - 50)], sent_at_s=now - 30)
-    server.fleet.export_events(tmp_path / "events.jsonl")
+    export_json_lines(server.engine, tmp_path / "events.jsonl")
     times = [json.loads(line)["timestamp_s"] for line in (tmp_path / "events.jsonl").read_text().splitlines()]
     assert times == pytest.approx([now - 60, now, now - 50], abs=5)
 
@@ -238,7 +239,7 @@ def test_context_of_an_event_is_stored_and_checked(server, device_id, tmp_path):
         "team": "a",
     }
     post(server, device_id, [item(1, **context)])
-    server.fleet.export_events(tmp_path / "events.jsonl")
+    export_json_lines(server.engine, tmp_path / "events.jsonl")
     assert context.items() <= json.loads((tmp_path / "events.jsonl").read_text()).items()
     forged = [item(2, page_propensity=0.0), item(3, rank=0), item(4, position=2**40), item(5, product_id="p\x00")]
     answer = post(server, device_id, forged).json
@@ -249,4 +250,4 @@ def test_context_of_an_event_is_stored_and_checked(server, device_id, tmp_path):
 def test_batches_out_of_order_are_stored_once_each(server, device_id):
     for numbers in ([3, 4], [1, 2], [4, 5], [1, 5, 6]):
         assert post(server, device_id, [item(number) for number in numbers]).status_code == 200
-    assert server.fleet.count_events() == 6
+    assert server.ingest.count_events() == 6

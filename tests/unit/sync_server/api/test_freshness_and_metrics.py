@@ -39,7 +39,7 @@ def test_device_that_has_the_newest_timestamp_gets_304_without_a_body(server):
 
 def test_answer_that_nothing_is_new_needs_no_database(server, monkeypatch):
     etag = server.client.get(PATH).headers["ETag"]
-    monkeypatch.setattr(server.fleet.engine, "connect", None)
+    monkeypatch.setattr(server.engine, "connect", None)
     monkeypatch.setattr(server.app, "full_dispatch_request", None)
     assert ask(server, etag).status_code == 304
 

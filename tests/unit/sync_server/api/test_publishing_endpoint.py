@@ -53,7 +53,7 @@ def test_only_the_publisher_may_publish(server, method, path):
 
 
 def test_device_credential_is_no_publisher_token(server):
-    server.fleet.enroll(server.fleet.new_code(valid_days=1), "c" * 43)
+    server.enrollment.enroll(server.enrollment.new_code(valid_days=1), "c" * 43)
     answer = server.client.get("/v1/publish/targets", headers={"Authorization": f"Bearer {'c' * 43}"})
     assert answer.status_code == 403
 
@@ -145,7 +145,7 @@ def test_oversized_targets_are_refused(server):
 @pytest.mark.parametrize("who", ["nobody", "device", "publisher"])
 def test_oversized_body_is_refused_by_every_route(server, who):
     """Whoever sends it, and before it is read: the body that was announced is not there."""
-    server.fleet.enroll(server.fleet.new_code(valid_days=1), "c" * 43)
+    server.enrollment.enroll(server.enrollment.new_code(valid_days=1), "c" * 43)
     keys = {"nobody": {}, "device": {"Authorization": f"Bearer {'c' * 43}"}, "publisher": server.publisher_headers}
     statuses = {}
     for rule in server.app.url_map.iter_rules():

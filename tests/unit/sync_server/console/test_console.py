@@ -56,7 +56,7 @@ def send(client, path, **form):
 
 
 def enroll(server):
-    return server.fleet.enroll(server.fleet.new_code(valid_days=1), "c" * 43)
+    return server.enrollment.enroll(server.enrollment.new_code(valid_days=1), "c" * 43)
 
 
 def console_paths(server, method):
@@ -209,7 +209,7 @@ def test_text_of_devices_and_operators_is_never_markup(server):
     event = FeedbackEvent(kind="click", product_id=EVIL, timestamp_s=1.0, bundle_id=EVIL, query=EVIL)
     batch = FeedbackBatch(version=1, device_id=device, events=[SequencedEvent(1, event)])
     server.client.post("/v1/feedback", data=msgspec.json.encode(batch), headers={"Authorization": f"Bearer {'c' * 43}"})
-    with server.fleet.engine.begin() as connection:
+    with server.engine.begin() as connection:
         connection.execute(
             Device.__table__.insert().values(
                 device_id=EVIL, credential_sha256=EVIL, enrolled_at_s=1.0, bundle_id=EVIL, last_feedback_at_s=1.0
@@ -267,11 +267,11 @@ def test_guardrails_are_remembered_while_they_move(server, rollout):
     for _ in range(3):
         rollouts.judge(rollout.id)
         server.pass_time(minutes=2)
-    over_time = moves(server.fleet.engine, rollout.id)
+    over_time = moves(server.engine, rollout.id)
     assert len(over_time["crashed"]) == 1, "looks that follow one another closely are one point"
     server.pass_time(minutes=10)
     rollouts.judge(rollout.id)
-    assert [len(points) for points in moves(server.fleet.engine, rollout.id).values()] == [2] * 5
+    assert [len(points) for points in moves(server.engine, rollout.id).values()] == [2] * 5
     assert over_time["click_through"][0].high == float("inf")
     client, _ = log_in(server, "viewer")
     page = client.get(f"/console/rollouts/{rollout.id}").text
@@ -296,7 +296,7 @@ def test_enrollment_code_is_shown_once_and_works(server):
     client, _ = log_in(server, "publisher")
     page = send(client, "/console/devices/code")
     code = re.search(r'class="secret">([^<]+)<', page.text)[1]
-    assert server.fleet.enroll(code, "d" * 43).startswith("device-")
+    assert server.enrollment.enroll(code, "d" * 43).startswith("device-")
     viewer, _ = log_in(server, "viewer")
     assert send(viewer, "/console/devices/code").status_code == 403
 
@@ -331,7 +331,7 @@ def test_audit_log_is_verified_and_exported(server):
     assert "lines are whole" in answer.text and str(server.services.audit.head()) in answer.text
     lines = client.get("/console/audit.jsonl").text.splitlines()
     assert len(lines) == server.services.audit.head().number
-    with server.fleet.engine.begin() as connection:
+    with server.engine.begin() as connection:
         connection.exec_driver_sql("UPDATE audit_log SET subject = 'x' WHERE number = 2")
     answer = client.post("/console/audit/verify", data=form, follow_redirects=True)
     assert "NOT WHOLE: audit line 2 was changed" in answer.text

@@ -7,7 +7,7 @@ from alembic.migration import MigrationContext
 from edge_runtime.contract.errors import ConfigError, StorageError
 from sync_server.config import DATABASE_URL_VARIABLE, ServerConfig, with_secrets
 from sync_server.database.engine import is_postgresql, migrate, open_database, reading
-from sync_server.database.tables.devices import Base
+from sync_server.database.schema import METADATA
 
 
 def test_migrations_make_the_tables_of_the_models_in_postgresql(postgres_databases):
@@ -16,7 +16,7 @@ def test_migrations_make_the_tables_of_the_models_in_postgresql(postgres_databas
     migrate(engine)
     with engine.connect() as connection:
         assert is_postgresql(connection)
-        assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
+        assert compare_metadata(MigrationContext.configure(connection), METADATA) == []
     engine.dispose()
 
 

@@ -20,20 +20,20 @@ def server(tmp_path_factory):
 
 def test_hour_is_written_once_by_whichever_worker(server):
     now = server.now.timestamp()
-    workers = [FleetHistory(server.fleet.engine, lambda: now + 7_200) for _ in range(2)]
+    workers = [FleetHistory(server.engine, lambda: now + 7_200) for _ in range(2)]
     assert [worker.record_if_due() for worker in (*workers, workers[0])] == [True, False, False]
     versions = workers[0].versions(days=1)
     assert sum(counts[-1] for counts in versions.counts.values()) == sum(workers[0].now().values())
 
 
 def test_versions_have_one_count_per_hour(server):
-    versions = FleetHistory(server.fleet.engine, lambda: server.now.timestamp()).versions(days=3)
+    versions = FleetHistory(server.engine, lambda: server.now.timestamp()).versions(days=3)
     assert all(len(counts) == len(versions.hours_s) for counts in versions.counts.values())
     assert versions.hours_s == sorted(versions.hours_s)
 
 
 def test_flow_counts_every_event_of_the_day_once(server):
-    flow = feedback_flow(server.fleet.engine, lambda: server.now.timestamp(), hours=24)
+    flow = feedback_flow(server.engine, lambda: server.now.timestamp(), hours=24)
     per_slice_minutes = 24 * 60 / len(flow.times_s)
     counted = sum(rate * per_slice_minutes for rates in flow.per_minute.values() for rate in rates)
     assert counted == pytest.approx(flow.events) and flow.events == 4_000
@@ -41,7 +41,7 @@ def test_flow_counts_every_event_of_the_day_once(server):
 
 
 def test_flow_of_an_empty_server_is_empty(server):
-    flow = feedback_flow(server.fleet.engine, lambda: server.now.timestamp() + 10 * 86_400)
+    flow = feedback_flow(server.engine, lambda: server.now.timestamp() + 10 * 86_400)
     assert (flow.events, flow.newest_s, flow.lag_p50_s) == (0, None, None)
 
 

@@ -18,7 +18,7 @@ def server(tmp_path, database_url):
 
 
 def enroll(server, credential=CREDENTIAL):
-    return server.fleet.enroll(server.fleet.new_code(valid_days=1), credential)
+    return server.enrollment.enroll(server.enrollment.new_code(valid_days=1), credential)
 
 
 def send(server, device_id, credential=CREDENTIAL):
@@ -40,7 +40,7 @@ def test_stolen_device_credential_is_void_once_revoked(server):
     assert send(server, device_id).status_code == 200
     server.services.devices.revoke(device_id, actor="anna")
     assert send(server, device_id).status_code == 401
-    assert server.fleet.device_of(CREDENTIAL) is None and server.fleet.count_events() == 1
+    assert server.enrollment.device_of(CREDENTIAL) is None and server.ingest.count_events() == 1
     for method, path in [
         ("POST", "reports"),
         ("POST", "counts"),
@@ -51,8 +51,8 @@ def test_stolen_device_credential_is_void_once_revoked(server):
         headers = {"Authorization": f"Bearer {CREDENTIAL}"}
         answer = server.client.open(f"/v1/{path}", method=method, headers=headers, data=b"{}")
         assert answer.status_code == 401, path
-    assert server.fleet.count_events() == 1
-    code = server.fleet.new_code(valid_days=1)
+    assert server.ingest.count_events() == 1
+    code = server.enrollment.new_code(valid_days=1)
     answer = server.client.post("/v1/devices/enroll", json={"code": code, "credential": CREDENTIAL})
     assert answer.status_code == 403 and "revoked" in answer.json["error"]
     assert enroll(server, "d" * 43) != device_id

@@ -8,8 +8,9 @@ import pytest
 from edge_runtime.contract.errors import ConfigError
 from pocketrec.verbs import main
 from sync_server.errors import RequestError
-from sync_server.events.data_requests import device_data, erase_device, sweep
+from sync_server.events.data_requests import device_data, erase_device
 from sync_server.events.export import export_parquet
+from sync_server.events.retention import sweep
 from tests.support.server_simulator import ServerSimulator
 from tests.unit.sync_server.api.test_feedback_endpoint import CREDENTIAL, enroll, item, post
 
@@ -38,7 +39,7 @@ def test_erased_events_stay_away_though_they_are_sent_again(server, device_id):
     assert ask(server, "DELETE").json == {"events": 2, "count_reports": 0}
     again = post(server, device_id, [item(1), item(2), item(3)]).json
     assert (again["stored"], again["duplicates"]) == (1, 2)
-    assert server.fleet.count_events() == 1
+    assert server.ingest.count_events() == 1
 
 
 def test_erasing_one_device_leaves_the_others(server, device_id):
@@ -46,7 +47,7 @@ def test_erasing_one_device_leaves_the_others(server, device_id):
     post(server, device_id, [item(1)])
     post(server, other, [item(1)], credential="d" * 43)
     assert ask(server, "DELETE").json["events"] == 1
-    assert server.fleet.count_events() == 1
+    assert server.ingest.count_events() == 1
     assert ask(server, "DELETE", credential="x" * 43).status_code == 401
 
 
@@ -65,14 +66,14 @@ def test_old_events_are_swept_while_new_ones_come_in_and_do_not_return(server, d
     post(server, device_id, [item(1), item(2)])
     server.pass_time(days=401)
     post(server, device_id, [item(3)])
-    assert server.fleet.count_events() == 1
+    assert server.ingest.count_events() == 1
     assert post(server, device_id, [item(1)]).json["duplicates"] == 1
-    assert sweep(server.fleet.engine, before_s=server.fleet.clock_s() - DAY_S) == 0
+    assert sweep(server.engine, before_s=server.services.clock_s() - DAY_S) == 0
 
 
 def test_parquet_is_partitioned_by_day_and_kind(server, device_id, tmp_path):
     post(server, device_id, [item(1, timestamp_s=0.0), item(2, kind="purchase", timestamp_s=DAY_S, position=2)])
-    assert export_parquet(server.fleet.engine, tmp_path / "out") == 2
+    assert export_parquet(server.engine, tmp_path / "out") == 2
     assert (tmp_path / "out" / "dt=1970-01-02" / "kind=purchase").is_dir()
     table = ds.dataset(tmp_path / "out", partitioning="hive").to_table().sort_by("sequence").to_pylist()
     assert [(row["kind"], str(row["dt"]), row["position"]) for row in table] == [
@@ -80,14 +81,14 @@ def test_parquet_is_partitioned_by_day_and_kind(server, device_id, tmp_path):
         ("purchase", "1970-01-02", 2),
     ]
     with pytest.raises(ConfigError, match="exists"):
-        export_parquet(server.fleet.engine, tmp_path / "out")
+        export_parquet(server.engine, tmp_path / "out")
     with pytest.raises(ConfigError, match="not a folder"):
-        export_parquet(server.fleet.engine, tmp_path / "none" / "out")
+        export_parquet(server.engine, tmp_path / "none" / "out")
 
 
 def test_time_that_no_calendar_has_is_exported_too(server, device_id, tmp_path):
     post(server, device_id, [item(1, timestamp_s=-1e18)])
-    assert export_parquet(server.fleet.engine, tmp_path / "out") == 1
+    assert export_parquet(server.engine, tmp_path / "out") == 1
     assert (tmp_path / "out" / "dt=0001-01-01").is_dir()
 
 
@@ -106,9 +107,9 @@ def test_commands_of_feedback_and_devices(server, device_id, tmp_path, capsys):
 
 def test_unknown_device_is_named(server):
     with pytest.raises(RequestError, match="no device 'no'"):
-        device_data(server.fleet.engine, "no")
+        device_data(server.engine, "no")
     with pytest.raises(RequestError, match="no device 'no'"):
-        erase_device(server.fleet.engine, "no", actor="me", now_s=0.0)
+        erase_device(server.engine, "no", actor="me", now_s=0.0)
 
 
 def test_operator_exports_and_erases_one_device_and_that_is_logged(server, device_id, tmp_path, capsys):
@@ -129,4 +130,4 @@ def test_only_an_admin_erases_for_a_device(server, device_id):
     for method in ("GET", "DELETE"):
         answer = server.client.open(path, method=method, headers={"Authorization": f"Bearer {CREDENTIAL}"})
         assert answer.status_code in {401, 403}
-    assert server.fleet.count_events() == 1
+    assert server.ingest.count_events() == 1

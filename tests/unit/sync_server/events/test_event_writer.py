@@ -7,9 +7,10 @@ from sqlalchemy import event, func, select, update
 
 from edge_runtime.contract.errors import StorageError
 from sync_server.database.engine import migrate, open_database
-from sync_server.database.tables.devices import Device, Event
+from sync_server.database.tables.devices import Device
+from sync_server.database.tables.events import Event
 from sync_server.errors import RequestError
-from sync_server.events.event_writer import EVENT_COLUMNS, DeviceEvents, EventWriter, Heard, array_literal
+from sync_server.events.event_writer import EVENT_COLUMNS, DeviceEvents, DeviceNews, EventWriter, array_literal
 
 
 @pytest.fixture
@@ -32,7 +33,7 @@ def batch(device, first, last, **texts):
     times = {"timestamp_s": 1.0, "received_at_s": 2.0}
     values = [{**fixed, **times, "sequence": number} for number in range(first, last + 1)]
     rows = [tuple(row.get(name) for name in EVENT_COLUMNS) for row in values]
-    return DeviceEvents(device, rows, Heard(2.0, "b"))
+    return DeviceEvents(device, rows, DeviceNews(2.0, "b"))
 
 
 def stored_numbers(engine, device):
@@ -99,8 +100,8 @@ def test_revoked_device_is_refused_while_others_of_its_group_are_stored(engine):
 def test_what_a_batch_does_not_tell_of_its_device_stays(engine):
     writer = EventWriter(engine)
     first, second = batch("d1", 1, 1), batch("d1", 2, 2)
-    writer.store(DeviceEvents("d1", first.rows, Heard(1.0, "old", "events", 0.5)))
-    writer.store(DeviceEvents("d1", second.rows, Heard(2.0, "new")))
+    writer.store(DeviceEvents("d1", first.rows, DeviceNews(1.0, "old", "events", 0.5)))
+    writer.store(DeviceEvents("d1", second.rows, DeviceNews(2.0, "new")))
     with engine.connect() as connection:
         row = connection.execute(select(Device).where(Device.device_id == "d1")).one()
     assert (row.last_feedback_at_s, row.bundle_id, row.privacy_level, row.consented_at_s) == (2.0, "new", "events", 0.5)

@@ -22,7 +22,7 @@ CREDENTIAL = "c" * 43
 def server(tmp_path, database_url):
     simulator = ServerSimulator(tmp_path / "sim", database_url=database_url)
     simulator.publish(write_bundle(tmp_path / "bundle"))
-    code = simulator.fleet.new_code(valid_days=7)
+    code = simulator.enrollment.new_code(valid_days=7)
     answer = simulator.client.post("/v1/devices/enroll", json={"code": code, "credential": CREDENTIAL})
     send(simulator.client, answer.json["device_id"], 1, 2)
     yield simulator
@@ -51,7 +51,7 @@ def test_restored_server_serves_and_counts_as_before(server, tmp_path, request, 
     app = create_app(config)
     client = app.test_client()
     assert client.get("/v1/tuf/timestamp.json").data == timestamp
-    device_id = app.extensions[EXTENSION].fleet.device_of(CREDENTIAL)
+    device_id = app.extensions[EXTENSION].enrollment.device_of(CREDENTIAL)
     assert send(client, device_id, 1, 2, 3) == {"acknowledged": 3, "stored": 1, "duplicates": 2, "refused": []}
     app.extensions[EXTENSION].close()
 

@@ -28,7 +28,7 @@ def bundle(tmp_path_factory):
 @contextlib.contextmanager
 def running(folder, **settings):
     server = ServerSimulator(folder, **settings)
-    code = server.fleet.new_code(valid_days=7)
+    code = server.enrollment.new_code(valid_days=7)
     server.client.post("/v1/devices/enroll", json={"code": code, "credential": CREDENTIAL})
     try:
         yield server

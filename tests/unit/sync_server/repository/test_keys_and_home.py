@@ -15,7 +15,7 @@ from pocketrec.publishing.key_rotation import rotate
 from sync_server.app import create_app
 from sync_server.config import ServerConfig
 from sync_server.database.engine import migrate, open_database
-from sync_server.database.tables.devices import Base
+from sync_server.database.schema import METADATA
 from sync_server.hosting.home import open_repository, prepare_home
 from sync_server.repository.keys import (
     PASSPHRASE_VARIABLE,
@@ -181,7 +181,7 @@ def test_migrations_make_the_tables_of_the_models(tmp_path):
     migrate(engine)
     migrate(engine)
     with engine.connect() as connection:
-        assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
+        assert compare_metadata(MigrationContext.configure(connection), METADATA) == []
         assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
         assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2
     engine.dispose()

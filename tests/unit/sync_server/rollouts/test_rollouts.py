@@ -77,7 +77,9 @@ def click(server, device, release, *, impressions, clicks, first=1, **fields):
 
 
 def enrolled(server, count):
-    return [server.fleet.enroll(server.fleet.new_code(valid_days=1), f"credential-{n:030d}") for n in range(count)]
+    return [
+        server.enrollment.enroll(server.enrollment.new_code(valid_days=1), f"credential-{n:030d}") for n in range(count)
+    ]
 
 
 def judge_after(server, rollout, hours):
@@ -145,7 +147,7 @@ def test_fewer_clicks_halt_the_rollout(server):
         treated = place % 2 == 0
         if treated:
             report(server, device, reason=rollout.id)
-        server.fleet.store(click(server, device, 2 if treated else 1, impressions=30, clicks=2 if treated else 9))
+        server.ingest.store(click(server, device, 2 if treated else 1, impressions=30, clicks=2 if treated else 9))
     halted = judge_after(server, rollout, 0.2)
     assert halted.state == "halted" and "click-through changed by" in halted.reason
     clicks = next(guardrail for guardrail in halted.guardrails if guardrail.name == "click_through")
@@ -158,11 +160,11 @@ def test_equal_clicks_let_the_stage_pass_once_a_loss_is_ruled_out(server):
     for place, device in enumerate(devices[:60]):
         if place % 2 == 0:
             report(server, device, reason=rollout.id)
-        server.fleet.store(click(server, device, 1 + (place % 2 == 0), impressions=30, clicks=3))
+        server.ingest.store(click(server, device, 1 + (place % 2 == 0), impressions=30, clicks=3))
     waiting = judge_after(server, rollout, 2)
     assert waiting.stage == 0 and "click_through" in waiting.reason
     for place, device in enumerate(devices[60:]):
-        server.fleet.store(click(server, device, 1 + place % 2, impressions=40, clicks=4 + place % 3))
+        server.ingest.store(click(server, device, 1 + place % 2, impressions=40, clicks=4 + place % 3))
     assert judge_after(server, rollout, 0.1).stage == 1
 
 
@@ -285,7 +287,7 @@ def post(server, path, body, credential):
 @pytest.fixture
 def device(server):
     credential = "c" * 40
-    return server.fleet.enroll(server.fleet.new_code(valid_days=1), credential), credential
+    return server.enrollment.enroll(server.enrollment.new_code(valid_days=1), credential), credential
 
 
 def batch(device_id, **fields):
@@ -387,7 +389,7 @@ def test_experiment_shows_the_difference_with_its_interval(server):
         arm = ARMS[place % 2]
         report(server, device, release=arm.release, reason=started.id, arm=arm.name)
         clicks = 2 + 4 * (place % 2) + place % 3
-        server.fleet.store(
+        server.ingest.store(
             click(server, device, arm.release, impressions=30, clicks=clicks, experiment=started.id, variant=arm.name)
         )
     found = experiments.find(started.id)
@@ -411,7 +413,7 @@ def test_interleaved_lists_are_counted_by_device(server):
     started = server.services.experiments.start(channel="stable", name="interleaved", arms=[], actor="ann")
     for place, device in enumerate(enrolled(server, 30)):
         team = "a" if place < 3 else "b"
-        server.fleet.store(
+        server.ingest.store(
             click(server, device, 1, impressions=2, clicks=1 + place % 2, experiment=started.id, team=team)
         )
     teams = server.services.experiments.find(started.id).teams

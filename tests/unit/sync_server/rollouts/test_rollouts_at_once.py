@@ -52,9 +52,9 @@ def test_of_those_that_start_at_the_same_moment_one_is_under_way(server, begin):
 
 def test_database_itself_refuses_a_second_rollout_under_way(server):
     start(server)
-    with server.fleet.engine.begin() as connection:
+    with server.engine.begin() as connection:
         row = connection.execute(select(RolloutRow.__table__)).mappings().one()
-    with pytest.raises(IntegrityError), server.fleet.engine.begin() as connection:
+    with pytest.raises(IntegrityError), server.engine.begin() as connection:
         connection.execute(insert(RolloutRow), {**row, "rollout_id": "another"})
 
 

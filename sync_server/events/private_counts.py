@@ -1,4 +1,4 @@
-"""How often a product was counted, told from noisy reports (contract/counts.py), with the estimate's error.
+"""Reports under local differential privacy (contract/counts.py): stored once each, added up, and what they estimate.
 
 Let a report use hash function h and flip bits with probability q. (bit - q) / (1 - 2q) is the true bit on average. A row
 with one true bit sets a given other bit's place with probability 1/BITS, so from the wanted bit the mean of all bits is
@@ -12,10 +12,16 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
+from sqlalchemy import Engine, insert, select
+from sqlalchemy.orm import Session
 
-from edge_runtime.contract.counts import BITS, HASHES, CountedKind, bit_of, flip_probability
+from edge_runtime.contract.counts import BITS, HASHES, CountedKind, CountReport, bit_of, flip_probability
+from sync_server.database.engine import database_errors_named, reading
+from sync_server.database.tables.counts import CountRow
 
+# The quantile of the normal distribution for a two-sided 95% interval.
 _Z95 = 1.959964
+_PAGE_ROWS = 10_000
 
 
 @dataclass(frozen=True)
@@ -51,7 +57,7 @@ class CountSums:
         self.reports_by_epsilon[epsilon] = self.reports_by_epsilon.get(epsilon, 0) + 1
 
     def estimate(self, product_ids: Sequence[str], kind: CountedKind) -> list[CountEstimate]:
-        """Return the estimate of each product; below zero means: not told from none."""
+        """Return the estimate of each product; a count below zero means that there may be none."""
         # float64 [HASHES, BITS]: each hash function's own estimate of every bit's count.
         centered = (self._sums - self._sums.mean(axis=1, keepdims=True)) * (BITS / (BITS - 1))
         answers = []
@@ -61,3 +67,43 @@ class CountSums:
             count = float(parts.sum())
             answers.append(CountEstimate(product_id, kind, count, count - error, count + error))
         return answers
+
+
+def store_report(engine: Engine, report: CountReport, *, now_s: float) -> bool:
+    """Store a report; False when its window is here already.
+
+    Raises:
+        StorageError: the database cannot be written.
+    """
+    values = {
+        "device_id": report.device_id,
+        "window_number": report.window,
+        "received_at_s": now_s,
+        **{name: getattr(report, name) for name in ("window_s", "epsilon", "hash_number", "bits")},
+    }
+    same = (CountRow.device_id == report.device_id, CountRow.window_number == report.window)
+    with database_errors_named(), Session(engine) as session, session.begin():
+        # Two requests at once: the unique constraint refuses the later, whose device asks again and finds the first.
+        if session.scalar(select(CountRow.id).where(*same, CountRow.window_s == report.window_s)) is not None:
+            return False
+        session.execute(insert(CountRow).values(values))
+    return True
+
+
+def sum_reports(engine: Engine, *, from_s: float = 0.0, until_s: float = float("inf")) -> CountSums:
+    """Add up the reports of windows that began in a span of time.
+
+    Raises:
+        StorageError: the database cannot be read.
+    """
+    sums, last = CountSums(), 0
+    while True:
+        with database_errors_named(), Session(reading(engine)) as session:
+            query = select(CountRow).where(CountRow.id > last, CountRow.epsilon > 0).order_by(CountRow.id)
+            page = list(session.scalars(query.limit(_PAGE_ROWS)))
+        for row in page:
+            if from_s <= row.window_number * row.window_s < until_s:
+                sums.add(row.hash_number, row.epsilon, row.bits)
+        if len(page) < _PAGE_ROWS:
+            return sums
+        last = page[-1].id

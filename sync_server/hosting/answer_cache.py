@@ -1,9 +1,8 @@
-"""What workers remember together: rates of requests and answers to hot queries; in Redis, or each worker by itself.
+"""Answers to hot queries, kept for a while: in a Redis that all workers share, or in the memory of each.
 
-Both may be forgotten at any time without harm. When Redis is away, each worker goes on by its own memory.
+The cache may be emptied at any time without harm. While Redis is away, nothing is found and nothing kept.
 """
 
-import hashlib
 import logging
 import threading
 import time
@@ -12,22 +11,10 @@ from collections.abc import Callable
 from typing import Protocol, cast
 
 import redis
-from limits import RateLimitItemPerMinute
-from limits.storage import MemoryStorage, RedisStorage
-from limits.strategies import FixedWindowRateLimiter
 
-from edge_runtime.contract.errors import ConfigError
-from sync_server.errors import RequestError
+from sync_server.hosting.redis_pool import REDIS_PAUSE_S, redis_pool
 
 _LOG = logging.getLogger(__name__)
-_REDIS_TIMEOUT_S = 0.5
-# So long is Redis left alone after it failed: a request must not wait for it each time.
-_REDIS_PAUSE_S = 5.0
-
-
-def key_of(*parts: str) -> str:
-    """Return a key for `parts` that does not show them: queries and addresses stay out of Redis."""
-    return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 class Cache(Protocol):
@@ -88,33 +75,33 @@ class RedisCache:
         self._client = client
         self._keep_ms = int(keep_s * 1_000)
         self._clock = clock
-        self._asleep_until = 0.0
+        self._paused_until = 0.0
 
     def get(self, key: str) -> bytes | None:
         """Return what is kept under `key`, or None."""
-        if self._clock() < self._asleep_until:
+        if self._clock() < self._paused_until:
             return None
         try:
             return cast("bytes | None", self._client.get(f"pocketrec:answer:{key}"))
         except redis.RedisError as error:
-            self._rest(error)
+            self._pause(error)
             return None
 
     def put(self, key: str, value: bytes) -> None:
         """Keep `value` under `key`."""
-        if self._clock() < self._asleep_until:
+        if self._clock() < self._paused_until:
             return
         try:
             self._client.set(f"pocketrec:answer:{key}", value, px=self._keep_ms)
         except redis.RedisError as error:
-            self._rest(error)
+            self._pause(error)
 
     def close(self) -> None:
         """End the connections."""
         self._client.close()
 
-    def _rest(self, error: redis.RedisError) -> None:
-        self._asleep_until = self._clock() + _REDIS_PAUSE_S
+    def _pause(self, error: redis.RedisError) -> None:
+        self._paused_until = self._clock() + REDIS_PAUSE_S
         _LOG.warning("Redis does not answer (%s); answers are not shared for a while", type(error).__name__)
 
 
@@ -131,56 +118,4 @@ def open_cache(redis_url: str, *, max_items: int, keep_s: float) -> Cache:
     """
     if not redis_url:
         return MemoryCache(max_items=max_items, keep_s=keep_s)
-    return RedisCache(redis.Redis.from_pool(_pool(redis_url)), keep_s=keep_s)
-
-
-class RateLimits:
-    """Counts requests by what they do and who asks; over a limit they are refused until the minute is over.
-
-    Args:
-        redis_url: where workers count together; "" lets each count for itself.
-
-    Raises:
-        ConfigError: not the URL of a Redis.
-    """
-
-    def __init__(self, redis_url: str, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._own = FixedWindowRateLimiter(MemoryStorage())
-        self._pool = _pool(redis_url) if redis_url else None
-        self._shared = None
-        if self._pool is not None:
-            self._shared = FixedWindowRateLimiter(RedisStorage(redis_url, connection_pool=self._pool))
-        self._clock = clock
-        self._asleep_until = 0.0
-
-    def take(self, action: str, who: str, *, per_minute: int) -> None:
-        """Count one request of `who`.
-
-        Raises:
-            RequestError: there were more than `per_minute` in this minute; with status 429.
-        """
-        if not self._is_allowed(RateLimitItemPerMinute(per_minute), action, key_of(who)):
-            raise RequestError("too many requests; try again in a minute", status_code=429)
-
-    def _is_allowed(self, limit: RateLimitItemPerMinute, action: str, who: str) -> bool:
-        if self._shared is not None and self._clock() >= self._asleep_until:
-            try:
-                return self._shared.hit(limit, action, who)
-            except redis.RedisError as error:
-                self._asleep_until = self._clock() + _REDIS_PAUSE_S
-                _LOG.warning("Redis does not answer (%s); each worker counts for itself", type(error).__name__)
-        return self._own.hit(limit, action, who)
-
-    def close(self) -> None:
-        """End the connections."""
-        if self._pool is not None:
-            self._pool.disconnect()
-
-
-def _pool(url: str) -> redis.ConnectionPool:
-    try:
-        return redis.ConnectionPool.from_url(
-            url, socket_timeout=_REDIS_TIMEOUT_S, socket_connect_timeout=_REDIS_TIMEOUT_S
-        )
-    except ValueError as error:
-        raise ConfigError("redis_url: expected redis://host:port/0") from error
+    return RedisCache(redis.Redis.from_pool(redis_pool(redis_url)), keep_s=keep_s)

@@ -8,7 +8,8 @@ import redis
 from benchmarks.fleet.local_servers import LocalRedis
 from edge_runtime.contract.errors import ConfigError
 from sync_server.errors import RequestError
-from sync_server.hosting.shared_memory import MemoryCache, RateLimits, RedisCache, open_cache
+from sync_server.hosting.answer_cache import MemoryCache, RedisCache, open_cache
+from sync_server.hosting.rate_limits import RateLimits
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,94 @@
+"""Taking in the events of a device: which are refused, whose clock was off, what the receipt says."""
+
+import itertools
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+
+import msgspec
+from sqlalchemy import Engine, func, select
+from sqlalchemy.orm import Session
+
+from edge_runtime.contract.errors import EventRejectedError
+from edge_runtime.contract.events import FeedbackBatch, FeedbackEvent, FeedbackReceipt, check_event
+from sync_server.database.engine import database_errors_named, reading
+from sync_server.database.tables.events import Event
+from sync_server.errors import RequestError
+from sync_server.events.event_writer import DeviceEvents, DeviceNews, EventRow, EventWriter
+
+# Far below the 2**63 of a database's integer, so that a sum with it cannot overflow.
+MAX_SEQUENCE = 2**62
+# Clocks that are set by a network are off by less; to correct by the time of a slow request would add noise.
+_TOLERATED_SKEW_S = 120.0
+_TIMESTAMP = FeedbackEvent.__struct_fields__.index("timestamp_s")
+
+
+@dataclass(frozen=True)
+class EventIngest:
+    """Stores the events of devices in one database, each once.
+
+    Args:
+        engine: the database (database/engine.py).
+        clock_s: gives seconds since 1970.
+    """
+
+    engine: Engine
+    clock_s: Callable[[], float]
+    _writer: EventWriter = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Open the writer of events."""
+        object.__setattr__(self, "_writer", EventWriter(self.engine))
+
+    def store(self, batch: FeedbackBatch) -> FeedbackReceipt:
+        """Store a batch in one transaction; events that are here already are counted, not stored again.
+
+        Args:
+            batch: events of an enrolled device, whose identity the caller has checked.
+
+        Raises:
+            RequestError: no events, numbers that do not rise, or a device that was revoked.
+            StorageError: the database cannot be written; nothing of the batch is stored.
+        """
+        numbers = [item.sequence for item in batch.events]
+        rising = all(left < right for left, right in itertools.pairwise(numbers))
+        if not numbers or not rising or not 0 < numbers[0] <= numbers[-1] <= MAX_SEQUENCE:
+            raise RequestError(
+                "expected events with rising sequence numbers from 1; nothing was stored", status_code=400
+            )
+        refused: list[str] = []
+        now_s = self.clock_s()
+        rows = list(_rows(batch, refused, now_s))
+        news = DeviceNews(now_s, batch.events[-1].event.bundle_id[:64].replace("\0", ""))
+        if batch.consent is not None:
+            news = replace(news, privacy_level=batch.consent.level, consented_at_s=batch.consent.given_at_s)
+        stored = self._writer.store(DeviceEvents(batch.device_id, rows, news))
+        return FeedbackReceipt(acknowledged=numbers[-1], stored=stored, duplicates=len(rows) - stored, refused=refused)
+
+    def count_events(self) -> int:
+        """Return how many events are stored."""
+        with database_errors_named(), Session(reading(self.engine)) as session:
+            return session.scalar(select(func.count()).select_from(Event)) or 0
+
+
+def _rows(batch: FeedbackBatch, refused: list[str], now_s: float) -> Iterator[EventRow]:
+    skew_s = clock_skew_s(batch.sent_at_s, now_s)
+    for item in batch.events:
+        try:
+            check_event(item.event)
+        except EventRejectedError as error:
+            refused.append(f"event {item.sequence}: {error}")
+            continue
+        values = msgspec.structs.astuple(item.event)
+        # What a device says of its own future cannot be true.
+        timestamp_s = min(item.event.timestamp_s + skew_s, now_s)
+        if timestamp_s != item.event.timestamp_s:
+            values = (*values[:_TIMESTAMP], timestamp_s, *values[_TIMESTAMP + 1 :])
+        yield (batch.device_id, item.sequence, now_s, *values)
+
+
+def clock_skew_s(sent_at_s: float | None, now_s: float) -> float:
+    """Return what to add to a device's times: how far its clock was off while it sent, 0 for less than two minutes."""
+    if sent_at_s is None or not math.isfinite(sent_at_s) or abs(now_s - sent_at_s) < _TOLERATED_SKEW_S:
+        return 0.0
+    return now_s - sent_at_s
