@@ -1,7 +1,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test demo test test-fast test-builder test-device test-tflite-runtime lint types lock docs \
+.PHONY: help setup setup-test demo test test-fast test-full-data test-builder test-device test-tflite-runtime lint types lock docs \
         data bench-esci bench-online-retail bench-cold-start bench-learning-loop bench-sync clean web test-web bench-web conformance bench-edge test-arm64 bench-personal bench-device-size
 
 # A bundle with a real int8 student, which the end-to-end tests leave for the environments that cannot build.
@@ -67,6 +67,9 @@ test-tflite-runtime:  ## device tests again on the older interpreter, where Pyth
 	    .venv-tflite-runtime/bin/python -m pytest -q tests/unit/edge_runtime; \
 	    if [[ -d $(TESTED_BUNDLE) ]]; then .venv-tflite-runtime/bin/python -m pocketrec prove $(TESTED_BUNDLE); fi; \
 	fi
+
+test-full-data: data setup-test  ## the tests of real data on the full data sets (POCKETREC_DATA) instead of excerpts
+	@$(RUN) -m pytest -q -m full_data tests/unit tests/integration
 
 test-web: setup-test web  ## the web runtime: its own tests, then the storefront in headless Chromium, offline included
 	@scripts/web.sh run types lint test

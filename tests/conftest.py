@@ -1,4 +1,4 @@
-"""What all tests share: the environment of TensorFlow, the marker by folder, the real data."""
+"""What all tests share: the environment of TensorFlow, the markers, the real data."""
 
 import os
 from collections.abc import Iterator
@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.support.real_data import RealData, find_real_data
 
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -25,19 +27,20 @@ _BUILDER_FOLDERS = tuple(
 )
 
 
+# Before pytest's own hook deselects by marker.
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if any(folder in item.path.parents for folder in _BUILDER_FOLDERS):
             item.add_marker(pytest.mark.tensorflow)
+        if "real_data" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.full_data)
 
 
 @pytest.fixture(scope="session")
-def data_folder() -> Path:
-    """The real data sets; a test that needs them fails where they are missing."""
-    folder = os.environ.get("POCKETREC_DATA")
-    if not folder or not Path(folder).is_dir():
-        pytest.fail("POCKETREC_DATA must name the folder of the real data sets (esci_us, online_retail, ...)")
-    return Path(folder)
+def real_data() -> RealData:
+    """The full data sets when POCKETREC_DATA names them, otherwise the excerpts in tests/data."""
+    return find_real_data()
 
 
 @pytest.fixture(scope="session")

@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from compress.catalogue import vector_index
 from compress.catalogue.index_dimensions import narrow_layer, sufficient_width
-from compress.catalogue.writing import vector_index, write_catalogue
+from compress.catalogue.writing import write_catalogue
 from compress.errors import CompressionError
 from edge_runtime.contract.bundle import TOKENIZER_FILE, Bundle, CatalogueSpec, VectorSpace, describe_file
 from edge_runtime.inference.interpreter import Model

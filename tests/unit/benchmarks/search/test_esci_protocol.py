@@ -113,12 +113,15 @@ def test_random_floor_is_low_and_repeatable():
     assert 0.1 < floor.rerank_ndcg10 < 0.6
 
 
-def test_published_peer_is_reproduced_on_the_real_data(data_folder):
-    data = load_esci(data_folder)
-    assert (len(data.products), len(data.judged), len(data.pairs)) == (6_764, 150, 2_176)
+def test_published_peer_is_reproduced_on_the_real_data(real_data):
+    data = load_esci(real_data.folder)
+    counts = (len(data.products), len(data.judged), len(data.pairs))
+    assert counts == real_data.figure(full=(6_764, 150, 2_176), excerpt=(205, 5, 52))
     peer = Bm25Peer(data.peer_texts)
     figures: list[QueryFigures] = [score_figures(gains, peer.score_all(query)) for query, gains in data.judged.items()]
     summary = summarize(figures)
-    assert summary.rerank_ndcg10 == pytest.approx(0.651, abs=0.002)
-    assert summary.retrieval_ndcg10 == pytest.approx(0.592, abs=0.002)
-    assert summary.recall100 == pytest.approx(0.837, abs=0.002)
+    # The excerpt's figures were measured once: there they say that nothing changed, on the whole that it is right.
+    rerank, retrieval, recall = real_data.figure(full=(0.651, 0.592, 0.837), excerpt=(0.738, 0.704, 0.944))
+    assert summary.rerank_ndcg10 == pytest.approx(rerank, abs=0.002)
+    assert summary.retrieval_ndcg10 == pytest.approx(retrieval, abs=0.002)
+    assert summary.recall100 == pytest.approx(recall, abs=0.002)
