@@ -25,6 +25,13 @@ def test_every_page_is_listed_in_the_index():
     assert [page for page in pages if f"({page})" not in index] == []
 
 
+def test_every_path_that_the_architecture_page_names_exists():
+    page = (REPOSITORY / "docs" / "architecture.md").read_text(encoding="utf-8")
+    named = [word for word in re.findall(r"`([^`\n]+)`", page) if "/" in word and " " not in word]
+    assert len(named) >= 60
+    assert [path for path in named if not (REPOSITORY / path).exists()] == []
+
+
 def commands_in(text: str) -> list[list[str]]:
     blocks = re.findall(r"```bash\n(.*?)```", text, re.DOTALL)
     lines = [shlex.split(line, comments=True) for block in blocks for line in block.splitlines()]
