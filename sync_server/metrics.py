@@ -56,6 +56,11 @@ class Metrics:
         self._events = Counter(
             "pocketrec_feedback_events", "Events in answered batches", ("result",), registry=registry
         )
+        self._unknown_kinds = Counter(
+            "pocketrec_feedback_unknown_kinds",
+            "Events in answered batches of a kind that only newer clients know",
+            registry=registry,
+        )
         self._answers = Counter(
             "pocketrec_rank_answers", "Rankings by where they came from", ("source",), registry=registry
         )
@@ -70,8 +75,10 @@ class Metrics:
         """Count an answer that nothing is new."""
         self._unchanged.inc()
 
-    def count_events(self, *, stored: int, duplicates: int, refused: int) -> None:
-        """Count the events of one answered batch."""
+    def count_events(self, *, stored: int, duplicates: int, refused: int, of_unknown_kind: int) -> None:
+        """Count the events of one answered batch; those of an unknown kind are among the others."""
+        if of_unknown_kind:
+            self._unknown_kinds.inc(of_unknown_kind)
         for result, count in (("stored", stored), ("duplicate", duplicates), ("refused", refused)):
             if count:
                 self._events.labels(result).inc(count)

@@ -57,7 +57,7 @@ def encode_batch(device_id: str, first: int, events: int = BATCH_EVENTS) -> byte
         SequencedEvent(
             number,
             FeedbackEvent(
-                kind=_KINDS[number % len(_KINDS)],  # type: ignore[arg-type]
+                kind=_KINDS[number % len(_KINDS)],
                 product_id=f"product-{number * 7919 % 5000}",
                 timestamp_s=1_790_000_000.0 + number,
                 bundle_id="0f" * 32,

@@ -9,13 +9,12 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import get_args
 
 import msgspec
 
 from edge_runtime.contract.atomic_files import write_bytes_atomically
 from edge_runtime.contract.errors import ConfigError
-from edge_runtime.contract.events import EventKind, FeedbackEvent
+from edge_runtime.contract.events import EVENT_KINDS, FeedbackEvent
 from edge_runtime.feedback.exploration import LoggingPolicy
 from edge_runtime.feedback.privacy import PRIVACY_LEVELS, check_privacy_level
 from edge_runtime.node import EdgeNode, SyncReport, enroll, is_enrolled
@@ -36,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     running.add_argument("--interval", type=float, default=300.0, metavar="SECONDS", help="between syncs (300)")
     status = actions.add_parser("status", help="what is installed and what waits, without the network")
     recording = actions.add_parser("record", help="put one event into the feedback queue")
-    recording.add_argument("--kind", required=True, choices=get_args(EventKind))
+    recording.add_argument("--kind", required=True, choices=tuple(EVENT_KINDS))
     recording.add_argument("--product", required=True, metavar="ID")
     recording.add_argument("--position", type=int, help="place in the list, from 1")
     recording.add_argument("--propensity", type=float, help="probability with which it was shown there")
@@ -148,7 +147,7 @@ def _status(args: argparse.Namespace) -> int:
         args,
         status,
         f"{status.settings.device_id}: {what}; channel {status.settings.channel}, privacy {status.settings.privacy}, "
-        f"{status.queue.waiting} events wait, {status.queue.dropped} were dropped",
+        f"{status.queue.waiting} events wait, {status.queue.dropped} were dropped, {status.queue.set_aside} wait for a newer runtime",
     )
     return 0
 

@@ -8,19 +8,19 @@ of Apple's "Learning with Privacy at Scale" (2017), on OpenDP's randomized respo
 
 import hashlib
 import math
-from typing import Literal, get_args
+from typing import Literal
 
 import msgspec
 
 from edge_runtime.contract.errors import EventRejectedError
+from edge_runtime.contract.events import EVENT_KINDS
 
 BITS = 1024
 HASHES = 256
 MAX_EPSILON = 10.0
 MAX_WINDOW = 10_000_000
 
-CountedKind = Literal["click", "purchase", "dismissal"]
-COUNTED_KINDS: tuple[CountedKind, ...] = get_args(CountedKind)
+COUNTED_KINDS = tuple(kind for kind, traits in EVENT_KINDS.items() if traits.is_counted)
 
 
 class CountReport(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -52,7 +52,7 @@ class CountReceipt(msgspec.Struct, frozen=True):
     duplicate: bool
 
 
-def bit_of(kind: CountedKind, product_id: str, hash_number: int) -> int:
+def bit_of(kind: str, product_id: str, hash_number: int) -> int:
     """Return which bit of a report stands for a product and kind under one hash function, 0 to BITS - 1."""
     text = f"{kind}\x1f{product_id}".encode()
     digest = hashlib.blake2b(text, digest_size=8, salt=hash_number.to_bytes(2, "big")).digest()

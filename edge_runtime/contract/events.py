@@ -1,6 +1,13 @@
-"""Feedback events as they travel from the device to the server (version 1)."""
+"""Feedback events as they travel from the device to the server (version 1), and what each kind of event means.
+
+A newer client may know kinds and fields that this version does not. Fields are ignored; events of such a kind are
+stored by a server and kept aside by a device, and never stop the others.
+"""
 
 import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Literal
 
 import msgspec
@@ -13,15 +20,58 @@ MAX_PLACE = 100_000
 COMPRESSED_ENCODING = "zstd"
 """The Content-Encoding of a compressed body; a server refuses one that unpacks to more than its limit."""
 
-EventKind = Literal["impression", "click", "purchase", "dismissal"]
+
+@dataclass(frozen=True)
+class KindTraits:
+    """What one kind of event means.
+
+    Attributes:
+        in_list: it happens to a product of a shown list, whose places it carries.
+        has_query: it may carry what was typed; from other kinds the text is removed.
+        is_counted: a device at privacy level `counts` counts it (contract/counts.py).
+        taste: how much it says of the user's own taste, 0 for nothing.
+        is_success: a guardrail and an experiment count it as what a list is for.
+        is_wanted: retraining takes it as a sign that the product was wanted.
+    """
+
+    in_list: bool = True
+    has_query: bool = True
+    is_counted: bool = False
+    taste: float = 0.0
+    is_success: bool = False
+    is_wanted: bool = False
+
+
+IMPRESSION = "impression"
+
+EVENT_KINDS: Mapping[str, KindTraits] = {
+    IMPRESSION: KindTraits(),
+    "view": KindTraits(in_list=False, has_query=False, taste=0.25),
+    "click": KindTraits(is_counted=True, taste=0.5, is_success=True, is_wanted=True),
+    "cart": KindTraits(taste=0.75),
+    "purchase": KindTraits(is_counted=True, taste=1.0, is_wanted=True),
+    "dismissal": KindTraits(is_counted=True),
+}
+"""Every kind there is: a device records these, a browser too (`contract/events.ts`), and a server knows what they mean.
+
+`view` is a look at the product's own page, wherever the user came from. The taste's weights are set by hand: a purchase
+says most, each weaker sign a quarter less.
+"""
+
+SUCCESS_KINDS = tuple(kind for kind, traits in EVENT_KINDS.items() if traits.is_success)
+WANTED_KINDS = frozenset(kind for kind, traits in EVENT_KINDS.items() if traits.is_wanted)
+
+# A kind names a folder of the export and a line of the console, so one that is not known is a plain word at least.
+_KIND = re.compile(r"[a-z][a-z0-9_]{0,39}")
+
 InterleavingTeam = Literal["a", "b"]
 
 
-class FeedbackEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+class FeedbackEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What happened to one product on the device.
 
     Attributes:
-        kind: what happened.
+        kind: what happened, one of `EVENT_KINDS` or a word of a newer client.
         product_id: to which product.
         timestamp_s: seconds since 1970 by the device's clock.
         bundle_id: the bundle that ranked.
@@ -36,7 +86,7 @@ class FeedbackEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
         query: what was typed; leaves the device at privacy level `full` only.
     """
 
-    kind: EventKind
+    kind: str
     product_id: str
     timestamp_s: float
     bundle_id: str
@@ -51,21 +101,21 @@ class FeedbackEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     query: str | None = None
 
 
-class SequencedEvent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class SequencedEvent(msgspec.Struct, frozen=True):
     """An event with the number that the device gave it: 1, 2, 3 …, never used twice by one device."""
 
     sequence: int
     event: FeedbackEvent
 
 
-class Consent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Consent(msgspec.Struct, frozen=True):
     """The privacy level that was chosen on a device, and when (seconds since 1970 by its clock)."""
 
     level: Literal["off", "counts", "events", "full"]
     given_at_s: float
 
 
-class FeedbackBatch(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+class FeedbackBatch(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One request of a device: events in rising sequence. Sending a batch again is harmless.
 
     `sent_at_s` is the device's clock while it sends, by which the server corrects the events' times; `consent` says
@@ -93,12 +143,16 @@ class FeedbackReceipt(msgspec.Struct, frozen=True):
 
 
 def check_event(event: FeedbackEvent) -> None:
-    """Refuse an event that cannot mean anything.
+    """Refuse an event that cannot mean anything; one of a newer client's kind may.
 
     Raises:
         EventRejectedError: names the field and what was expected.
     """
     # Written out field by field: a server does this for every event that a fleet sends.
+    if event.kind not in EVENT_KINDS and not _KIND.fullmatch(event.kind):
+        raise EventRejectedError(
+            f"kind: expected a word of a-z, 0-9 and _, 40 characters at most, got {event.kind[:60]!r}"
+        )
     if not event.product_id:
         raise EventRejectedError(f"product_id: expected 1 to {MAX_ID_CHARS} characters, got 0")
     _check_text("product_id", event.product_id)
@@ -121,6 +175,18 @@ def check_event(event: FeedbackEvent) -> None:
         _check_probability("propensity", event.propensity)
     if event.page_propensity is not None:
         _check_probability("page_propensity", event.page_propensity)
+
+
+def check_known_kind(kind: str) -> None:
+    """Refuse a kind that this version does not know: nothing says what of it may leave the device.
+
+    Raises:
+        EventRejectedError: names the known ones.
+    """
+    if kind not in EVENT_KINDS:
+        raise EventRejectedError(
+            f"kind: expected one of {', '.join(EVENT_KINDS)}, got {kind[:60]!r}; update this runtime if a newer one has it"
+        )
 
 
 def _check_text(name: str, text: str, limit: int = MAX_ID_CHARS) -> None:

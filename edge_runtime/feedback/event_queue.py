@@ -2,6 +2,9 @@
 
 The bound: when the queue is full, the oldest impressions make room (they are the many and each says little); when
 none is left, the new event is refused with QueueFullError, or counted as dropped if it is an impression itself.
+
+An event whose kind only a newer runtime knows (this file was used by one) is set aside: the rest is sent, and the runtime
+that knows the kind takes it back.
 """
 
 import time
@@ -15,12 +18,15 @@ import zstandard
 from edge_runtime.contract.errors import DownloadError, FeedbackError, QueueFullError
 from edge_runtime.contract.events import (
     COMPRESSED_ENCODING,
+    EVENT_KINDS,
+    IMPRESSION,
     Consent,
     FeedbackBatch,
     FeedbackEvent,
     FeedbackReceipt,
     SequencedEvent,
     check_event,
+    check_known_kind,
 )
 from edge_runtime.feedback.privacy import PrivacyLevel, permitted
 from edge_runtime.feedback.queue_file import QueueFile
@@ -39,17 +45,23 @@ CREATE TABLE IF NOT EXISTS events (
     event BLOB NOT NULL
 );
 CREATE INDEX IF NOT EXISTS oldest_impressions ON events (impression, sequence);
+CREATE TABLE IF NOT EXISTS set_aside (sequence INTEGER PRIMARY KEY, kind TEXT NOT NULL, event BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL);
 """
+_EVENT_TABLES = ("events", "set_aside")
 
 
 @dataclass(frozen=True)
 class QueueStatus:
-    """How many events wait, how many impressions were dropped for room, and the last number that was given."""
+    """How many events wait, how many impressions were dropped for room, and the last number that was given.
+
+    `set_aside` more wait for a runtime that knows their kind.
+    """
 
     waiting: int
     dropped: int
     last_sequence: int
+    set_aside: int
 
 
 @dataclass(frozen=True)
@@ -78,6 +90,11 @@ class FeedbackQueue:
         self._privacy = privacy
         self._max_events = max_events
         self._file = QueueFile(path, _TABLES)
+        try:
+            self._take_back()
+        except BaseException:
+            self._file.close()
+            raise
 
     def __enter__(self) -> "FeedbackQueue":
         return self
@@ -96,7 +113,7 @@ class FeedbackQueue:
         queue full of events that weigh more.
 
         Raises:
-            EventRejectedError: the event is malformed.
+            EventRejectedError: the event is malformed, or of an unknown kind.
             QueueFullError: the queue is full and holds no impression that could make room.
             StorageError: the disk is full, read-only or not permitted.
         """
@@ -110,6 +127,7 @@ class FeedbackQueue:
         """
         for event in events:
             check_event(event)
+            check_known_kind(event.kind)
         allowed = [permitted(event, self._privacy) for event in events]
         if not any(allowed):
             return [None] * len(events)
@@ -118,7 +136,7 @@ class FeedbackQueue:
 
     def _store(self, event: FeedbackEvent) -> int | None:
         if not self._make_room():
-            if event.kind == "impression":
+            if event.kind == IMPRESSION:
                 self._count_dropped(1)
                 return None
             raise QueueFullError(
@@ -126,7 +144,7 @@ class FeedbackQueue:
             )
         return self._file.database.execute(
             "INSERT INTO events (impression, event) VALUES (?, ?)",
-            (event.kind == "impression", msgspec.json.encode(event)),
+            (event.kind == IMPRESSION, msgspec.json.encode(event)),
         ).lastrowid
 
     def _make_room(self) -> bool:
@@ -147,23 +165,56 @@ class FeedbackQueue:
     def batch(self, limit: int = _MAX_BATCH_EVENTS, *, max_bytes: int = _MAX_BATCH_BYTES) -> list[SequencedEvent]:
         """Return the oldest waiting events in rising sequence: at most `limit`, some `max_bytes` in all, at least one.
 
-        An event is cut to what the privacy level permits now, whatever it was when the event was stored.
+        An event is cut to what the privacy level permits now, whatever it was when the event was stored. Events of an
+        unknown kind are set aside.
 
         Raises:
             FeedbackError: the file is damaged.
+            StorageError: the disk is full, read-only or not permitted.
         """
+        events = self._oldest(limit)
+        while unknown := [(item.sequence, item.event.kind) for item, _ in events if item.event.kind not in EVENT_KINDS]:
+            self._set_aside(unknown)
+            events = self._oldest(limit)
         chosen: list[SequencedEvent] = []
         size = 0
+        for item, stored_bytes in events:
+            size += stored_bytes
+            if chosen and size > max_bytes:
+                break
+            event = permitted(item.event, self._privacy)
+            if event is not None:
+                chosen.append(SequencedEvent(item.sequence, event))
+        return chosen
+
+    def _oldest(self, limit: int) -> list[tuple[SequencedEvent, int]]:
         with self._file.errors_named():
             rows = self._file.database.execute("SELECT sequence, event FROM events ORDER BY sequence LIMIT ?", (limit,))
-            for sequence, data in rows.fetchall():
-                size += len(data)
-                if chosen and size > max_bytes:
-                    break
-                event = permitted(_decoded(data, self._path), self._privacy)
-                if event is not None:
-                    chosen.append(SequencedEvent(sequence, event))
-        return chosen
+            found = rows.fetchall()
+        return [(SequencedEvent(sequence, _decoded(data, self._path)), len(data)) for sequence, data in found]
+
+    def _set_aside(self, unknown: list[tuple[int, str]]) -> None:
+        with self._file.transaction():
+            self._file.database.executemany(
+                "INSERT OR IGNORE INTO set_aside SELECT sequence, ?2, event FROM events WHERE sequence = ?1", unknown
+            )
+            self._file.database.executemany(
+                "DELETE FROM events WHERE sequence = ?", [(sequence,) for sequence, _ in unknown]
+            )
+
+    def _take_back(self) -> None:
+        """Let what was set aside wait again as far as its kind is known by now, under its own number."""
+        known = (msgspec.json.encode(list(EVENT_KINDS)).decode(),)
+        where = "WHERE kind IN (SELECT value FROM json_each(?))"
+        with self._file.errors_named():
+            if not self._file.scalar(f"SELECT count(*) FROM set_aside {where}", known):  # noqa: S608
+                return
+        with self._file.transaction():
+            self._file.database.execute(
+                f"INSERT OR IGNORE INTO events SELECT sequence, kind = '{IMPRESSION}', event FROM set_aside {where}",  # noqa: S608
+                known,
+            )
+            self._file.database.execute(f"DELETE FROM set_aside {where}", known)  # noqa: S608
 
     def acknowledge(self, sequence: int) -> None:
         """Remove every event up to and including `sequence`: the server has them.
@@ -175,9 +226,9 @@ class FeedbackQueue:
             self._file.database.execute("DELETE FROM events WHERE sequence <= ?", (sequence,))
 
     def forget(self) -> int:
-        """Remove every waiting event unsent, from the disk as well; return how many there were."""
+        """Remove every event unsent, from the disk as well; return how many there were."""
         with self._file.transaction():
-            removed = self._file.database.execute("DELETE FROM events").rowcount
+            removed = sum(self._file.database.execute(f"DELETE FROM {table}").rowcount for table in _EVENT_TABLES)  # noqa: S608
         self._file.overwrite_log()
         return removed
 
@@ -192,6 +243,7 @@ class FeedbackQueue:
                 waiting=self._file.scalar("SELECT count(*) FROM events"),
                 dropped=self._file.scalar("SELECT value FROM counters WHERE name = 'dropped'"),
                 last_sequence=self._file.scalar("SELECT seq FROM sqlite_sequence WHERE name = 'events'"),
+                set_aside=self._file.scalar("SELECT count(*) FROM set_aside"),
             )
 
 

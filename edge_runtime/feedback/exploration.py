@@ -10,14 +10,11 @@ import random
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import msgspec
 
 from edge_runtime.contract.errors import ConfigError
-from edge_runtime.contract.events import FeedbackEvent, InterleavingTeam
-
-ActionKind = Literal["click", "purchase", "dismissal"]
+from edge_runtime.contract.events import EVENT_KINDS, IMPRESSION, FeedbackEvent, InterleavingTeam
 
 
 class LoggingPolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -77,22 +74,23 @@ class ShownList:
 
     def impressions(self, timestamp_s: float) -> list[FeedbackEvent]:
         """Return one impression for each product of the page."""
-        return [self._event("impression", shown, timestamp_s) for shown in self.products]
+        return [self._event(IMPRESSION, shown, timestamp_s) for shown in self.products]
 
-    def action(self, kind: ActionKind, product_id: str, timestamp_s: float) -> FeedbackEvent:
-        """Return the event that a product of this page was clicked, purchased or dismissed.
+    def action(self, kind: str, product_id: str, timestamp_s: float) -> FeedbackEvent:
+        """Return the event that the user did `kind` with a product of this page: clicked, purchased, dismissed ….
 
         Raises:
-            ConfigError: the page has no such product.
+            ConfigError: the page has no such product, or a kind that no list has a part in.
         """
+        kinds = [name for name, traits in EVENT_KINDS.items() if traits.in_list]
+        if kind not in kinds:
+            raise ConfigError(f"expected what happens to a product of a page, one of {', '.join(kinds)}, got {kind!r}")
         for shown in self.products:
             if shown.product_id == product_id:
                 return self._event(kind, shown, timestamp_s)
         raise ConfigError(f"product {product_id!r} was not on this page, so its {kind} has no place to be counted at")
 
-    def _event(
-        self, kind: Literal["impression"] | ActionKind, shown: ShownProduct, timestamp_s: float
-    ) -> FeedbackEvent:
+    def _event(self, kind: str, shown: ShownProduct, timestamp_s: float) -> FeedbackEvent:
         return FeedbackEvent(
             kind=kind,
             product_id=shown.product_id,

@@ -11,7 +11,7 @@ from typing import Literal, get_args
 import msgspec
 
 from edge_runtime.contract.errors import ConfigError
-from edge_runtime.contract.events import FeedbackEvent
+from edge_runtime.contract.events import EVENT_KINDS, FeedbackEvent
 
 PrivacyLevel = Literal["off", "counts", "events", "full"]
 PRIVACY_LEVELS: tuple[PrivacyLevel, ...] = get_args(PrivacyLevel)
@@ -30,7 +30,9 @@ def check_privacy_level(level: str) -> PrivacyLevel:
 
 
 def permitted(event: FeedbackEvent, level: PrivacyLevel) -> FeedbackEvent | None:
-    """Return what of `event` may be stored and sent as an event at `level`; None when nothing may."""
+    """Return what of `event`, whose kind is known, may be stored and sent at `level`; None when nothing may."""
     if level in {"off", "counts"}:
         return None
-    return event if level == "full" else msgspec.structs.replace(event, query=None)
+    if level == "full" and EVENT_KINDS[event.kind].has_query:
+        return event
+    return msgspec.structs.replace(event, query=None)

@@ -21,14 +21,13 @@ from edge_runtime.contract.counts import (
     COUNTED_KINDS,
     HASHES,
     MAX_EPSILON,
-    CountedKind,
     CountReceipt,
     CountReport,
     bit_of,
     flip_probability,
 )
 from edge_runtime.contract.errors import ConfigError, DownloadError
-from edge_runtime.contract.events import FeedbackEvent, check_event
+from edge_runtime.contract.events import FeedbackEvent, check_event, check_known_kind
 from edge_runtime.feedback.queue_file import QueueFile
 from edge_runtime.updates.http_transport import Transport, check_answer, read_limited
 
@@ -43,7 +42,7 @@ CREATE TABLE IF NOT EXISTS reports (window INTEGER PRIMARY KEY, body BLOB NOT NU
 CREATE TABLE IF NOT EXISTS counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL);
 """
 
-Cell = tuple[CountedKind, str]
+Cell = tuple[str, str]
 
 
 class CountSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -146,13 +145,14 @@ class CountBook:
         return int(self._clock_s() // self._settings.window_s)
 
     def record(self, event: FeedbackEvent) -> bool:
-        """Count `event` in the running window; False for an impression, which is not counted.
+        """Count `event` in the running window; False for a kind that is not counted.
 
         Raises:
-            EventRejectedError: the event is malformed.
+            EventRejectedError: the event is malformed, or of an unknown kind.
             StorageError: the disk is full, read-only or not permitted.
         """
         check_event(event)
+        check_known_kind(event.kind)
         if event.kind not in COUNTED_KINDS:
             return False
         with self._file.transaction():

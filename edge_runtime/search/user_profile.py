@@ -18,8 +18,9 @@ import numpy.typing as npt
 
 from edge_runtime.contract.atomic_files import disk_errors_named, write_bytes_atomically
 from edge_runtime.contract.errors import ConfigError
+from edge_runtime.contract.events import EVENT_KINDS
 
-KINDS: Mapping[str, float] = {"view": 0.25, "click": 0.5, "cart": 0.75, "purchase": 1.0}
+KINDS: Mapping[str, float] = {kind: traits.taste for kind, traits in EVENT_KINDS.items() if traits.taste}
 """Kinds of events and how much each says."""
 
 HALF_LIFE_S = 30 * 86_400.0

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from flask import Blueprint, Response
 
-from edge_runtime.contract.events import FeedbackBatch
+from edge_runtime.contract.events import EVENT_KINDS, FeedbackBatch
 from sync_server.api.answers import JsonAnswer, json_answer
 from sync_server.api.auth import require_device, require_role, require_sender
 from sync_server.api.request_body import decode_body
@@ -30,7 +30,12 @@ def receive() -> JsonAnswer:
             status_code=413,
         )
     receipt = services().ingest.store(batch)
-    services().metrics.count_events(stored=receipt.stored, duplicates=receipt.duplicates, refused=len(receipt.refused))
+    services().metrics.count_events(
+        stored=receipt.stored,
+        duplicates=receipt.duplicates,
+        refused=len(receipt.refused),
+        of_unknown_kind=sum(item.event.kind not in EVENT_KINDS for item in batch.events),
+    )
     services().retention.sweep_if_due(services().clock_s())
     services().history.record_if_due()
     return json_answer(receipt)

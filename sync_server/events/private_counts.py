@@ -15,7 +15,7 @@ import numpy.typing as npt
 from sqlalchemy import Engine, insert, select
 from sqlalchemy.orm import Session
 
-from edge_runtime.contract.counts import BITS, HASHES, CountedKind, CountReport, bit_of, flip_probability
+from edge_runtime.contract.counts import BITS, HASHES, CountReport, bit_of, flip_probability
 from sync_server.database.engine import database_errors_named, reading
 from sync_server.database.tables.counts import CountRow
 
@@ -29,7 +29,7 @@ class CountEstimate:
     """In how many reports a product and kind was the one that the device picked, with a 95% interval."""
 
     product_id: str
-    kind: CountedKind
+    kind: str
     count: float
     low: float
     high: float
@@ -56,7 +56,7 @@ class CountSums:
         self.reports += 1
         self.reports_by_epsilon[epsilon] = self.reports_by_epsilon.get(epsilon, 0) + 1
 
-    def estimate(self, product_ids: Sequence[str], kind: CountedKind) -> list[CountEstimate]:
+    def estimate(self, product_ids: Sequence[str], kind: str) -> list[CountEstimate]:
         """Return the estimate of each product; a count below zero means that there may be none."""
         # float64 [HASHES, BITS]: each hash function's own estimate of every bit's count.
         centered = (self._sums - self._sums.mean(axis=1, keepdims=True)) * (BITS / (BITS - 1))

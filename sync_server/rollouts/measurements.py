@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from sqlalchemy import ColumnElement, Integer, case, cast, func, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
+from edge_runtime.contract.events import IMPRESSION, SUCCESS_KINDS
 from sync_server.database.tables.devices import DeviceReportRow
 from sync_server.database.tables.events import Event
 from sync_server.database.tables.rollouts import RolloutRow
@@ -49,11 +50,11 @@ def click_sums(
     session: Session, group: InstrumentedAttribute[str] | InstrumentedAttribute[str | None], *where: ColumnElement[bool]
 ) -> dict[str, RatioSums]:
     """Return clicks by impressions for each value of the column `group`, summed over devices."""
-    n = func.sum(case((Event.kind == "click", 1), else_=0))
-    d = func.sum(case((Event.kind == "impression", 1), else_=0))
+    n = func.sum(case((Event.kind.in_(SUCCESS_KINDS), 1), else_=0))
+    d = func.sum(case((Event.kind == IMPRESSION, 1), else_=0))
     by_device = (
         select(group.label("part"), Event.device_id, cast(n, Integer).label("n"), cast(d, Integer).label("d"))
-        .where(Event.kind.in_(["click", "impression"]), *where)
+        .where(Event.kind.in_([*SUCCESS_KINDS, IMPRESSION]), *where)
         .group_by(group, Event.device_id)
         .subquery()
     )
@@ -94,7 +95,8 @@ def assigned(session: Session, experiment_id: str, arms: Sequence[str]) -> list[
 def team_wins(session: Session, experiment_id: str) -> tuple[int, int, int]:
     """Return on how many devices team a, team b and neither of an interleaved experiment got more clicks."""
     a, b = (
-        func.sum(case(((Event.kind == "click") & (Event.team == team), 1), else_=0)).label(team) for team in ("a", "b")
+        func.sum(case((Event.kind.in_(SUCCESS_KINDS) & (Event.team == team), 1), else_=0)).label(team)
+        for team in ("a", "b")
     )
     by_device = (
         select(a, b).where(Event.experiment == experiment_id, Event.team.is_not(None)).group_by(Event.device_id)

@@ -18,10 +18,10 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 
 from edge_runtime.contract.errors import ConfigError
+from edge_runtime.contract.events import IMPRESSION, WANTED_KINDS
 from edge_runtime.contract.types import Int32
 from train.errors import EmptyDatasetError
 
-WANTED_KINDS = {"click", "purchase"}
 _FIELDS = (
     "kind", "device_id", "list_id", "query", "product_id", "position", "rank", "propensity", "page_propensity",
     "sequence", "bundle_id",
@@ -110,7 +110,7 @@ def read_feedback_log(path: Path, limits: LogLimits) -> tuple[FeedbackLog, tuple
             left_out[reason] += 1
             continue
         key = (str(event["device_id"]), str(event["list_id"]))
-        if event["kind"] == "impression":
+        if event["kind"] == IMPRESSION:
             impressions[key].setdefault(str(event["product_id"]), event)
         elif event["kind"] in WANTED_KINDS:
             wanted.add((*key, str(event["product_id"])))
@@ -138,7 +138,7 @@ def _unusable(event: Mapping[str, Any]) -> str:
         return "no query: its device's privacy level keeps the text"
     if not event.get("list_id"):
         return "no list: not recorded by a search of the device"
-    if event["kind"] == "impression" and not all(
+    if event["kind"] == IMPRESSION and not all(
         event.get(name) for name in ("position", "rank", "propensity", "page_propensity")
     ):
         return "no place or propensity"

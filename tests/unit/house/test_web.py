@@ -5,6 +5,7 @@ import re
 from collections import Counter
 from pathlib import Path
 
+from edge_runtime.contract.events import EVENT_KINDS
 from tests.support.source_tree import REPOSITORY
 
 WEB = REPOSITORY / "web"
@@ -53,6 +54,15 @@ def test_every_file_says_in_its_first_line_what_it_is_for():
 def test_every_file_of_the_runtime_has_a_python_counterpart_of_the_same_place_and_name():
     python = modules(REPOSITORY / "edge_runtime", "*.py")
     assert modules(RUNTIME, "*.ts") - python == WEB_ONLY
+
+
+def test_browser_knows_the_event_kinds_of_the_device():
+    source = (RUNTIME / "contract" / "events.ts").read_text()
+    lists = {name: json.loads(kinds) for name, kinds in re.findall(r"const (\w+)[^=]*= (\[[^]]+\])", source)}
+    assert lists == {
+        "EVENT_KINDS": list(EVENT_KINDS),
+        "KINDS_WITH_QUERY": [kind for kind, traits in EVENT_KINDS.items() if traits.has_query],
+    }
 
 
 def test_no_folder_has_more_than_fifteen_modules():

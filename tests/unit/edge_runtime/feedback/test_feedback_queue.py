@@ -16,7 +16,8 @@ from edge_runtime.contract.errors import (
     QueueFullError,
     StorageError,
 )
-from edge_runtime.contract.events import FeedbackBatch, FeedbackEvent, FeedbackReceipt
+from edge_runtime.contract.events import EVENT_KINDS, FeedbackBatch, FeedbackEvent, FeedbackReceipt
+from edge_runtime.feedback import event_queue, privacy
 from edge_runtime.feedback.event_queue import FeedbackQueue, send_feedback
 from edge_runtime.feedback.privacy import check_privacy_level, permitted
 from edge_runtime.updates.http_transport import Answer
@@ -185,6 +186,61 @@ def test_malformed_stored_event_is_named(path, queue):
     other.close()
     with pytest.raises(FeedbackError, match="malformed event"):
         queue.batch()
+
+
+def newer_runtime_records(path, kind, number=1):
+    """Store events as a runtime would that knows `kind`."""
+    other = sqlite3.connect(path)
+    data = msgspec.json.encode(event(kind=kind))
+    other.executemany("INSERT INTO events (impression, event) VALUES (0, ?)", [(data,)] * number)
+    other.commit()
+    other.close()
+
+
+def test_unknown_kind_is_rejected_with_the_known_ones_named(queue):
+    with pytest.raises(EventRejectedError, match=r"expected one of impression, view, click.*got 'wishlist'"):
+        queue.record(event(kind="wishlist"))
+    assert queue.status().waiting == 0
+
+
+def test_view_keeps_no_query_at_any_level(queue):
+    queue.record(event(kind="view", query="lamp"))
+    assert queue.batch()[0].event.query is None
+
+
+def test_events_of_an_unknown_kind_are_set_aside_and_the_rest_is_sent(path, queue):
+    queue.record(event())
+    newer_runtime_records(path, "wishlist", 600)
+    queue.record(event(product="last"))
+    server = FakeServer()
+    assert send(queue, server).sent == 2
+    assert [item.sequence for batch in server.batches for item in batch.events] == [1, 602]
+    assert (queue.status().waiting, queue.status().set_aside) == (0, 600)
+
+
+def test_runtime_that_knows_the_kind_takes_back_what_was_set_aside(path, queue, monkeypatch):
+    newer_runtime_records(path, "wishlist")
+    assert queue.batch() == []
+    monkeypatch.setattr(event_queue, "EVENT_KINDS", {**EVENT_KINDS, "wishlist": EVENT_KINDS["cart"]})
+    monkeypatch.setattr(privacy, "EVENT_KINDS", event_queue.EVENT_KINDS)
+    with FeedbackQueue(path) as newer:
+        assert [(item.sequence, item.event.kind) for item in newer.batch()] == [(1, "wishlist")]
+        assert newer.status().set_aside == 0
+
+
+def test_forgetting_removes_what_was_set_aside(path, queue):
+    newer_runtime_records(path, "wishlist")
+    queue.batch()
+    assert queue.forget() == 1 and queue.status().set_aside == 0
+
+
+def test_unknown_field_of_a_stored_event_is_ignored(path, queue):
+    queue.record(event())
+    other = sqlite3.connect(path)
+    other.execute("UPDATE events SET event = ?", (msgspec.json.encode(event())[:-1] + b',"mood":"good"}',))
+    other.commit()
+    other.close()
+    assert queue.batch()[0].event == event()
 
 
 @dataclass

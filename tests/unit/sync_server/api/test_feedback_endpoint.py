@@ -92,9 +92,23 @@ def test_numbers_that_do_not_rise_from_one_are_refused(server, device_id, number
     assert server.ingest.count_events() == 0
 
 
-def test_unknown_field_is_refused(server, device_id):
-    assert post(server, device_id, [item(1, email="x")]).status_code == 400
-    assert post(server, device_id, [item(1)], admin=True).status_code == 400
+def test_unknown_fields_of_a_newer_client_are_ignored(server, device_id):
+    consent = {"level": "events", "given_at_s": 1.0, "asked_by": "app"}
+    assert post(server, device_id, [item(1, email="x")], app_version=7, consent=consent).json["stored"] == 1
+    assert post(server, device_id, [{**item(2), "tab": 3}]).json["stored"] == 1
+
+
+def test_event_of_an_unknown_kind_is_stored_and_counted_with_its_batch(server, device_id):
+    answer = post(server, device_id, [item(1), item(2, kind="wishlist"), item(3)]).json
+    assert (answer["stored"], answer["refused"]) == (3, [])
+    assert "pocketrec_feedback_unknown_kinds_total 1.0" in server.client.get("/metrics").text
+
+
+@pytest.mark.parametrize("kind", ["", "Click", "../up", "a=b", "k" * 41, "kind\n"])
+def test_kind_that_is_no_plain_word_is_refused_alone(server, device_id, kind):
+    answer = post(server, device_id, [item(1), item(2, kind=kind)]).json
+    assert (answer["stored"], answer["acknowledged"]) == (1, 2)
+    assert answer["refused"][0].startswith("event 2: kind: expected a word")
 
 
 def test_body_that_is_not_json_is_refused(server, device_id):

@@ -1,6 +1,7 @@
 /** What goes out: what visitors see and do, as far as they allow, to a sync server that counts each event once. */
 
 import { DownloadError, HttpStatusError, PocketrecError, reasonOf } from "../contract/errors.js";
+import { isKnownKind, KINDS_WITH_QUERY } from "../contract/events.js";
 import { type FeedbackEvent, FeedbackQueue, type Identity, type SequencedEvent } from "./event_queue.js";
 
 /** What may leave this device: nothing, events without what was typed, or everything (edge_runtime/feedback/privacy.py). */
@@ -17,6 +18,8 @@ export interface FeedbackStatus {
   readonly enrolled: boolean;
   readonly waiting: number;
   readonly sent: number;
+  /** Events of a kind that this runtime does not know, which were not sent. */
+  readonly leftOut: number;
   readonly trouble: string | null;
 }
 
@@ -38,6 +41,7 @@ interface Receipt {
 export class Feedback {
   private identity: Identity | null = null;
   private sent = 0;
+  private leftOut = 0;
   private waiting = 0;
   private trouble: string | null = null;
   private privacy: Privacy = readPrivacy();
@@ -61,8 +65,8 @@ export class Feedback {
 
   /** Return what a page shows. */
   get status(): FeedbackStatus {
-    const { privacy, waiting, sent, trouble } = this;
-    return { privacy, enrolled: this.identity !== null, waiting, sent, trouble };
+    const { privacy, waiting, sent, leftOut, trouble } = this;
+    return { privacy, enrolled: this.identity !== null, waiting, sent, leftOut, trouble };
   }
 
   /** Choose what may leave this device; "off" also forgets what waits. */
@@ -123,15 +127,21 @@ export class Feedback {
   }
 
   private async sendAll(queue: FeedbackQueue, identity: Identity): Promise<void> {
-    for (let events = await queue.oldest(BATCH); events.length > 0; events = await queue.oldest(BATCH)) {
-      const receipt = await this.post<Receipt>("v1/feedback", this.batchOf(events, identity), identity.credential);
-      const last = events.at(-1)?.sequence;
-      if (receipt.acknowledged !== last) {
-        throw new DownloadError("the server's receipt names other events than were sent; they are sent again");
-      }
-      await queue.acknowledge(last);
-      this.sent += events.length;
+    for (let waiting = await queue.oldest(BATCH); waiting.length > 0; waiting = await queue.oldest(BATCH)) {
+      // What a newer runtime left here and this one knows no rule for is not sent, and does not hold up the rest.
+      const events = waiting.filter(({ event }) => isKnownKind(event.kind));
+      this.leftOut += waiting.length - events.length;
+      if (events.length > 0) await this.sendBatch(events, identity);
+      await queue.acknowledge(waiting.at(-1)?.sequence ?? 0);
     }
+  }
+
+  private async sendBatch(events: readonly SequencedEvent[], identity: Identity): Promise<void> {
+    const receipt = await this.post<Receipt>("v1/feedback", this.batchOf(events, identity), identity.credential);
+    if (receipt.acknowledged !== events.at(-1)?.sequence) {
+      throw new DownloadError("the server's receipt names other events than were sent; they are sent again");
+    }
+    this.sent += events.length;
   }
 
   private batchOf(events: readonly SequencedEvent[], identity: Identity): object {
@@ -174,7 +184,7 @@ export function randomName(size: number): string {
 }
 
 function permitted(event: FeedbackEvent, privacy: Privacy): FeedbackEvent {
-  if (privacy === "full") return event;
+  if (privacy === "full" && KINDS_WITH_QUERY.includes(event.kind)) return event;
   const { query: _, ...rest } = event;
   return rest;
 }

@@ -1,5 +1,7 @@
 /** The durable feedback queue in IndexedDB: numbered events, sent at least once, counted once. */
 
+import { type EventKind } from "../contract/events.js";
+
 const NAME = "pocketrec-feedback";
 const EVENTS = "events";
 const STATE = "state";
@@ -9,7 +11,7 @@ export const MAX_EVENTS = 2_000;
 
 /** An event as the server takes it (edge_runtime/contract/events.py). */
 export interface FeedbackEvent {
-  readonly kind: "impression" | "click" | "purchase" | "dismissal";
+  readonly kind: EventKind;
   readonly product_id: string;
   readonly timestamp_s: number;
   readonly bundle_id: string;
