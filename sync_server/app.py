@@ -10,7 +10,18 @@ from flask import Flask, Response, g, request
 from werkzeug.exceptions import HTTPException
 
 from edge_runtime.contract.errors import BundleError, InferenceError, PocketrecError, SignatureError, StorageError
-from sync_server.api import counts, devices, feedback, openapi, publishing, rank, rollouts, storefront, updates
+from sync_server.api import (
+    counts,
+    devices,
+    experiments,
+    feedback,
+    openapi,
+    publishing,
+    rank,
+    rollouts,
+    storefront,
+    updates,
+)
 from sync_server.api.answers import JsonAnswer, json_answer
 from sync_server.api.auth import bearer
 from sync_server.api.freshness import FreshAnswers
@@ -62,8 +73,8 @@ def create_app(config: ServerConfig, *, clock: Callable[[], datetime] = lambda: 
     app.extensions[EXTENSION] = _open_services(config, clock)
     # A limit for every route; those that take bodies set their own.
     app.config["MAX_CONTENT_LENGTH"] = 4_096
-    for room in (updates, publishing, devices, feedback, counts, storefront, rollouts, rank, openapi):
-        app.register_blueprint(room.blueprint)
+    for routes in (updates, publishing, devices, feedback, counts, storefront, rollouts, experiments, rank, openapi):
+        app.register_blueprint(routes.blueprint)
     add_console(app, config)
     app.add_url_rule("/healthz", view_func=_healthz)
     app.add_url_rule("/metrics", view_func=_metrics)

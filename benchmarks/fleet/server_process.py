@@ -18,13 +18,13 @@ from urllib.parse import urlsplit
 from sqlalchemy import func, insert, select
 
 from edge_runtime.contract.errors import ConfigError
+from pocketrec.publishing.key_files import create_keys
 from sync_server.config import ServerConfig
 from sync_server.database.engine import open_database, reading
 from sync_server.database.tables.devices import Device
 from sync_server.database.tables.events import Event
 from sync_server.devices.enrollment import digest_of
 from sync_server.hosting.home import prepare_home
-from sync_server.repository.keys import create_keys
 
 _REPOSITORY = Path(__file__).parents[2]
 

@@ -19,7 +19,9 @@ from typing import Any
 
 import numpy as np
 
-from sync_server.rollouts.plan import FAILURES, Measured, RolloutPlan, decide, judge, share_of
+from sync_server.rollouts.decisions import decide
+from sync_server.rollouts.guardrails import FAILURES, Measured, judge
+from sync_server.rollouts.plan import RolloutPlan, share_of
 from sync_server.statistics.confidence_sequences import RatioSums
 
 CLICK_RATE = 0.08

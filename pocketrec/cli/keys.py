@@ -23,15 +23,8 @@ from pocketrec.publishing.cosigning import (
     write_proposal,
 )
 from pocketrec.publishing.key_delivery import delegate_channel, push
-from pocketrec.publishing.key_rotation import renew_root, retire, rotate
-from pocketrec.publishing.key_status import key_status
-from pocketrec.publishing.local_server import add_target, local_settings, note, publication_target
-from sync_server.hosting.home import copy_online_keys
-from sync_server.repository.delegations import role_of
-from sync_server.repository.keys import (
+from pocketrec.publishing.key_files import (
     OFFLINE_ROLES,
-    ONLINE_ROLES,
-    PASSPHRASE_VARIABLE,
     REMEMBERED_TARGETS,
     KeyCounts,
     create_keys,
@@ -39,6 +32,12 @@ from sync_server.repository.keys import (
     load_public_key,
     read_passphrase,
 )
+from pocketrec.publishing.key_rotation import renew_root, retire, rotate
+from pocketrec.publishing.key_status import key_status
+from pocketrec.publishing.local_server import add_target, local_settings, note, publication_target
+from sync_server.hosting.home import copy_online_keys
+from sync_server.repository.delegations import role_of
+from sync_server.repository.keys import ONLINE_ROLES, PASSPHRASE_VARIABLE
 
 _WARN_DAYS = 30
 

@@ -13,7 +13,8 @@ import msgspec
 from edge_runtime.contract.errors import ConfigError
 from pocketrec.publishing.publish_client import read_token
 from pocketrec.publishing.server_api import ServerApi
-from sync_server.rollouts.plan import Guardrail, RolloutPlan, open_question
+from sync_server.rollouts.guardrails import Guardrail, open_question
+from sync_server.rollouts.plan import RolloutPlan
 from sync_server.statistics.confidence_sequences import open_difference
 
 _KEY_VARIABLE = "POCKETREC_PUBLISH_TOKEN_FILE"

@@ -11,6 +11,7 @@ import msgspec
 
 from edge_runtime.settings import load_toml
 from pocketrec.publishing.delta_making import make_delta
+from pocketrec.publishing.key_files import read_passphrase
 from pocketrec.publishing.local_server import add_target, local_settings, note, opened_database, publication_target
 from pocketrec.publishing.publisher import publish
 from sync_server.config import ServerConfig, with_secrets
@@ -19,7 +20,6 @@ from sync_server.events.export import export_json_lines
 from sync_server.hosting.home import prepare_home
 from sync_server.hosting.logs import log_as_json
 from sync_server.hosting.serving import serve
-from sync_server.repository.keys import read_passphrase
 from sync_server.repository.releases import KEPT_RELEASES
 
 

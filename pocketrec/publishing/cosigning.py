@@ -19,16 +19,9 @@ from tuf.api.serialization import DeserializationError
 
 from edge_runtime.contract.atomic_files import disk_errors_named, write_bytes_atomically
 from edge_runtime.contract.errors import ConfigError, SignatureError
+from pocketrec.publishing.key_files import REMEMBERED_TARGETS, find_cosigners, offline_places, write_root
 from pocketrec.publishing.proposal_diff import root_changes, targets_changes
-from sync_server.repository.keys import (
-    REMEMBERED_TARGETS,
-    ROOT_FILE,
-    check_successor,
-    find_cosigners,
-    load_root,
-    offline_places,
-    write_root,
-)
+from sync_server.repository.keys import ROOT_FILE, check_successor, load_root
 
 COSIGNED_TARGETS = Path("offline") / "cosigned.json"
 """The newest targets that the keys of this folder signed for somebody else to finish; perhaps nobody ever did."""

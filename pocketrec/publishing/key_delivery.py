@@ -12,19 +12,10 @@ from tuf.api.metadata import Metadata, Root, Targets
 
 from edge_runtime.contract.atomic_files import write_bytes_atomically
 from edge_runtime.contract.errors import ConfigError, SignatureError
+from pocketrec.publishing.key_files import REMEMBERED_TARGETS, RETIRED_FOLDER, offline_places
 from pocketrec.publishing.signing import ServedMetadata, newest_base, signed_by
 from sync_server.repository.delegations import delegate, undelegate
-from sync_server.repository.keys import (
-    REMEMBERED_TARGETS,
-    RETIRED_FOLDER,
-    ROOT_FILE,
-    decode_root,
-    expiry,
-    find_signers,
-    load_root,
-    offline_places,
-    read_roots,
-)
+from sync_server.repository.keys import ROOT_FILE, decode_root, expiry, find_signers, load_root, read_roots
 
 
 class KeyTarget(ServedMetadata, Protocol):

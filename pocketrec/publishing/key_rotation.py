@@ -12,21 +12,23 @@ from tuf.api.metadata import Metadata, Root
 from edge_runtime.contract.atomic_files import disk_errors_named
 from edge_runtime.contract.errors import ConfigError
 from pocketrec.publishing.cosigning import write_proposal
-from sync_server.repository.keys import (
+from pocketrec.publishing.key_files import (
     OFFLINE_ROLES,
-    ONLINE_ROLES,
     RETIRED_FOLDER,
-    ROOT_FILE,
-    decode_root,
-    expiry,
     find_cosigners,
-    find_signers,
     key_path,
-    load_root,
-    load_signer,
     offline_places,
     write_key,
     write_root,
+)
+from sync_server.repository.keys import (
+    ONLINE_ROLES,
+    ROOT_FILE,
+    decode_root,
+    expiry,
+    find_signers,
+    load_root,
+    load_signer,
 )
 
 

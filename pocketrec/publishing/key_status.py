@@ -7,16 +7,10 @@ from pathlib import Path
 import msgspec
 from tuf.api.metadata import Metadata, Role, Root, Snapshot, Targets, Timestamp
 
+from pocketrec.publishing.key_files import REMEMBERED_TARGETS, offline_places
 from pocketrec.publishing.signing import ServedMetadata
 from sync_server.repository.delegations import delegated_channels, role_of
-from sync_server.repository.keys import (
-    ONLINE_ROLES,
-    REMEMBERED_TARGETS,
-    ROOT_FILE,
-    find_signers,
-    load_root,
-    offline_places,
-)
+from sync_server.repository.keys import ONLINE_ROLES, ROOT_FILE, find_signers, load_root
 
 
 class RoleStatus(msgspec.Struct, frozen=True):

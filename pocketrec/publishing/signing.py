@@ -11,18 +11,9 @@ from tuf.api.metadata import Metadata, Role, Root, Targets
 from tuf.api.serialization import DeserializationError
 
 from edge_runtime.contract.errors import ConfigError, SignatureError
+from pocketrec.publishing.key_files import REMEMBERED_TARGETS, find_cosigners, offline_places, write_root
 from sync_server.repository.delegations import channel_of, delegated_channels, plain, role_of, scoped
-from sync_server.repository.keys import (
-    REMEMBERED_TARGETS,
-    ROOT_FILE,
-    check_successor,
-    decode_root,
-    find_cosigners,
-    find_signers,
-    load_root,
-    offline_places,
-    write_root,
-)
+from sync_server.repository.keys import ROOT_FILE, check_successor, decode_root, find_signers, load_root
 
 
 class ServedMetadata(Protocol):

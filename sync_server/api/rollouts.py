@@ -1,17 +1,15 @@
-"""The HTTP side of offers, reports, rollouts and experiments."""
+"""The HTTP side of offers, reports of devices, and rollouts."""
 
 from typing import cast
 
 import msgspec
-from flask import Blueprint, Response, g
+from flask import Blueprint, Response
 
-from edge_runtime.contract.offer import ArmOffer
 from edge_runtime.contract.reports import MAX_REPORTS, ReportBatch
 from sync_server.api.answers import JsonAnswer, json_answer
 from sync_server.api.auth import require_device, require_role
 from sync_server.api.request_body import decode_body
 from sync_server.errors import RequestError
-from sync_server.operators.accounts import Principal
 from sync_server.rollouts.plan import RolloutPlan
 from sync_server.rollouts.service import RolloutAction
 from sync_server.services import services
@@ -36,14 +34,6 @@ class ReasonRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     reason: str = ""
 
 
-class ExperimentRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """An experiment; without variants it is one of interleaved lists."""
-
-    channel: str
-    name: str
-    arms: list[ArmOffer] = []
-
-
 @blueprint.get("/channels/<channel>/offer")
 def offer(channel: str) -> Response:
     """Say what there is for the devices of a channel: the same to all of them, and nothing of it secret."""
@@ -56,7 +46,7 @@ def offer(channel: str) -> Response:
 
 @blueprint.post("/reports")
 def receive_reports() -> JsonAnswer:
-    """Store what the device that the credential names tells of its bundles."""
+    """Store what the device that the credential names reports of its bundles."""
     device_id = require_device()
     batch = decode_body(ReportBatch, max_bytes=_MAX_REPORT_BYTES)
     if batch.device_id != device_id:
@@ -84,7 +74,7 @@ def show_rollout(rollout_id: str) -> JsonAnswer:
 @blueprint.post("/rollouts")
 def start_rollout() -> JsonAnswer:
     """Start to roll a staged release out."""
-    actor = _publisher()
+    actor = require_role("publisher").name
     wanted = decode_body(RolloutRequest, max_bytes=_MAX_REQUEST_BYTES)
     started = services().rollouts.start(channel=wanted.channel, release=wanted.release, plan=wanted.plan, actor=actor)
     services().offers.forget()
@@ -94,44 +84,9 @@ def start_rollout() -> JsonAnswer:
 @blueprint.post("/rollouts/<rollout_id>/<any(pause, resume, advance, halt):action>")
 def act_on_rollout(rollout_id: str, action: str) -> JsonAnswer:
     """Pause, resume, advance or halt a rollout; halting brings its devices back."""
-    actor = _publisher()
+    actor = require_role("publisher").name
     reason = decode_body(ReasonRequest, max_bytes=_MAX_REQUEST_BYTES).reason[:500]
     done = services().rollouts.act(rollout_id, cast("RolloutAction", action), actor=actor, reason=reason)
-    services().offers.forget()
-    return json_answer(done)
-
-
-@blueprint.get("/experiments")
-def list_experiments() -> JsonAnswer:
-    """List experiments with their results, newest first."""
-    require_role("viewer")
-    return json_answer({"experiments": services().experiments.all()})
-
-
-@blueprint.get("/experiments/<experiment_id>")
-def show_experiment(experiment_id: str) -> JsonAnswer:
-    """Show one experiment with its results."""
-    require_role("viewer")
-    return json_answer(services().experiments.find(experiment_id))
-
-
-@blueprint.post("/experiments")
-def start_experiment() -> JsonAnswer:
-    """Start an experiment."""
-    actor = _publisher()
-    wanted = decode_body(ExperimentRequest, max_bytes=_MAX_REQUEST_BYTES)
-    started = services().experiments.start(
-        channel=wanted.channel, name=wanted.name[:200], arms=wanted.arms, actor=actor
-    )
-    services().offers.forget()
-    return json_answer(started, 201)
-
-
-@blueprint.post("/experiments/<experiment_id>/stop")
-def stop_experiment(experiment_id: str) -> JsonAnswer:
-    """End an experiment."""
-    actor = _publisher()
-    done = services().experiments.stop(experiment_id, actor=actor)
     services().offers.forget()
     return json_answer(done)
 
@@ -141,8 +96,3 @@ def fleet_releases() -> JsonAnswer:
     """Say how many devices have which release."""
     require_role("viewer")
     return json_answer({"releases": services().reports.releases()})
-
-
-def _publisher() -> str:
-    require_role("publisher")
-    return cast("Principal", g.principal).name

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from sync_server.statistics.confidence_sequences import EstimateAt
+
 WIDTH, HEIGHT = 720, 220
 _LEFT, _RIGHT, _TOP, _BOTTOM = 84, 14, 14, 30
 _COLORS = 8
@@ -45,16 +47,6 @@ class Chart:
     top: int = _TOP
 
 
-@dataclass(frozen=True)
-class Interval:
-    """An estimate at one time (seconds since 1970), with the interval that holds the truth."""
-
-    at_s: float
-    low: float
-    middle: float
-    high: float
-
-
 def stacked(title: str, times_s: Sequence[float], series: Sequence[tuple[str, Sequence[float]]]) -> Chart | None:
     """Return series on top of one another over time; None when there is nothing to show.
 
@@ -82,7 +74,7 @@ def stacked(title: str, times_s: Sequence[float], series: Sequence[tuple[str, Se
 
 
 def with_intervals(
-    title: str, series: Sequence[tuple[str, Sequence[Interval]]], *, limit: float | None = None, percent: bool = False
+    title: str, series: Sequence[tuple[str, Sequence[EstimateAt]]], *, limit: float | None = None, percent: bool = False
 ) -> Chart | None:
     """Return estimates over time, each line in the band of its interval; None when there is nothing to show.
 
@@ -96,7 +88,9 @@ def with_intervals(
     if not points:
         return None
     first, last = min(point.at_s for point in points), max(point.at_s for point in points)
-    heights = [value for point in points for value in (point.low, point.middle, point.high) if math.isfinite(value)]
+    heights = [
+        value for point in points for value in (point.lower, point.estimate, point.upper) if math.isfinite(value)
+    ]
     heights += [limit] if limit is not None else []
     low, high = min([0.0, *heights]), max([0.0, *heights])
     high = _round_up(high) if high > 0 else 0.0
@@ -107,12 +101,12 @@ def with_intervals(
     y = _scale(low, high, HEIGHT - _BOTTOM, _TOP)
     bands, lines = [], []
     for number, (name, values) in enumerate(series):
-        upper = [(x(point.at_s), y(_within(point.high, low, high))) for point in values]
-        lower = [(x(point.at_s), y(_within(point.low, low, high))) for point in values]
-        middle = [(x(point.at_s), y(_within(point.middle, low, high))) for point in values]
+        upper = [(x(point.at_s), y(_within(point.upper, low, high))) for point in values]
+        lower = [(x(point.at_s), y(_within(point.lower, low, high))) for point in values]
+        middle = [(x(point.at_s), y(_within(point.estimate, low, high))) for point in values]
         color = number % _COLORS
         bands.append(Layer(name, color, f"{_line(upper)}L{_points(lower[::-1])}Z", ""))
-        newest = f"{values[-1].middle:.2%}" if percent else short_number(values[-1].middle)
+        newest = f"{values[-1].estimate:.2%}" if percent else short_number(values[-1].estimate)
         lines.append(Layer(name, color, _line(middle), newest))
     if limit is not None:
         edge = [(float(_LEFT), y(limit)), (float(WIDTH - _RIGHT), y(limit))]

@@ -8,8 +8,8 @@ from flask import Blueprint, flash, redirect, render_template, request, url_for
 from sync_server.console.access import needs, operator
 from sync_server.console.charts import Chart, with_intervals
 from sync_server.console.pages import Page, furnish
-from sync_server.rollouts.guardrail_history import moves
-from sync_server.rollouts.plan import Guardrail, open_question
+from sync_server.rollouts.guardrail_history import history_of
+from sync_server.rollouts.guardrails import Guardrail, open_question
 from sync_server.rollouts.service import RolloutAction
 from sync_server.services import services
 from sync_server.statistics.confidence_sequences import open_difference
@@ -46,7 +46,7 @@ def rollouts() -> Page:
 def rollout(rollout_id: str) -> Page:
     """Show one rollout: stages, guardrails with their intervals, history."""
     found = services().rollouts.find(rollout_id)
-    over_time = moves(services().engine, rollout_id)
+    over_time = history_of(services().engine, rollout_id)
     views = [
         GuardrailView(
             _TITLES.get(guardrail.name, guardrail.name),

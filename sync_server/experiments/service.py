@@ -22,10 +22,10 @@ from sync_server.statistics.confidence_sequences import (
     ANY_SHARES,
     Interval,
     RatioSums,
-    chi_square_p_value,
     ratio_difference,
     share_interval,
 )
+from sync_server.statistics.sample_ratio import chi_square_p_value
 
 ALPHA = 0.05
 SAMPLE_RATIO_ALPHA = 0.001

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from sqlalchemy import Engine, func, select
 from sqlalchemy.orm import Session
 
-from sync_server.console.charts import Interval
 from sync_server.database.engine import database_errors_named, reading
 from sync_server.database.tables.rollouts import GuardrailPoint
-from sync_server.rollouts.plan import Guardrail
+from sync_server.rollouts.guardrails import Guardrail
+from sync_server.statistics.confidence_sequences import EstimateAt
 
 _EVERY_S = 300.0
 _MOST_POINTS = 2_000
@@ -45,7 +45,7 @@ def _finite(value: float) -> float | None:
     return value if abs(value) < 1e300 else None
 
 
-def moves(engine: Engine, rollout_id: str) -> dict[str, list[Interval]]:
+def history_of(engine: Engine, rollout_id: str) -> dict[str, list[EstimateAt]]:
     """Return each guardrail's estimates over time, oldest first.
 
     Raises:
@@ -57,10 +57,10 @@ def moves(engine: Engine, rollout_id: str) -> dict[str, list[Interval]]:
         .order_by(GuardrailPoint.at_s.desc())
         .limit(_MOST_POINTS)
     )
-    found: dict[str, list[Interval]] = {}
+    found: dict[str, list[EstimateAt]] = {}
     with database_errors_named(), Session(reading(engine)) as session:
         for row in session.scalars(query):
             low = row.lower if row.lower is not None else float("-inf")
             high = row.upper if row.upper is not None else float("inf")
-            found.setdefault(row.name, []).insert(0, Interval(row.at_s, low, row.estimate, high))
+            found.setdefault(row.name, []).insert(0, EstimateAt(row.at_s, low, row.estimate, high))
     return found

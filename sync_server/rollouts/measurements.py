@@ -9,7 +9,7 @@ from edge_runtime.contract.events import IMPRESSION, SUCCESS_KINDS
 from sync_server.database.tables.devices import DeviceReportRow
 from sync_server.database.tables.events import Event
 from sync_server.database.tables.rollouts import RolloutRow
-from sync_server.rollouts.plan import FAILURES, Measured
+from sync_server.rollouts.guardrails import FAILURES, Measured
 from sync_server.statistics.confidence_sequences import RatioSums
 
 NOTHING = RatioSums(0, 0.0, 0.0, 0.0, 0.0, 0.0)

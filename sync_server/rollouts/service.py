@@ -18,9 +18,11 @@ from sync_server.errors import RequestError
 from sync_server.operators.audit_log import append
 from sync_server.repository.releases import all_releases
 from sync_server.repository.tuf_repository import Repository
+from sync_server.rollouts.decisions import Decision, decide
 from sync_server.rollouts.guardrail_history import remember
+from sync_server.rollouts.guardrails import Guardrail, judge
 from sync_server.rollouts.measurements import measured
-from sync_server.rollouts.plan import Decision, Guardrail, RolloutPlan, decide, judge, share_of
+from sync_server.rollouts.plan import RolloutPlan, share_of
 
 _LOG = logging.getLogger(__name__)
 JUDGED_EVERY_S = 60.0

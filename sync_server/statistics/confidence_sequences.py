@@ -37,6 +37,16 @@ class Interval:
 
 
 @dataclass(frozen=True)
+class EstimateAt:
+    """An estimate and the interval around it at one time, in seconds since 1970."""
+
+    at_s: float
+    lower: float
+    estimate: float
+    upper: float
+
+
+@dataclass(frozen=True)
 class RatioSums:
     """Sums over devices of a numerator n (clicks) and a denominator d (impressions), from which a ratio is estimated.
 
@@ -136,24 +146,3 @@ def open_difference(difference: float, lower: float | None, upper: float | None)
     if lower > 0 or upper < 0:
         return ""
     return f"a difference of less than {100 * (upper - difference):.2g} points either way cannot be told from none yet"
-
-
-def chi_square_p_value(counts: list[int], shares: list[float]) -> float:
-    """Return the p-value of Pearson's test that `counts` were drawn by `shares`, which sum up to 1.
-
-    The survival function of a chi-square distribution has a closed form for whole degrees of freedom.
-    """
-    total = sum(counts)
-    if total == 0 or len(counts) < 2:
-        return 1.0
-    statistic = sum((count - total * share) ** 2 / (total * share) for count, share in zip(counts, shares, strict=True))
-    freedom, half = len(counts) - 1, statistic / 2
-    if freedom % 2 == 0:
-        terms = [math.exp(-half + k * math.log(half) - math.lgamma(k + 1)) if half else float(k == 0)
-                 for k in range(freedom // 2)]  # fmt: skip
-        return min(1.0, sum(terms))
-    rest = sum(
-        math.exp(-half + (k - 0.5) * math.log(half) - math.lgamma(k + 0.5)) if half else 0.0
-        for k in range(1, (freedom + 1) // 2)
-    )
-    return min(1.0, math.erfc(math.sqrt(half)) + rest)

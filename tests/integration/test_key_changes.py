@@ -11,6 +11,7 @@ from edge_runtime.contract.bundle import open_bundle
 from edge_runtime.contract.errors import ConfigError, ExpiredReleaseError, SignatureError, UpdateError
 from edge_runtime.contract.release import file_target, manifest_target
 from pocketrec.publishing.key_delivery import delegate_channel, push
+from pocketrec.publishing.key_files import KeyCounts, create_keys, create_team_key, load_public_key
 from pocketrec.publishing.key_rotation import renew_root, rotate
 from pocketrec.publishing.key_status import key_status
 from pocketrec.publishing.publish_client import HttpTarget
@@ -18,7 +19,7 @@ from pocketrec.publishing.publisher import LocalTarget, publish
 from sync_server.errors import PublicationError
 from sync_server.hosting.home import copy_online_keys, prepare_home
 from sync_server.repository.delegations import delegated_channels, role_of
-from sync_server.repository.keys import KeyCounts, create_keys, create_team_key, load_public_key, load_root
+from sync_server.repository.keys import load_root
 from tests.support.browser import serving
 from tests.support.fleet_bundles import write_bundle
 from tests.support.server_simulator import ServerSimulator

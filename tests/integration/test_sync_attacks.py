@@ -28,7 +28,8 @@ from edge_runtime.contract.errors import (
 )
 from edge_runtime.contract.release import file_target
 from edge_runtime.updates.http_transport import Answer
-from sync_server.repository.keys import create_keys, key_path, load_root, load_signer
+from pocketrec.publishing.key_files import create_keys, key_path
+from sync_server.repository.keys import load_root, load_signer
 from tests.support.fleet_bundles import write_bundle
 from tests.support.server_simulator import ServerSimulator, changed_body
 

@@ -17,6 +17,7 @@ from sqlalchemy import Engine
 from edge_runtime.contract.bundle import Bundle
 from edge_runtime.updates.http_transport import Answer
 from edge_runtime.updates.updater import Prove, Updater
+from pocketrec.publishing.key_files import create_keys
 from pocketrec.publishing.publisher import LocalTarget, Publication, publish
 from sync_server.app import create_app
 from sync_server.config import ServerConfig
@@ -24,7 +25,6 @@ from sync_server.database.engine import migrate, open_database
 from sync_server.devices.enrollment import Enrollment
 from sync_server.events.ingest import EventIngest
 from sync_server.hosting.home import TOKEN_FILE, prepare_home
-from sync_server.repository.keys import create_keys
 from sync_server.repository.tuf_repository import Repository
 from sync_server.services import EXTENSION, Services
 

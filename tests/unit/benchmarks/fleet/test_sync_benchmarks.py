@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from benchmarks.fleet import sync_deltas
 from benchmarks.fleet.sync_deltas import SCENARIOS, _change, file_rows, read_catalogue
 from benchmarks.fleet.sync_rollouts import MODELS, Model, rollout_rows, simulate
-from benchmarks.fleet import sync_deltas
 from sync_server.rollouts.plan import RolloutPlan
 from tests.support.toy_bundle import make_toy_bundle
 

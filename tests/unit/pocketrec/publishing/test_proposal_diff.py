@@ -6,8 +6,8 @@ import pytest
 from securesystemslib.signer import CryptoSigner
 from tuf.api.metadata import DelegatedRole, Delegations, Metadata, Root, SuccinctRoles, TargetFile, Targets
 
+from pocketrec.publishing.key_files import create_keys
 from pocketrec.publishing.proposal_diff import root_changes, targets_changes
-from sync_server.repository.keys import create_keys
 
 PATH = "files/" + "a" * 64
 LATER = datetime.now(UTC).replace(microsecond=0) + timedelta(days=9)

@@ -18,10 +18,10 @@ from edge_runtime.contract.errors import (
     UpdateError,
 )
 from edge_runtime.contract.release import ReleaseNote, delta_target, file_target, manifest_target
+from pocketrec.publishing.key_files import create_keys
 from pocketrec.publishing.publish_client import HttpTarget, read_token
 from pocketrec.publishing.publisher import LocalTarget, publish
 from sync_server.errors import PublicationConflictError, PublicationError
-from sync_server.repository.keys import create_keys
 from sync_server.repository.releases import all_releases, releases
 from tests.support.fleet_bundles import write_bundle
 from tests.support.server_simulator import ServerSimulator
@@ -207,19 +207,19 @@ def test_server_that_serves_old_targets_cannot_undo_a_release(server, first, sec
 @pytest.mark.parametrize("name", ["2.targets.json", "2.snapshot.json", "timestamp.json"])
 def test_kill_while_publishing_serves_the_old_release(server, first, second, monkeypatch, tmp_path, name):
     server.publish(first)
-    from sync_server import metadata_files
+    from sync_server.repository import metadata_store
 
-    write = metadata_files.write_bytes_atomically
+    write = metadata_store.write_bytes_atomically
 
     def killed_at(path, data):
         if path.name == name:
             raise Killed
         write(path, data)
 
-    monkeypatch.setattr(metadata_files, "write_bytes_atomically", killed_at)
+    monkeypatch.setattr(metadata_store, "write_bytes_atomically", killed_at)
     with pytest.raises(Killed):
         server.publish(second)
-    monkeypatch.setattr(metadata_files, "write_bytes_atomically", write)
+    monkeypatch.setattr(metadata_store, "write_bytes_atomically", write)
     assert served(server) == {"stable": first.bundle_id}
     assert server.updater(tmp_path / "device").update().to_bundle_id == first.bundle_id
     server.publish(second)

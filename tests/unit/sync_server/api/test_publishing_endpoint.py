@@ -8,8 +8,9 @@ import pytest
 from tuf.api.metadata import Metadata, Snapshot, Targets
 
 from edge_runtime.contract.errors import StorageError
+from pocketrec.publishing.key_files import create_keys, key_path
 from sync_server.errors import PublicationError
-from sync_server.repository.keys import create_keys, key_path, load_signer
+from sync_server.repository.keys import load_signer
 from tests.support.fleet_bundles import write_bundle
 from tests.support.server_simulator import ServerSimulator
 

@@ -10,7 +10,7 @@ from edge_runtime.contract.events import FeedbackBatch, FeedbackEvent, Sequenced
 from edge_runtime.contract.offer import ArmOffer
 from sync_server.console.access import COOKIE
 from sync_server.database.tables.devices import Device
-from sync_server.rollouts.guardrail_history import moves
+from sync_server.rollouts.guardrail_history import history_of
 from sync_server.rollouts.plan import RolloutPlan
 from tests.support.fleet_bundles import write_bundle
 from tests.support.server_simulator import ServerSimulator
@@ -267,12 +267,12 @@ def test_guardrails_are_remembered_while_they_move(server, rollout):
     for _ in range(3):
         rollouts.judge(rollout.id)
         server.pass_time(minutes=2)
-    over_time = moves(server.engine, rollout.id)
+    over_time = history_of(server.engine, rollout.id)
     assert len(over_time["crashed"]) == 1, "looks that follow one another closely are one point"
     server.pass_time(minutes=10)
     rollouts.judge(rollout.id)
-    assert [len(points) for points in moves(server.engine, rollout.id).values()] == [2] * 5
-    assert over_time["click_through"][0].high == float("inf")
+    assert [len(points) for points in history_of(server.engine, rollout.id).values()] == [2] * 5
+    assert over_time["click_through"][0].upper == float("inf")
     client, _ = log_in(server, "viewer")
     page = client.get(f"/console/rollouts/{rollout.id}").text
     assert page.count("<svg viewBox") == 6 and "[−∞, ∞]" in page

@@ -4,10 +4,11 @@ import math
 
 import pytest
 
-from sync_server.console.charts import Interval, short_number, stacked, with_intervals
+from sync_server.console.charts import short_number, stacked, with_intervals
 from sync_server.console.filters import duration, moment
 from sync_server.devices.fleet_history import FleetHistory
 from sync_server.events.flow import feedback_flow
+from sync_server.statistics.confidence_sequences import EstimateAt
 from tests.support.console_fleet import fleet_with_a_past
 
 
@@ -58,7 +59,7 @@ def test_layers_lie_on_one_another_within_the_frame():
 
 
 def test_infinite_interval_reaches_to_the_edge():
-    points = [Interval(0.0, -math.inf, 0.01, math.inf), Interval(60.0, -0.01, 0.01, 0.03)]
+    points = [EstimateAt(0.0, -math.inf, 0.01, math.inf), EstimateAt(60.0, -0.01, 0.01, 0.03)]
     chart = with_intervals("x", [("canary", points)], limit=0.05, percent=True)
     assert "inf" not in chart.bands[0].path and chart.lines[-1].name == "limit"
     assert chart.lines[0].newest == "1.00%"

@@ -11,20 +11,14 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from edge_runtime.contract.errors import ConfigError, SignatureError, StorageError
 from edge_runtime.settings import load_toml
+from pocketrec.publishing.key_files import create_keys, key_path, read_passphrase
 from pocketrec.publishing.key_rotation import rotate
 from sync_server.app import create_app
 from sync_server.config import ServerConfig
 from sync_server.database.engine import migrate, open_database
 from sync_server.database.schema import METADATA
 from sync_server.hosting.home import open_repository, prepare_home
-from sync_server.repository.keys import (
-    PASSPHRASE_VARIABLE,
-    create_keys,
-    key_path,
-    load_root,
-    load_signer,
-    read_passphrase,
-)
+from sync_server.repository.keys import PASSPHRASE_VARIABLE, load_root, load_signer
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -6,8 +6,9 @@ import msgspec
 import pytest
 
 from pocketrec.cli.rollout import _result, _whole
+from sync_server.rollouts.guardrails import Guardrail, Measured, judge, open_question
 from sync_server.rollouts.measurements import NOTHING
-from sync_server.rollouts.plan import Guardrail, Measured, RolloutPlan, judge, open_question
+from sync_server.rollouts.plan import RolloutPlan
 from sync_server.statistics.confidence_sequences import open_difference
 
 SMALL = Guardrail(

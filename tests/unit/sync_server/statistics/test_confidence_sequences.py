@@ -8,11 +8,11 @@ import pytest
 from sync_server.statistics.confidence_sequences import (
     ANY_SHARES,
     RatioSums,
-    chi_square_p_value,
     normal_radius,
     ratio_difference,
     share_interval,
 )
+from sync_server.statistics.sample_ratio import chi_square_p_value
 
 
 def sums(clicks, shown):
