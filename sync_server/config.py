@@ -25,9 +25,10 @@ _SECRET_FILES = {
 class ServerConfig:
     """Settings of one server.
 
-    `home` holds everything the server keeps (home.py). Sizes are in bytes. The signed timestamp is what tells devices
-    that the newest release is still the newest: it lives `timestamp_hours` and is renewed when less than half is left,
-    so a server may be down for half of that time before devices notice. Feedback is kept for `retention_days`.
+    `home` holds everything the server keeps (home.py); folders are made absolute. Sizes are in bytes. The signed
+    timestamp is what tells devices that the newest release is still the newest: it lives `timestamp_hours` and is
+    renewed when less than half is left, so a server may be down for half of that time before devices notice. Feedback
+    is kept for `retention_days`.
 
     `database_url` (postgresql://user@host/name) takes the place of the SQLite file in `home`, `redis_url`
     (redis://host:port/0) that of the memory of each worker. A URL with a password stands in a file that
@@ -88,11 +89,14 @@ class ServerConfig:
         return self.database_url or self.home / DATABASE_FILE
 
     def __post_init__(self) -> None:
-        """Refuse values that cannot work.
+        """Make the folders absolute, and refuse values that cannot work.
 
         Raises:
             ConfigError: a number outside its range.
         """
+        # Flask's send_file looks for a relative path in the package's folder, not in the one the server was started in.
+        for name in ("home", "rank_folder"):
+            object.__setattr__(self, name, getattr(self, name).absolute())
         if not 0 <= self.port <= 65_535:
             raise ConfigError(f"port: expected 0 to 65535, got {self.port}")
         for name in (
