@@ -1,6 +1,7 @@
 """The front door: finds the room of a verb and imports only that room, so that `--help` never loads TensorFlow."""
 
 import argparse
+import difflib
 import importlib
 import logging
 import sys
@@ -108,7 +109,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     verb = arguments[0]
     if verb not in VERBS:
-        print(f"pocketrec: unknown verb {verb!r}\n\n{_overview()}", file=sys.stderr)
+        meant = difflib.get_close_matches(verb, VERBS, n=1)
+        question = f"; did you mean {meant[0]!r}?" if meant else ""
+        print(f"pocketrec: unknown verb {verb!r}{question}\n\n{_overview()}", file=sys.stderr)
         return 2
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     try:

@@ -56,7 +56,12 @@ def test_help_of_a_server_verb_loads_no_builder(verb):
 
 def test_an_unknown_verb_is_wrong_usage(capsys):
     assert verbs.main(["serch"]) == 2
-    assert "unknown verb 'serch'" in capsys.readouterr().err
+    assert "unknown verb 'serch'; did you mean 'search'?" in capsys.readouterr().err
+
+
+def test_a_word_like_no_verb_suggests_none(capsys):
+    assert verbs.main(["xyzzy"]) == 2
+    assert capsys.readouterr().err.startswith("pocketrec: unknown verb 'xyzzy'\n")
 
 
 def test_an_error_of_ours_is_one_sentence_and_exit_code_one(tmp_path):
