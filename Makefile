@@ -1,7 +1,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test demo test test-fast test-full-data test-builder test-device test-tflite-runtime lint types lock docs \
+.PHONY: help setup setup-test demo test test-fast test-full-data test-builder test-device test-tflite-runtime lint types lock docs measure-house \
         data bench-esci bench-online-retail bench-cold-start bench-learning-loop bench-sync clean web test-web bench-web conformance bench-edge test-arm64 bench-personal bench-device-size
 
 # A bundle with a real int8 student, which the end-to-end tests leave for the environments that cannot build.
@@ -98,6 +98,9 @@ types: setup-test  ## mypy, strict
 
 lock:  ## write requirements/*.lock anew (needs uv)
 	@UV=$(or $(UV),uv) scripts/lock.sh
+
+measure-house: setup-test  ## sizes, repetition and documentation of the product's Python, as a table
+	@$(RUN) scripts/measure_house.py
 
 docs: setup-test  ## write docs/cli.md from the commands' --help
 	@$(RUN) -m tests.support.command_reference > docs/cli.md
