@@ -157,7 +157,7 @@ class Recommender(OpenedBundle):
 
         Args:
             query: what a person typed; None for the whole catalogue.
-            by: "brand", "category", "group", "price" or "attributes.NAME".
+            by: "brand", "category", "group", "price", "rating" or "attributes.NAME".
             where: filter (edge_runtime/products/filters.py).
             limit: at most so many values of a field.
 

@@ -18,6 +18,7 @@ from compress.catalogue.suggestions import write_suggestions
 from compress.errors import CompressionError
 from edge_runtime.contract.atomic_files import disk_errors_named, sync_folder
 from edge_runtime.contract.bundle import CATALOGUE_ROWS_FILE, ITEM_VECTORS_FILE
+from edge_runtime.contract.product_columns import PRODUCT_COLUMNS, SQL_TYPES, ProductColumn
 from edge_runtime.contract.text import normalize_text
 from edge_runtime.search.spelling import fold_word, trigrams_of, words_of
 from train.data.tables import Product
@@ -29,18 +30,6 @@ _ROWS_VERSION = 1
 _MAX_TERMS = 60_000
 _MIN_TERM_CHARS, _MAX_TERM_CHARS = 3, 24
 _SCHEMA = """
-CREATE TABLE products (
-    row INTEGER PRIMARY KEY,
-    product_id TEXT NOT NULL UNIQUE,
-    title TEXT NOT NULL,
-    description TEXT,
-    brand TEXT,
-    category TEXT,
-    attributes TEXT NOT NULL,
-    price REAL,
-    product_group TEXT,
-    popularity REAL NOT NULL
-);
 CREATE VIRTUAL TABLE search USING fts5(
     title, brand, category, attributes, description,
     content='', tokenize='porter unicode61 remove_diacritics 2'
@@ -91,9 +80,12 @@ def write_catalogue_rows(
     with _replacing(folder / CATALOGUE_ROWS_FILE) as temporary:
         try:
             with contextlib.closing(sqlite3.connect(":memory:", isolation_level=None)) as database:
-                database.executescript(f"PRAGMA page_size=4096; PRAGMA user_version={_ROWS_VERSION}; {_SCHEMA}")
+                columns = _stored_columns(products)
+                database.executescript(
+                    f"PRAGMA page_size=4096; PRAGMA user_version={_ROWS_VERSION}; {_products_schema(columns)}{_SCHEMA}"
+                )
                 database.execute("BEGIN")
-                _fill_products(database, products, ranks)
+                _fill_products(database, products, columns, ranks)
                 words = _fill_search(database, products)
                 database.execute("COMMIT")
                 database.execute("INSERT INTO search(search) VALUES('optimize')")
@@ -131,23 +123,34 @@ def _checked_popularity(products: Sequence[Product], popularity: npt.NDArray[np.
     return [float(value) for value in popularity]
 
 
-def _fill_products(database: sqlite3.Connection, products: Sequence[Product], popularity: list[float]) -> None:
+def _stored_columns(products: Sequence[Product]) -> list[ProductColumn]:
+    """Return the columns to store: an optional one costs bytes in every row, so only where a product has a value."""
+    return [
+        column
+        for column in PRODUCT_COLUMNS
+        if not column.is_optional or any(getattr(product, column.name) not in (None, {}) for product in products)
+    ]
+
+
+def _products_schema(columns: Sequence[ProductColumn]) -> str:
+    # Optional columns stand after the others, so that a shop without them gets the same bytes as ever.
+    lines = {False: ["row INTEGER PRIMARY KEY"], True: ["popularity REAL NOT NULL"]}
+    for column in columns:
+        marks = (" NOT NULL" if column.is_required else "") + (" UNIQUE" if column.name == "product_id" else "")
+        lines[column.is_optional].append(f"{column.stored} {SQL_TYPES[column.type]}{marks}")
+    return "\nCREATE TABLE products (\n    {}\n);".format(",\n    ".join(lines[False] + lines[True]))
+
+
+def _fill_products(
+    database: sqlite3.Connection, products: Sequence[Product], columns: Sequence[ProductColumn], popularity: list[float]
+) -> None:
+    names = ", ".join(["row", "popularity", *(column.stored for column in columns)])
     rows = (
-        (
-            row,
-            product.product_id,
-            product.title,
-            _short(product.description),
-            product.brand,
-            product.category,
-            json.dumps(dict(product.attributes), ensure_ascii=False),
-            product.price,
-            product.group,
-            rank,
-        )
+        (row, rank, *(_stored(product, column) for column in columns))
         for row, (product, rank) in enumerate(zip(products, popularity, strict=True))
     )
-    database.executemany("INSERT INTO products VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
+    marks = ", ".join("?" * (len(columns) + 2))
+    database.executemany(f"INSERT INTO products ({names}) VALUES ({marks})", rows)  # noqa: S608 - our own columns
     names = Counter(name for product in products for name in product.attributes)
     database.executemany("INSERT INTO attribute_names VALUES (?, ?)", sorted(names.items()))
 
@@ -175,6 +178,15 @@ def _fill_search(database: sqlite3.Connection, products: Sequence[Product]) -> s
         pieces = " ".join(trigrams_of(word))
         database.execute("INSERT INTO trigrams(rowid, pieces) VALUES (?, ?)", (term_id, pieces))
     return set(everywhere)
+
+
+def _stored(product: Product, column: ProductColumn) -> object:
+    value = getattr(product, column.name)
+    if column.name == "description":
+        return _short(value)
+    if column.type == "texts":
+        return json.dumps(dict(value), ensure_ascii=False) if value or column.is_required else None
+    return int(value) if column.type == "flag" and value is not None else value
 
 
 def _short(text: str | None) -> str | None:

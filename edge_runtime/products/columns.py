@@ -9,10 +9,12 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_runtime.contract.errors import ConfigError
+from edge_runtime.contract.product_columns import PRODUCT_COLUMNS
 from edge_runtime.products.filters import ATTRIBUTE_PREFIX
 from edge_runtime.products.rows_database import RowsDatabase
 
-_TEXT_COLUMNS = {"brand": "brand", "category": "category", "group": "product_group"}
+_COUNTED = {column.name: column for column in PRODUCT_COLUMNS if column.facets}
+NUMBERS = {column.name: column for column in PRODUCT_COLUMNS if column.type == "number"}
 _CACHED_COLUMNS = 16
 _LOWERED = {ord(letter): letter.lower() for letter in string.ascii_uppercase}
 
@@ -77,7 +79,7 @@ class ProductColumns:
         self._products = products
         self._attribute_names = attribute_names
         self.text = functools.lru_cache(maxsize=_CACHED_COLUMNS)(self._read_text)
-        self.prices = functools.cache(self._read_prices)
+        self.numbers = functools.cache(self._read_numbers)
         self.title_order = functools.cache(self._read_title_order)
 
     def check_field(self, field: str) -> None:
@@ -86,15 +88,15 @@ class ProductColumns:
         Raises:
             ConfigError: they cannot.
         """
-        known = [*_TEXT_COLUMNS, "price", *(f"{ATTRIBUTE_PREFIX}{name}" for name in sorted(self._attribute_names()))]
+        known = [*_COUNTED, *(f"{ATTRIBUTE_PREFIX}{name}" for name in sorted(self._attribute_names()))]
         if field not in known:
             shown = ", ".join(known[:20]) + (", …" if len(known) > 20 else "")
             raise ConfigError(f"cannot count products by {field!r}; known fields are {shown}")
 
     def _read_text(self, field: str) -> TextColumn:
         """Return a text column, values in the order of their first row."""
-        if field in _TEXT_COLUMNS:
-            sql = f"SELECT row, {_TEXT_COLUMNS[field]} FROM products"  # noqa: S608 - our own columns
+        if field in _COUNTED:
+            sql = f"SELECT row, {_COUNTED[field].stored} FROM products"  # noqa: S608 - our own columns
             found = self._database.fetch(sql)
         else:
             sql = "SELECT row, value FROM products, json_each(attributes) AS one WHERE one.key = ?"
@@ -106,9 +108,12 @@ class ProductColumns:
                 codes[row] = numbers.setdefault(str(value), len(numbers))
         return TextColumn(codes, tuple(numbers))
 
-    def _read_prices(self) -> npt.NDArray[np.float64]:
-        """Return float64 [products], NaN where there is no price."""
-        found = self._database.fetch("SELECT price FROM products ORDER BY row")
+    def _read_numbers(self, field: str) -> npt.NDArray[np.float64]:
+        """Return a column of numbers, float64 [products], NaN where a product has none."""
+        stored = NUMBERS[field].stored
+        if stored not in self._database.product_columns:
+            return np.full(self._products, np.nan)
+        found = self._database.fetch(f"SELECT {stored} FROM products ORDER BY row")  # noqa: S608 - our own columns
         return np.array([np.nan if value is None else value for (value,) in found], dtype=np.float64)
 
     def _read_title_order(self) -> npt.NDArray[np.int32]:

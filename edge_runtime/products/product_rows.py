@@ -4,11 +4,13 @@ import functools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from edge_runtime.contract.errors import BundleFormatError
+from edge_runtime.contract.product_columns import PRODUCT_COLUMNS, ProductColumn
 from edge_runtime.products.filters import SqlFilter, Where, compile_where
 from edge_runtime.products.rows_database import RowsDatabase
 from edge_runtime.search.ranking import Ranked, best_rows
@@ -21,7 +23,10 @@ Mask = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class ProductRow:
-    """A product as an app shows it; `group` is the seller or whatever exposure is reported by."""
+    """A product as an app shows it, its fields as `contract.product_columns` declares them.
+
+    `group` is the seller or whatever exposure is reported by, `extra` holds the shop's own columns.
+    """
 
     product_id: str
     title: str
@@ -31,6 +36,23 @@ class ProductRow:
     attributes: Mapping[str, str] = field(default_factory=dict)
     price: float | None = None
     group: str | None = None
+    url: str | None = None
+    image_url: str | None = None
+    currency: str | None = None
+    in_stock: bool | None = None
+    rating: float | None = None
+    extra: Mapping[str, str] = field(default_factory=dict)
+
+
+def _shown(value: Any, column: ProductColumn, row: int) -> Any:
+    if column.type == "texts":
+        try:
+            return json.loads(value)
+        except ValueError as error:
+            raise BundleFormatError(
+                f"{column.name} of row {row} are not JSON ({error}); get the bundle again"
+            ) from error
+    return bool(value) if column.type == "flag" else value
 
 
 class ProductRows:
@@ -44,6 +66,7 @@ class ProductRows:
         """
         self._database = database
         self._products = products
+        self._columns = [column for column in PRODUCT_COLUMNS if column.stored in database.product_columns]
         # Each asked for itself: the count runs over the index of the ids, the ends are looked up; together they read every row.
         found = database.fetch(
             "SELECT (SELECT count(*) FROM products), (SELECT min(row) FROM products), (SELECT max(row) FROM products)"
@@ -74,16 +97,10 @@ class ProductRows:
 
     def product(self, row: int) -> ProductRow:
         """Return one row for display."""
-        sql = (
-            "SELECT product_id, title, description, brand, category, attributes, price, product_group "
-            "FROM products WHERE row = ?"
-        )
-        values = list(self._database.fetch(sql, (row,))[0])
-        try:
-            values[5] = json.loads(values[5])
-        except ValueError as error:
-            raise BundleFormatError(f"attributes of row {row} are not JSON ({error}); get the bundle again") from error
-        return ProductRow(*values)
+        names = ", ".join(column.stored for column in self._columns)
+        found = self._database.fetch(f"SELECT {names} FROM products WHERE row = ?", (row,))[0]  # noqa: S608 - our own columns
+        values = zip(self._columns, found, strict=True)
+        return ProductRow(**{column.name: _shown(value, column, row) for column, value in values if value is not None})
 
     def matching(self, where: Where) -> Mask:
         """Return bool [products], read-only: which rows fulfil the filter.
@@ -91,7 +108,9 @@ class ProductRows:
         Raises:
             ConfigError: an unknown field, or a value of the wrong kind.
         """
-        return self._masks(compile_where(where, attribute_names=self.attribute_names))
+        return self._masks(
+            compile_where(where, attribute_names=self.attribute_names, stored=self._database.product_columns)
+        )
 
     def most_popular(self, count: int, *, eligible: Mask | None = None) -> Ranked:
         """Return the most popular rows, ties by row; the scores are the popularity that the builder gave."""

@@ -1,5 +1,6 @@
 """`catalogue.sqlite` opened for reading: one connection, one lock, errors in our words."""
 
+import functools
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
@@ -38,6 +39,15 @@ class RowsDatabase:
         except BaseException:
             self.close()
             raise
+
+    @functools.cached_property
+    def product_columns(self) -> frozenset[str]:
+        """The columns that table `products` has here: a catalogue may lack those that are optional.
+
+        Raises:
+            BundleFormatError: as `fetch`.
+        """
+        return frozenset(name for (name,) in self.fetch("SELECT name FROM pragma_table_info('products')"))
 
     def fetch(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Return every row of a query.

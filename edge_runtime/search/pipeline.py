@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from edge_runtime.contract.product_columns import PRODUCT_COLUMNS
 from edge_runtime.contract.types import Float32
 from edge_runtime.inference.encoder import Encoder
 from edge_runtime.products.columns import ProductColumns
@@ -16,8 +17,9 @@ from edge_runtime.search.query_scores import MIN_CANDIDATES, QueryScores
 from edge_runtime.search.ranking import Ranked, best_rows
 from edge_runtime.search.vector_index import Catalogue
 
-RELEVANCE, POPULARITY, PRICE, PRICE_FALLING, TITLE = "relevance", "popularity", "price", "-price", "title"
-SORTS = (RELEVANCE, POPULARITY, PRICE, PRICE_FALLING, TITLE)
+RELEVANCE, POPULARITY, TITLE = "relevance", "popularity", "title"
+_NUMBERS = [column.name for column in PRODUCT_COLUMNS if column.sorts]
+SORTS = (RELEVANCE, POPULARITY, *(sort for name in _NUMBERS for sort in (name, f"-{name}")), TITLE)
 
 Mask = npt.NDArray[np.bool_]
 
@@ -118,8 +120,8 @@ class Searcher:
             return self.columns.title_order().astype(np.float64)
         if sort == POPULARITY:
             return -self.products.popularity().astype(np.float64)
-        prices = self.columns.prices()
-        return np.where(np.isnan(prices), np.inf, prices if sort == PRICE else -prices)
+        numbers = self.columns.numbers(sort.removeprefix("-"))
+        return np.where(np.isnan(numbers), np.inf, -numbers if sort.startswith("-") else numbers)
 
 
 def pool_size(count: int, *, reordered: bool) -> int:

@@ -1,6 +1,7 @@
 """Table `products`: rows -> products, and the index by which the other tables find them."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from edge_runtime.contract.product_columns import PRODUCT_COLUMNS
 from edge_runtime.contract.text import MAX_TEXT_CHARS
 from train.data.cleaning import (
     MAX_DESCRIPTION_CHARS,
@@ -24,10 +26,16 @@ from train.data.tables import Product
 from train.errors import ShopError
 
 ATTRIBUTE_PREFIX = "attribute."
+EXTRA_PREFIX = "extra."
 MAX_ID_CHARS = 200
 
 _REQUIRED = ("product_id", "title")
-_KNOWN = {*_REQUIRED, "description", "brand", "category", "attributes", "price", "group", "image_vector"}
+# The shop's own columns are named one by one, `extra.NAME`.
+_KNOWN = {"image_vector", *(column.name for column in PRODUCT_COLUMNS if column.name != "extra")}
+_FLAGS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+# An app opens these addresses, so nothing but the web: never "javascript:" or a file.
+_ADDRESS = re.compile(r"https?://[^\s\x00-\x1f<>\"]{1,2000}", re.IGNORECASE)
+_CURRENCY = re.compile(r"[A-Za-z]{3}")
 
 
 @dataclass(frozen=True)
@@ -50,7 +58,7 @@ def read_products(path: Path, log: DropLog) -> ProductTable:
     """
     table = load_table(path, required=_REQUIRED)
     for column in table.columns:
-        if column not in _KNOWN and not column.startswith(ATTRIBUTE_PREFIX):
+        if column not in _KNOWN and not column.startswith((ATTRIBUTE_PREFIX, EXTRA_PREFIX)):
             log.note(table.name, "column is not known and was not read", repr(column))
     ids = _checked_ids(table)
     titles = _titles(table, log)
@@ -114,8 +122,15 @@ def _products(
         [clean_short(text) for text in table.texts(column).to_pylist()] for column in ("brand", "category", "group")
     )
     descriptions = table.texts("description").to_pylist()
-    prices = _prices(table, log)
+    prices, ratings = (_amounts(table, column, log) for column in ("price", "rating"))
+    urls, image_urls = (
+        _checked(table, column, _ADDRESS.fullmatch, "an address that begins with http:// or https://", log)
+        for column in ("url", "image_url")
+    )
+    currencies = _checked(table, "currency", _CURRENCY.fullmatch, "three letters like EUR", log)
+    stocks = _checked(table, "in_stock", lambda text: text.lower() in _FLAGS, "true or false", log)
     attributes = _attributes(table)
+    extras = _named_texts(table, EXTRA_PREFIX)
     products = []
     for row in kept.tolist():
         description = descriptions[row]
@@ -131,22 +146,40 @@ def _products(
                 attributes=attributes[row],
                 price=prices[row],
                 group=groups[row],
+                url=urls[row],
+                image_url=image_urls[row],
+                currency=None if (currency := currencies[row]) is None else currency.upper(),
+                in_stock=None if (stock := stocks[row]) is None else _FLAGS[stock.lower()],
+                rating=ratings[row],
+                extra=extras[row],
             )
         )
     return tuple(products)
 
 
-def _prices(table: TableFile, log: DropLog) -> list[float | None]:
-    numbers, missing = table.numbers("price")
-    texts = table.texts("price")
+def _checked(
+    table: TableFile, column: str, accepts: Callable[[str], object], expected: str, log: DropLog
+) -> list[str | None]:
+    """Return a column of short texts; what is not as expected is left out and counted."""
+    found = [clean_short(text) for text in table.texts(column).to_pylist()]
+    for row, text in enumerate(found):
+        if text is not None and not accepts(text):
+            log.note(table.name, f"{column} left out: not {expected}", f"{table.place(row)} ({shown(text)})")
+            found[row] = None
+    return found
+
+
+def _amounts(table: TableFile, column: str, log: DropLog) -> list[float | None]:
+    numbers, missing = table.numbers(column)
+    texts = table.texts(column)
     for row in np.flatnonzero(missing | (numbers < 0)).tolist():
         if texts[row].is_valid:
             log.note(
                 table.name,
-                "price left out: not a number of at least 0",
+                f"{column} left out: not a number of at least 0",
                 f"{table.place(row)} ({shown(texts[row].as_py())})",
             )
-    return [None if absent or price < 0 else price for price, absent in zip(numbers.tolist(), missing, strict=True)]
+    return [None if absent or number < 0 else number for number, absent in zip(numbers.tolist(), missing, strict=True)]
 
 
 def _attributes(table: TableFile) -> list[Mapping[str, str]]:
@@ -157,13 +190,19 @@ def _attributes(table: TableFile) -> list[Mapping[str, str]]:
         for row, record in enumerate(records):
             if record is not None:
                 merged[row].update(_plain_attributes(table, row, _attribute_record(table, row, record)))
-    for name in table.columns:
-        if name.startswith(ATTRIBUTE_PREFIX) and name != ATTRIBUTE_PREFIX:
-            for row, text in enumerate(table.texts(name).to_pylist()):
+    return [{**record, **single} for record, single in zip(merged, _named_texts(table, ATTRIBUTE_PREFIX), strict=True)]
+
+
+def _named_texts(table: TableFile, prefix: str) -> list[dict[str, str]]:
+    """Return for each row the texts of the columns `prefix` + NAME, by NAME."""
+    rows: list[dict[str, str]] = [{} for _ in range(table.rows)]
+    for column in table.columns:
+        if column.startswith(prefix) and column != prefix:
+            for row, text in enumerate(table.texts(column).to_pylist()):
                 value = clean_short(text)
                 if value is not None:
-                    merged[row][name.removeprefix(ATTRIBUTE_PREFIX)] = value
-    return list(merged)
+                    rows[row][column.removeprefix(prefix)] = value
+    return rows
 
 
 def _attribute_record(table: TableFile, row: int, value: object) -> Mapping[object, object]:

@@ -8,6 +8,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from edge_runtime.contract.product_columns import PRODUCT_COLUMNS
 from train.data.cleaning import DropLog
 from train.data.judgement_table import read_judgements, read_queries, read_synonyms
 from train.data.product_table import read_products
@@ -66,7 +67,8 @@ def shop_digest(
 ) -> str:
     """Return the SHA-256, in hex, over the content of a shop; the same on every platform and in every format."""
     digest = hashlib.sha256()
-    for part in (products, judgements, queries, sorted(synonyms.items())):
+    _add(digest, msgspec.json.encode(_plain(products, is_optional=False)))
+    for part in (judgements, queries, sorted(synonyms.items())):
         _add(digest, msgspec.json.encode(part, order="deterministic"))
     users = sorted(baskets)
     _add(digest, msgspec.json.encode([(user, len(baskets[user])) for user in users]))
@@ -76,7 +78,21 @@ def shop_digest(
     _add(digest, b"".join(basket.rows.astype("<i4").tobytes() for basket in every))
     if image_vectors is not None:
         _add(digest, image_vectors.astype("<f4").tobytes() + str(image_vectors.shape).encode())
+    # Added only where there is something, so that a shop without these columns keeps its digest, and what was built by it.
+    if any(optional := _plain(products, is_optional=True)):
+        _add(digest, b"optional columns" + msgspec.json.encode(optional))
     return digest.hexdigest()
+
+
+def _plain(products: tuple[Product, ...], *, is_optional: bool) -> list[dict[str, object]]:
+    """Return the products by column; of optional columns only those that a product has."""
+    names = [column.name for column in PRODUCT_COLUMNS if column.is_optional == is_optional]
+    rows: list[dict[str, object]] = []
+    for product in products:
+        values = {name: getattr(product, name) for name in names}
+        values = {name: dict(sorted(one.items())) if isinstance(one, Mapping) else one for name, one in values.items()}
+        rows.append({name: value for name, value in values.items() if not is_optional or value not in (None, {})})
+    return rows
 
 
 def _add(digest: "hashlib._Hash", part: bytes) -> None:

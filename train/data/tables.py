@@ -11,7 +11,11 @@ from edge_runtime.contract.text import item_text
 
 @dataclass(frozen=True)
 class Product:
-    """One product; `attributes` in the order of the table, `group` is the seller or whatever exposure is reported by."""
+    """One product, its fields as `contract.product_columns` declares them.
+
+    `attributes` in the order of the table, `group` is the seller or whatever exposure is reported by, `extra` holds the
+    shop's own columns, which are shown and nothing else.
+    """
 
     product_id: str
     title: str
@@ -21,6 +25,12 @@ class Product:
     attributes: Mapping[str, str] = field(default_factory=dict)
     price: float | None = None
     group: str | None = None
+    url: str | None = None
+    image_url: str | None = None
+    currency: str | None = None
+    in_stock: bool | None = None
+    rating: float | None = None
+    extra: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def text(self) -> str:

@@ -6,6 +6,8 @@ from collections import Counter
 from pathlib import Path
 
 from edge_runtime.contract.events import EVENT_KINDS
+from edge_runtime.contract.product_columns import PRODUCT_COLUMNS
+from edge_runtime.search.pipeline import SORTS
 from tests.support.source_tree import REPOSITORY
 
 WEB = REPOSITORY / "web"
@@ -63,6 +65,17 @@ def test_browser_knows_the_event_kinds_of_the_device():
         "EVENT_KINDS": list(EVENT_KINDS),
         "KINDS_WITH_QUERY": [kind for kind, traits in EVENT_KINDS.items() if traits.has_query],
     }
+
+
+def test_browser_knows_the_columns_and_orders_of_the_device():
+    source = (RUNTIME / "contract" / "product_columns.ts").read_text()
+    (rows,) = re.findall(r"const ROWS = (\[.*?\]),\n\] as const", source, flags=re.DOTALL)
+    uses = ("filters", "sorts", "facets")
+    assert json.loads(f"{rows}]") == [
+        [one.name, one.type, one.stored, " ".join(use for use in uses if getattr(one, use))] for one in PRODUCT_COLUMNS
+    ]
+    orders = re.findall(r"SORTS[^=]*= (\[[^]]+\])", (RUNTIME / "search" / "pipeline.ts").read_text())
+    assert [json.loads(one) for one in orders] == [list(SORTS)]
 
 
 def test_no_folder_has_more_than_fifteen_modules():

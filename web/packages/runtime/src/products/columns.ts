@@ -1,11 +1,13 @@
 /** Columns of the product table as arrays: what facets count and sorting compares; read when first asked for. */
 
 import { ConfigError } from "../contract/errors.js";
+import { columnsBy } from "../contract/product_columns.js";
 import { Remembered } from "../remembered.js";
 import { ATTRIBUTE_PREFIX } from "./filters.js";
 import { type RowsDatabase } from "./rows_database.js";
 
-const TEXT_COLUMNS: Readonly<Record<string, string>> = { brand: "brand", category: "category", group: "product_group" };
+const COUNTED = columnsBy(({ facets }) => facets);
+export const NUMBERS = columnsBy(({ type }) => type === "number");
 const CACHED_COLUMNS = 16;
 
 /** One text per row: `codes` index `values`, -1 where the product has none. */
@@ -17,7 +19,7 @@ export interface TextColumn {
 /** Columns of one catalogue. */
 export class ProductColumns {
   private readonly columns = new Remembered<TextColumn>(CACHED_COLUMNS);
-  private priceColumn: Float64Array | undefined;
+  private readonly numberColumns = new Map<string, Float64Array>();
   private titlePlaces: Int32Array | undefined;
 
   constructor(
@@ -33,7 +35,7 @@ export class ProductColumns {
    */
   checkField(field: string): void {
     const attributes = [...this.attributeNames()].sort().map((name) => ATTRIBUTE_PREFIX + name);
-    const known = [...Object.keys(TEXT_COLUMNS), "price", ...attributes];
+    const known = [...COUNTED.keys(), ...attributes];
     if (known.includes(field)) return;
     const shown = known.slice(0, 20).join(", ") + (known.length > 20 ? ", …" : "");
     throw new ConfigError(`cannot count products by '${field}'; known fields are ${shown}`);
@@ -44,13 +46,14 @@ export class ProductColumns {
     return this.columns.get(field, () => this.readText(field));
   }
 
-  /** Return the price of each row, NaN where there is none. */
-  prices(): Float64Array {
-    this.priceColumn ??= Float64Array.from(
-      this.database.fetch("SELECT price FROM products ORDER BY row"),
-      ([price]) => (price === null ? NaN : (price as number)),
-    );
-    return this.priceColumn;
+  /** Return a column of numbers, NaN where a row has none. */
+  numbers(field: string): Float64Array {
+    let numbers = this.numberColumns.get(field);
+    if (numbers === undefined) {
+      numbers = this.readNumbers(field);
+      this.numberColumns.set(field, numbers);
+    }
+    return numbers;
   }
 
   /** Return the place of each row when titles are in alphabetical order. */
@@ -64,8 +67,15 @@ export class ProductColumns {
     return this.titlePlaces;
   }
 
+  private readNumbers(field: string): Float64Array {
+    const stored = NUMBERS.get(field)?.stored ?? field;
+    if (!this.database.productColumns().has(stored)) return new Float64Array(this.products).fill(NaN);
+    const found = this.database.fetch(`SELECT ${stored} FROM products ORDER BY row`);
+    return Float64Array.from(found, ([number]) => (number === null ? NaN : (number as number)));
+  }
+
   private readText(field: string): TextColumn {
-    const column = Object.hasOwn(TEXT_COLUMNS, field) ? TEXT_COLUMNS[field] : undefined;
+    const column = COUNTED.get(field)?.stored;
     const found =
       column === undefined
         ? this.database.fetch("SELECT row, value FROM products, json_each(attributes) AS one WHERE one.key = ?", [

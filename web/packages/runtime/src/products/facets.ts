@@ -1,11 +1,11 @@
-/** Facets: how many of the matching products each brand, category, attribute or price range has. */
+/** Facets: how many of the matching products each brand, category, attribute or range of numbers has. */
 
 import { compareCodePoints } from "../search/spelling.js";
 import { type Mask } from "../search/vector_index.js";
-import { type ProductColumns, type TextColumn } from "./columns.js";
+import { NUMBERS, type ProductColumns, type TextColumn } from "./columns.js";
 import { type Where } from "./filters.js";
 
-export const PRICE_RANGES = 5;
+export const RANGES = 5;
 const LEVEL = " > ";
 
 /** One value of a field: how it reads, how many products have it, and the filter that leaves these. */
@@ -18,10 +18,10 @@ export interface FacetValue {
 /**
  * Return the values of `field` among the matching products, most frequent first, ties by value.
  *
- * A category counts for itself and for every level above it. Prices come as ranges of about equal numbers, lowest first.
+ * A category counts for itself and for every level above it. Numbers come as ranges of about equal numbers, lowest first.
  */
 export function countValues(columns: ProductColumns, field: string, matching: Mask, limit: number): FacetValue[] {
-  if (field === "price") return priceRanges(columns.prices().filter((_, row) => matching[row] === 1));
+  if (NUMBERS.has(field)) return ranges(field, columns.numbers(field).filter((_, row) => matching[row] === 1));
   const column = columns.text(field);
   const found = new Map<number, number>();
   column.codes.forEach((code, row) => {
@@ -61,24 +61,24 @@ function lowered(text: string): string {
   return text.replace(/[A-Z]/g, (letter) => letter.toLowerCase());
 }
 
-function priceRanges(prices: Float64Array): FacetValue[] {
-  const known = prices.filter((price) => !Number.isNaN(price)).sort();
+function ranges(field: string, numbers: Float64Array): FacetValue[] {
+  const known = numbers.filter((number) => !Number.isNaN(number)).sort();
   if (known.length === 0) return [];
-  const shares = Array.from({ length: PRICE_RANGES - 1 }, (_, place) => (place + 1) / PRICE_RANGES);
+  const shares = Array.from({ length: RANGES - 1 }, (_, place) => (place + 1) / RANGES);
   const edges = [...new Set(shares.map((share) => rounded(quantile(known, share))))].sort((a, b) => a - b);
   const bounds = [undefined, ...edges].map((low, place): [number | undefined, number | undefined] => [low, edges[place]]);
   return bounds.flatMap(([low, high]) => {
-    const products = known.filter((price) => price >= (low ?? -Infinity) && price < (high ?? Infinity)).length;
+    const products = known.filter((number) => number >= (low ?? -Infinity) && number < (high ?? Infinity)).length;
     const range = { ...(low === undefined ? {} : { gte: low }), ...(high === undefined ? {} : { lt: high }) };
-    const where: Where = Object.keys(range).length > 0 ? { price: range } : {};
-    return products > 0 ? [{ value: rangeName(low, high), products, where }] : [];
+    const where: Where = Object.keys(range).length > 0 ? { [field]: range } : {};
+    return products > 0 ? [{ value: rangeName(field, low, high), products, where }] : [];
   });
 }
 
-function rangeName(low: number | undefined, high: number | undefined): string {
+function rangeName(field: string, low: number | undefined, high: number | undefined): string {
   if (low !== undefined && high !== undefined) return `${String(low)} … ${String(high)}`;
   if (high !== undefined) return `under ${String(high)}`;
-  return low === undefined ? "any price" : `from ${String(low)}`;
+  return low === undefined ? `any ${field}` : `from ${String(low)}`;
 }
 
 /** Return the quantile of sorted values by linear interpolation. */
@@ -90,6 +90,6 @@ function quantile(sorted: Float64Array, share: number): number {
 }
 
 /** Two digits that count, so that a range reads like one that a person chose. */
-function rounded(price: number): number {
-  return Number(price.toPrecision(2));
+function rounded(number: number): number {
+  return Number(number.toPrecision(2));
 }

@@ -1,9 +1,10 @@
 /** `where: { brand: "Acme", price: { lt: 20 } }` -> SQL with parameters. */
 
 import { ConfigError } from "../contract/errors.js";
+import { columnsBy, type ProductColumn } from "../contract/product_columns.js";
 import { type Value } from "./rows_database.js";
 
-/** A comparison of prices; all that are given must hold. */
+/** A comparison of numbers; all that are given must hold. */
 export interface PriceRange {
   readonly lt?: number;
   readonly lte?: number;
@@ -11,7 +12,7 @@ export interface PriceRange {
   readonly gte?: number;
 }
 
-/** Field -> a value, a list of values (any of them), or for `price` a range; all must hold. */
+/** Field -> a value, a list of values (any of them), or for a number a range; all must hold. */
 export type Where = Readonly<Record<string, unknown>>;
 
 /** A condition on table `products` and its parameters. */
@@ -20,12 +21,7 @@ export interface SqlFilter {
   readonly parameters: readonly Value[];
 }
 
-const TEXT_FIELDS: Readonly<Record<string, string>> = {
-  product_id: "product_id",
-  brand: "brand",
-  category: "category",
-  group: "product_group",
-};
+const FIELDS = columnsBy(({ filters }) => filters);
 const COMPARISONS: Readonly<Record<string, string>> = { lt: "<", lte: "<=", gt: ">", gte: ">=" };
 export const ATTRIBUTE_PREFIX = "attributes.";
 const ATTRIBUTE_VALUE =
@@ -41,13 +37,22 @@ const CATEGORY =
  * Text compares without regard to ASCII case. A category also covers what lies below it.
  *
  * @param attributeNames gives the attributes that the catalogue knows.
+ * @param stored columns that the catalogue has; no product matches a value of another one.
  * @throws ConfigError an unknown field, or a value of the wrong kind.
  */
-export function compileWhere(where: Where, attributeNames: () => ReadonlySet<string>): SqlFilter {
+export function compileWhere(
+  where: Where,
+  attributeNames: () => ReadonlySet<string>,
+  stored: ReadonlySet<string>,
+): SqlFilter {
   if (typeof where !== "object" || Array.isArray(where)) {
     throw new ConfigError(`a filter is an object like {"brand": "Acme"}, found ${JSON.stringify(where)}`);
   }
-  const parts = Object.entries(where).map(([field, value]) => compileField(field, value, attributeNames));
+  const parts = Object.entries(where).map(([field, value]) => {
+    const part = compileField(field, value, attributeNames);
+    const column = FIELDS.get(field);
+    return column === undefined || stored.has(column.stored) ? part : { condition: "0", parameters: [] };
+  });
   return {
     condition: parts.map((part) => `(${part.condition})`).join(" AND ") || "1",
     parameters: parts.flatMap((part) => part.parameters),
@@ -55,38 +60,46 @@ export function compileWhere(where: Where, attributeNames: () => ReadonlySet<str
 }
 
 function compileField(field: string, value: unknown, attributeNames: () => ReadonlySet<string>): SqlFilter {
-  if (field === "price") return compilePrice(value);
-  const column = Object.hasOwn(TEXT_FIELDS, field) ? TEXT_FIELDS[field] : undefined;
+  const column = FIELDS.get(field);
+  if (column?.type === "number") return compileNumber(column, value);
+  if (column?.type === "flag") return compileFlag(column, value);
   if (column !== undefined) {
     const values = texts(field, value);
     if (field === "category") return { condition: CATEGORY, parameters: [values] };
     const collation = field === "product_id" ? "" : " COLLATE NOCASE";
-    return { condition: `${column}${collation} IN (SELECT value FROM json_each(?))`, parameters: [values] };
+    return { condition: `${column.stored}${collation} IN (SELECT value FROM json_each(?))`, parameters: [values] };
   }
   if (field.startsWith(ATTRIBUTE_PREFIX)) {
     const name = field.slice(ATTRIBUTE_PREFIX.length);
     if (attributeNames().has(name)) return { condition: ATTRIBUTE_VALUE, parameters: [name, texts(field, value)] };
   }
-  const known = [...Object.keys(TEXT_FIELDS), "price", ...Array.from(attributeNames(), (name) => ATTRIBUTE_PREFIX + name)];
+  const known = [...FIELDS.keys(), ...Array.from(attributeNames(), (name) => ATTRIBUTE_PREFIX + name)];
   const shown = known.sort().slice(0, 20).join(", ") + (known.length > 20 ? ", …" : "");
   throw new ConfigError(`cannot filter by '${field}'; known fields are ${shown}`);
 }
 
-function compilePrice(value: unknown): SqlFilter {
+function compileNumber({ name, stored }: ProductColumn, value: unknown): SqlFilter {
   if (typeof value === "object" && value !== null && !Array.isArray(value)) {
     const bounds = Object.entries(value);
     const unknown = bounds.filter(([key]) => !Object.hasOwn(COMPARISONS, key)).map(([key]) => key);
     if (unknown.length > 0 || bounds.length === 0) {
       const known = Object.keys(COMPARISONS).join(", ");
-      throw new ConfigError(`a price range has ${known}, found ${unknown.join(", ") || "none of them"}`);
+      throw new ConfigError(`a ${name} range has ${known}, found ${unknown.join(", ") || "none of them"}`);
     }
     return {
-      condition: bounds.map(([key]) => `price ${COMPARISONS[key] as string} ?`).join(" AND "),
-      parameters: bounds.map(([, bound]) => finite(bound)),
+      condition: bounds.map(([key]) => `${stored} ${COMPARISONS[key] as string} ?`).join(" AND "),
+      parameters: bounds.map(([, bound]) => finite(name, bound)),
     };
   }
-  const numbers = asList(value).map(finite);
-  return { condition: "price IN (SELECT value FROM json_each(?))", parameters: [JSON.stringify(numbers)] };
+  const numbers = asList(value).map((one) => finite(name, one));
+  return { condition: `${stored} IN (SELECT value FROM json_each(?))`, parameters: [JSON.stringify(numbers)] };
+}
+
+function compileFlag({ name, stored }: ProductColumn, value: unknown): SqlFilter {
+  if (typeof value !== "boolean") {
+    throw new ConfigError(`the filter ${name} is true or false, found ${JSON.stringify(value)}`);
+  }
+  return { condition: `${stored} = ?`, parameters: [value ? 1 : 0] };
 }
 
 /** Return the texts as a JSON list: one parameter however many there are. */
@@ -100,9 +113,9 @@ function texts(field: string, value: unknown): string {
   return JSON.stringify(values);
 }
 
-function finite(value: unknown): number {
+function finite(field: string, value: unknown): number {
   if (typeof value === "number" && Number.isFinite(value)) return value;
-  throw new ConfigError(`the filter price compares with a finite number, found ${JSON.stringify(value)}`);
+  throw new ConfigError(`the filter ${field} compares with a finite number, found ${JSON.stringify(value)}`);
 }
 
 function asList(value: unknown): readonly unknown[] {

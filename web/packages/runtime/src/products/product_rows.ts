@@ -1,6 +1,7 @@
 /** Rows of `catalogue.sqlite` by product id, by filter, by popularity. */
 
 import { BundleFormatError, reasonOf } from "../contract/errors.js";
+import { PRODUCT_COLUMNS } from "../contract/product_columns.js";
 import { Remembered } from "../remembered.js";
 import { bestRows, type Ranked } from "../search/ranking.js";
 import { type Mask, rowsOf } from "../search/vector_index.js";
@@ -19,6 +20,13 @@ export interface ProductRow {
   readonly attributes: Readonly<Record<string, string>>;
   readonly price: number | null;
   readonly group: string | null;
+  readonly url: string | null;
+  readonly imageUrl: string | null;
+  readonly currency: string | null;
+  readonly inStock: boolean | null;
+  readonly rating: number | null;
+  /** The shop's own columns, for display. */
+  readonly extra: Readonly<Record<string, string>>;
 }
 
 /** The product table of a bundle. */
@@ -62,29 +70,28 @@ export class ProductRows {
 
   /** Return one row for display. */
   product(row: number): ProductRow {
-    const sql =
-      "SELECT product_id, title, description, brand, category, attributes, price, product_group " +
-      "FROM products WHERE row = ?";
-    const [productId, title, description, brand, category, attributes, price, group] = this.database.fetch(sql, [
-      row,
-    ])[0] as Value[];
-    let values: Record<string, string>;
-    try {
-      values = JSON.parse(String(attributes)) as Record<string, string>;
-    } catch (error) {
-      throw new BundleFormatError(
-        `attributes of row ${String(row)} are not JSON (${reasonOf(error)}); get the bundle again`,
-      );
-    }
+    const columns = PRODUCT_COLUMNS.filter(({ stored }) => this.database.productColumns().has(stored));
+    const sql = `SELECT ${columns.map(({ stored }) => stored).join(", ")} FROM products WHERE row = ?`;
+    const found = this.database.fetch(sql, [row])[0] as Value[];
+    const values = new Map(columns.map(({ name }, place) => [name, found[place] ?? null]));
+    const text = (name: string): string | null => (values.get(name) ?? null) as string | null;
+    const number = (name: string): number | null => (values.get(name) ?? null) as number | null;
+    const inStock = number("in_stock");
     return {
-      productId: String(productId),
-      title: String(title),
-      description: description as string | null,
-      brand: brand as string | null,
-      category: category as string | null,
-      attributes: values,
-      price: price as number | null,
-      group: group as string | null,
+      productId: String(text("product_id")),
+      title: String(text("title")),
+      description: text("description"),
+      brand: text("brand"),
+      category: text("category"),
+      attributes: namedTexts("attributes", text("attributes"), row),
+      price: number("price"),
+      group: text("group"),
+      url: text("url"),
+      imageUrl: text("image_url"),
+      currency: text("currency"),
+      inStock: inStock === null ? null : inStock === 1,
+      rating: number("rating"),
+      extra: namedTexts("extra", text("extra") ?? "{}", row),
     };
   }
 
@@ -94,7 +101,11 @@ export class ProductRows {
    * @throws ConfigError an unknown field, or a value of the wrong kind.
    */
   matching(where: Where): Mask {
-    const { condition, parameters } = compileWhere(where, () => this.attributeNames());
+    const { condition, parameters } = compileWhere(
+      where,
+      () => this.attributeNames(),
+      this.database.productColumns(),
+    );
     return this.masks.get(JSON.stringify([condition, parameters]), () => {
       const mask = new Uint8Array(this.products);
       this.database.each(`SELECT row FROM products WHERE ${condition}`, parameters, (row) => {
@@ -125,5 +136,15 @@ export class ProductRows {
   attributeNames(): ReadonlySet<string> {
     this.names ??= new Set(this.database.fetch("SELECT name FROM attribute_names").map((row) => String(row[0])));
     return this.names;
+  }
+}
+
+function namedTexts(column: string, json: string | null, row: number): Readonly<Record<string, string>> {
+  try {
+    return JSON.parse(String(json)) as Record<string, string>;
+  } catch (error) {
+    throw new BundleFormatError(
+      `${column} of row ${String(row)} are not JSON (${reasonOf(error)}); get the bundle again`,
+    );
   }
 }

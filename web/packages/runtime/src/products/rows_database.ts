@@ -16,10 +16,18 @@ const CHUNK = 500;
 export class RowsDatabase {
   private readonly statements = new Map<string, PreparedStatement>();
 
+  private columns: ReadonlySet<string> | undefined;
+
   private constructor(
     private readonly sqlite: Sqlite3Static,
     private readonly database: Database,
   ) {}
+
+  /** Return the columns that table `products` has here: a catalogue may lack those that are optional. */
+  productColumns(): ReadonlySet<string> {
+    this.columns ??= new Set(this.fetch("SELECT name FROM pragma_table_info('products')").map(([name]) => String(name)));
+    return this.columns;
+  }
 
   /**
    * Open the bytes of a catalogue.

@@ -7,11 +7,11 @@ import { MIN_CANDIDATES, type QueryScores } from "./query_scores.js";
 import { type Ranked } from "./ranking.js";
 import { type Mask } from "./vector_index.js";
 
-/** An order of products: prices lowest first, or with "-" highest first. */
-export type Sort = "relevance" | "popularity" | "price" | "-price" | "title";
-export const SORTS: readonly Sort[] = ["relevance", "popularity", "price", "-price", "title"];
+/** An order of products: numbers lowest first, or with "-" highest first. */
+export type Sort = "relevance" | "popularity" | "price" | "-price" | "rating" | "-rating" | "title";
+export const SORTS: readonly Sort[] = ["relevance", "popularity", "price", "-price", "rating", "-rating", "title"];
 
-/** Return the rows in another order, ties by relevance; products without a price come last. */
+/** Return the rows in another order, ties by relevance; products without such a number come last. */
 export function sortedRows(ranked: Ranked, sort: Sort, products: ProductRows, columns: ProductColumns): Ranked {
   if (sort === "relevance") return ranked;
   const keys = Array.from(ranked.rows, keyOf(sort, products, columns));
@@ -44,9 +44,9 @@ function keyOf(sort: Sort, products: ProductRows, columns: ProductColumns): (row
     const popularity = products.popularity();
     return (row) => -(popularity[row] as number);
   }
-  const prices = columns.prices();
-  const sign = sort === "price" ? 1 : -1;
-  return (row) => (Number.isNaN(prices[row]) ? Infinity : sign * (prices[row] as number));
+  const isFalling = sort.startsWith("-");
+  const numbers = columns.numbers(isFalling ? sort.slice(1) : sort);
+  return (row) => (Number.isNaN(numbers[row]) ? Infinity : (isFalling ? -1 : 1) * (numbers[row] as number));
 }
 
 function compared(left: number, right: number): number {
