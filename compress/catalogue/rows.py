@@ -144,13 +144,13 @@ def _products_schema(columns: Sequence[ProductColumn]) -> str:
 def _fill_products(
     database: sqlite3.Connection, products: Sequence[Product], columns: Sequence[ProductColumn], popularity: list[float]
 ) -> None:
-    names = ", ".join(["row", "popularity", *(column.stored for column in columns)])
+    stored = ", ".join(["row", "popularity", *(column.stored for column in columns)])
     rows = (
         (row, rank, *(_stored(product, column) for column in columns))
         for row, (product, rank) in enumerate(zip(products, popularity, strict=True))
     )
     marks = ", ".join("?" * (len(columns) + 2))
-    database.executemany(f"INSERT INTO products ({names}) VALUES ({marks})", rows)  # noqa: S608 - our own columns
+    database.executemany(f"INSERT INTO products ({stored}) VALUES ({marks})", rows)  # noqa: S608 - our own columns
     names = Counter(name for product in products for name in product.attributes)
     database.executemany("INSERT INTO attribute_names VALUES (?, ?)", sorted(names.items()))
 

@@ -76,9 +76,7 @@ def test_old_file_stays_when_the_new_one_cannot_be_made(tmp_path: Path) -> None:
 def test_disk_that_fills_up_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_catalogue_rows(tmp_path, toy_products())
     before = (tmp_path / "catalogue.sqlite").read_bytes()
-    monkeypatch.setattr(
-        "compress.catalogue.catalogue_rows._SCHEMA", f"{catalogue_rows._SCHEMA}; PRAGMA max_page_count = 30;"
-    )
+    monkeypatch.setattr("compress.catalogue.rows._SCHEMA", f"{catalogue_rows._SCHEMA}; PRAGMA max_page_count = 30;")
     with pytest.raises(CompressionError, match="full; free some space"):
         write_catalogue_rows(tmp_path, [Product(f"p{row}", f"thing {row} " * 9) for row in range(2_000)])
     assert (tmp_path / "catalogue.sqlite").read_bytes() == before
