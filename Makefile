@@ -15,6 +15,10 @@ TFLITE_RUNTIME_PYTHON := 3.11
 STOREFRONT := sync_server/storefront_files/index.html.gz
 WEB_SOURCES := $(shell find web -type f -not -path '*/node_modules/*' -not -path '*/dist/*' -not -path '*/dist-node/*')
 
+# Two processes share the tests by files, so that what a file makes once is made once. The tests of whole builds share one
+# bundle and those of servers under load need the machine: they run after the others, in one process.
+PARALLEL := -n 2 --dist loadfile
+
 ENVIRONMENT := scripts/environment.sh
 # The exit code of scripts/environment.sh when no suitable Python is found.
 NO_PYTHON := 4
@@ -51,10 +55,11 @@ test-fast: setup-test  ## unit tests without TensorFlow, under a minute
 	@.venv-device/bin/python -m pytest -q tests/unit/edge_runtime tests/unit/sync_server
 
 test-builder: setup-test web  ## unit, integration and end-to-end tests in .venv
-	@POCKETREC_KEEP_BUNDLE=$(TESTED_BUNDLE) $(RUN) -m pytest -q tests --ignore=tests/browser
+	@$(RUN) -m pytest -q $(PARALLEL) tests --ignore=tests/browser --ignore=tests/integration/servers --ignore=tests/e2e
+	@POCKETREC_KEEP_BUNDLE=$(TESTED_BUNDLE) $(RUN) -m pytest -q tests/e2e tests/integration/servers
 
 test-device: setup-test  ## device, server and house tests again in .venv-device, without TensorFlow
-	@.venv-device/bin/python -m pytest -q $(DEVICE_TESTS)
+	@.venv-device/bin/python -m pytest -q $(PARALLEL) $(DEVICE_TESTS)
 	@if [[ -d $(TESTED_BUNDLE) ]]; then .venv-device/bin/python -m pocketrec prove $(TESTED_BUNDLE); fi
 
 test-tflite-runtime:  ## device tests again on the older interpreter, where Python 3.11 is found

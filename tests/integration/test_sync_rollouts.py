@@ -1,12 +1,15 @@
 """Devices and server together: a staged release reaches its share, halts itself, and its devices go back."""
 
+import itertools
 import json
+import secrets
 import threading
 
 import pytest
 from werkzeug.serving import make_server
 
 from edge_runtime import node as node_module
+from edge_runtime.contract.cohort import in_share
 from edge_runtime.contract.errors import GoldenMismatchError
 from edge_runtime.contract.events import FeedbackEvent
 from edge_runtime.contract.offer import ArmOffer
@@ -67,7 +70,14 @@ def sync_all(nodes):
 
 
 @pytest.fixture
-def nodes(server, tmp_path):
+def counted_names(monkeypatch):
+    """Devices and rollouts get ids that count up instead of random ones: the same devices belong to a share each time."""
+    count = itertools.count(1)
+    monkeypatch.setattr(secrets, "token_hex", lambda size: f"{next(count):0{2 * size}x}")
+
+
+@pytest.fixture
+def nodes(counted_names, server, tmp_path):
     made = [device(server, tmp_path / f"device{number}") for number in range(10)]
     yield made
     for node in made:
@@ -83,7 +93,9 @@ def test_staged_release_reaches_its_share_of_devices_and_they_go_back_when_it_is
     )
     server.services.offers.forget()
     some = sync_all(nodes)
-    assert 1 <= some.count(2) <= 9
+    device_ids = [node.settings.device_id for node in nodes]
+    assert some == [2 if in_share(rollout.id, device_id, 0.5) else 1 for device_id in device_ids]
+    assert set(some) == {1, 2}
     assert sync_all(nodes) == some
     server.services.rollouts.act(rollout.id, "halt", actor="ann")
     server.services.offers.forget()

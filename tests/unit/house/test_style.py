@@ -3,12 +3,18 @@
 import ast
 import re
 import subprocess
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
 
 import pytest
 
 from edge_runtime.contract import errors
 from tests.support.source_tree import REPOSITORY, SourceFile, is_within, parse, product_files
 
+MAX_FOLDER_MODULES = 15
+# The stages of a build are not yet declared in one graph.
+CROWDED_FOLDERS = {"pocketrec/pipeline"}
 MAX_FUNCTION_LINES = 60
 BANNED_NAMES = {"utils", "util", "common", "helpers", "helper", "manager", "misc"}
 TEXT_SUFFIXES = {
@@ -77,6 +83,28 @@ def undocumented(file: SourceFile) -> list[str]:
 def tracked_files() -> list[str]:
     listing = subprocess.run(["git", "ls-files"], cwd=REPOSITORY, capture_output=True, text=True, check=True)
     return listing.stdout.splitlines()
+
+
+def crowded(paths: Iterable[str]) -> dict[str, int]:
+    modules = Counter(str(Path(path).parent) for path in paths if not path.endswith("__init__.py"))
+    return {folder: count for folder, count in sorted(modules.items()) if count > MAX_FOLDER_MODULES}
+
+
+def test_a_folder_has_few_modules():
+    found = crowded(file.path for file in product_files())
+    assert {folder: count for folder, count in found.items() if folder not in CROWDED_FOLDERS} == {}
+
+
+def test_the_guard_sees_a_crowded_folder():
+    paths = [f"room/m{number}.py" for number in range(MAX_FOLDER_MODULES)] + ["room/__init__.py"]
+    assert crowded(paths) == {}
+    assert crowded([*paths, "room/one_more.py"]) == {"room": MAX_FOLDER_MODULES + 1}
+
+
+def test_every_folder_says_what_belongs_in_it():
+    files = {file.path: file for file in product_files()}
+    packages = {f"{Path(path).parent}/__init__.py" for path in files}
+    assert [path for path in sorted(packages) if path not in files or not ast.get_docstring(files[path].tree)] == []
 
 
 def test_functions_are_short():

@@ -69,10 +69,9 @@ def test_silent_server_is_given_up():
 
 def test_dripping_server_is_given_up():
     head = b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n"
-    started = time.monotonic()
-    with answering(head, *[b"x"] * 20, pause_s=0.1) as url, pytest.raises(DownloadError, match=r"more than 0\.8 s"):
+    # A whole answer would take ten seconds and more: that the limit is named says that nobody waited for it.
+    with answering(head, *[b"x"] * 100, pause_s=0.1) as url, pytest.raises(DownloadError, match=r"more than 0\.8 s"):
         get(url)
-    assert time.monotonic() - started < 4
 
 
 def test_broken_connection_is_named():
