@@ -185,6 +185,27 @@ def quantize(model: Any) -> Any:
     return quantized
 
 
+def take_float_weights(model: Any, quantized: Any) -> None:
+    """Give `model` the weights that training left in `quantized`, without their rounding; pruned ones are zero.
+
+    Args:
+        model: of which `quantized` was made; changed in place.
+        quantized: from `quantize`, trained on.
+    """
+    for layer in model.layers:
+        rounded = bool(_weights_of(layer)) or _is_wrapped(quantized, layer)
+        inside = quantized.get_layer(_wrapped_name(layer) if rounded else layer.name)
+        found = {variable.name.split("/")[-1].split(":")[0]: variable for variable in inside.weights}
+        for variable in layer.weights:
+            name = variable.name.split("/")[-1].split(":")[0]
+            mask = found.get(f"{name}_sparsity_mask")
+            variable.assign(found[name] if mask is None else found[name] * mask)
+
+
+def _is_wrapped(quantized: Any, layer: Any) -> bool:
+    return any(one.name == _wrapped_name(layer) for one in quantized.layers)
+
+
 def calibrate(model: Any, batches: Any) -> None:
     """Let the moving ranges settle: `CALIBRATION_STEPS` forward passes in training mode, no learning.
 

@@ -14,14 +14,16 @@ from edge_runtime.contract.types import Float32
 from pocketrec.pipeline.cross_encoder_labels import read_said
 from pocketrec.pipeline.cross_encoder_stage import VECTORS_FOLDER, teach_cross_encoder
 from pocketrec.pipeline.encoder_stages import EncoderInputs, EncoderStages, seeded_runner
+from pocketrec.pipeline.graph import record_artifacts
 from pocketrec.pipeline.history_stages import HistoryStages
 from pocketrec.pipeline.packing import BUNDLE_FOLDER, BuildFacts, install_bundle, pack_bundle, refuse_to_replace
 from pocketrec.pipeline.search import BudgetSearch
 from pocketrec.pipeline.settings import BuildSettings
-from pocketrec.pipeline.stages import Reporter, StageResult, Stages, digest_of
+from pocketrec.pipeline.stages import Reporter, StageResult, Stages, digest_of, locked
 from pocketrec.pipeline.teacher_stages import encode_shop, read_vectors, teach
 from train.data.splits import split_holdout
 from train.data.tables import Shop
+from train.models.pretrained import source_identity
 from train.sampling.contrastive_batches import POSITIVE_GAIN
 
 
@@ -59,10 +61,13 @@ def build_bundle(
         StorageError: the disk is full, read-only or not permitted; `out` is what it was.
     """
     refuse_to_replace(out)
-    with disk_errors_named(work):
+    with disk_errors_named(work), locked(work):
         stages = Stages(work, resume=resume, reporter=reporter)
         search = BudgetSearch(settings, work, reporter) if settings.budget.asked else None
-        return BundleBuild(shop, settings, stages, search, remembered).run(out, created_at)
+        build = BundleBuild(shop, settings, stages, search, remembered)
+        bundle = build.run(out, created_at)
+        record_artifacts(work, bundle.bundle_id, build.folders)
+        return bundle
 
 
 class BundleBuild:
@@ -83,6 +88,8 @@ class BundleBuild:
         self._run = seeded_runner(stages, settings.seed)
         self._training_shop, self._held_out = split_holdout(shop, settings.holdout)
         self._quality: list[StageQuality] = []
+        self.folders: dict[str, Path] = {}
+        """Name of a stage -> where the result lies that made the bundle; known after `run`."""
 
     def run(self, out: Path, created_at: str) -> Bundle:
         """Run all stages and put the bundle into `out`."""
@@ -95,6 +102,13 @@ class BundleBuild:
         self._measure("teacher", vectors.wide_held_out, vectors.wide_items)
         self._measure(f"teacher, {settings.dim} dimensions", vectors.held_out, vectors.items)
         made = found.encoder if found else EncoderStages(inputs, settings, self._run).build()
+        self.folders = {
+            "teacher": inputs.teacher.folder,
+            "vectors": inputs.encoded.folder,
+            "history": inputs.head.folder,
+            "history-int8": inputs.head_int8.folder,
+            **made.folders,
+        }
         facts = BuildFacts(
             shop=self._shop,
             held_out=self._held_out,
@@ -120,7 +134,7 @@ class BundleBuild:
         settings, run, shop = self._settings, self._run, self._training_shop
         teacher = run(
             "teacher",
-            [learning_digest(shop), settings.teacher_source, settings.teacher, settings.seed],
+            [learning_digest(shop), source_identity(settings.teacher_source), settings.teacher, settings.seed],
             lambda folder, progress: teach(folder, shop, settings, progress),
         )
         asked = self._cross_encoder(teacher)
@@ -165,7 +179,7 @@ class BundleBuild:
             return None
         return self._run(
             "cross-encoder",
-            [teacher.key, list(self._held_out), settings.cross_encoder.of_training, settings.seed],
+            [teacher.key, self._held_out, settings.cross_encoder.of_training, settings.seed],
             lambda folder, progress: teach_cross_encoder(
                 folder, teacher.folder, shop, self._held_out, settings, progress, remembered=self._remembered
             ),

@@ -14,6 +14,7 @@ from compress.variants import VARIANTS, convert_outcome, write_variant
 from edge_runtime.contract.atomic_files import write_bytes_atomically
 from edge_runtime.contract.bundle import ENCODER_FILE, TOKENIZER_FILE, EncoderSpec
 from edge_runtime.contract.types import Progress
+from pocketrec.pipeline.graph import version_of
 from pocketrec.pipeline.history_stages import HistoryStages
 from pocketrec.pipeline.settings import BuildSettings
 from pocketrec.pipeline.stages import StageResult, Stages, StageWork
@@ -67,12 +68,14 @@ class EncoderBuild:
 
     Attributes:
         stages: all of them, in their order.
+        folders: name of a stage -> the folder of the weights that it left.
         converted: the one whose folder holds `encoder.tflite` and `tokenizer.json`.
         quality: of the stages, on the held-out queries.
         spec: lengths of the encoder's signatures.
     """
 
     stages: list[StageResult]
+    folders: dict[str, Path]
     converted: StageResult
     quality: list[StageQuality]
     spec: EncoderSpec
@@ -129,11 +132,12 @@ class EncoderStages:
         )
         converted = self._run(
             "convert",
-            [quantized.key, inputs.head_int8.key, settings.variant, list(inputs.held_out)],
+            [quantized.key, inputs.head_int8.key, settings.variant, inputs.held_out],
             lambda folder, progress: self._convert(folder, pruned.folder, quantized.folder, progress),
         )
         return EncoderBuild(
             stages=[distilled, pruned, quantized, converted],
+            folders={"student": distilled.folder, "prune": pruned.folder, "quantize": quantized.folder},
             converted=converted,
             quality=self._quality(distilled, pruned),
             spec=self._spec(),
@@ -142,18 +146,13 @@ class EncoderStages:
     def _convert(self, folder: Path, pruned: Path, quantized: Path, progress: Progress) -> tuple[str, dict[str, Any]]:
         inputs, settings, student = self._inputs, self._settings, self.student
         history, head = inputs.history, inputs.head.folder
-        encoder_of: dict[str, Callable[[], Any]] = {
-            "int8": lambda: student.quantized(pruned, quantized),
-            "int8-calibrated": lambda: student.calibrated(pruned),
-            "dynamic-range": lambda: student.student(pruned),
-        }
         made = {}
         for number, name in enumerate(VARIANTS, 1):
             float_head = name == "dynamic-range"
             made[name] = write_variant(
                 name,
                 convert_encoder(
-                    encoder_of[name](),
+                    student.as_variant(name, pruned, quantized),
                     history.trained(head) if float_head else history.quantized(head, inputs.head_int8.folder),
                     self._spec(),
                     dim=settings.dim,
@@ -209,6 +208,6 @@ def seeded_runner(stages: Stages, seed: int) -> RunStage:
             make_reproducible(seed)
             return work(folder, progress)
 
-        return stages.run(name, key_parts, seeded)
+        return stages.run(name, [*key_parts, *version_of(name)], seeded)
 
     return run

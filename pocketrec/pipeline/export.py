@@ -22,10 +22,12 @@ from compress.export.onnx import onnx_bert
 from compress.export.onnx_student import onnx_student
 from compress.export.parity import Agreement, agreement_with_device
 from compress.measure.quality import unit_rows
+from compress.quantization import quantize, take_float_weights
 from edge_runtime.contract.atomic_files import disk_errors_named
 from edge_runtime.contract.bundle import CATALOGUE_ROWS_FILE, ITEM_VECTORS_FILE, TOKENIZER_FILE, open_bundle
 from edge_runtime.contract.types import Progress
 from edge_runtime.products.rows_database import RowsDatabase
+from pocketrec.pipeline.graph import TUNED, artifacts_of
 from pocketrec.pipeline.settings import build_settings_of
 from pocketrec.pipeline.student_stages import WEIGHTS_FILE
 from train.backend import tf
@@ -34,9 +36,6 @@ from train.models.bert import bert_weights, read_config
 from train.models.pretrained import write_folder_whole
 from train.models.student import build_student
 from train.models.teacher import Teacher
-
-STUDENT_STAGE = "prune"
-"""The stage that holds the float student of which the int8 one was made, pruned or not."""
 
 
 @dataclass(frozen=True)
@@ -116,22 +115,19 @@ def export_student(source: Path, folder: Path, *, work: Path) -> Exported:
 
     Raises:
         BundleError: `source` is no bundle.
-        CompressionError: `work` has no student, or that of another build.
+        ConfigError: `work` does not hold the stages of this bundle.
         StorageError: the disk is full, read-only or not permitted.
     """
     bundle = open_bundle(source)
     settings = build_settings_of(bundle)
-    weights = work / STUDENT_STAGE / WEIGHTS_FILE
-    if not weights.exists():
-        raise CompressionError(f"{weights} is missing; name the folder that the bundle's build left (--work)")
+    artifacts = artifacts_of(bundle.bundle_id, work)
     tokenizer = Tokenizer.from_file(str(bundle.path(TOKENIZER_FILE)))
     model = build_student(settings.student, vocabulary=tokenizer.get_vocab_size(), dim=settings.dim)
-    try:
-        model.load_weights(weights)
-    except (ValueError, OSError) as error:
-        raise CompressionError(
-            f"{weights} does not fit {source} ({error}); name the folder that its own build left"
-        ) from error
+    model.load_weights(artifacts.folder("prune") / WEIGHTS_FILE)
+    if TUNED in artifacts.folders:
+        tuned = quantize(model)
+        tuned.load_weights(artifacts.folder(TUNED) / WEIGHTS_FILE)
+        take_float_weights(model, tuned)
     with contextlib.closing(RowsDatabase(bundle.path(CATALOGUE_ROWS_FILE))) as database:
         product_ids = [one for (one,) in database.fetch("SELECT product_id FROM products ORDER BY row")]
     items = unit_rows(np.load(bundle.path(ITEM_VECTORS_FILE)).astype(np.float32))

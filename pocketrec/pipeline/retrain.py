@@ -3,6 +3,8 @@
 log -> position bias, attractions -> tune (word table and ranges frozen) -> convert -> pack -> off-policy and holdout gates
 """
 
+import contextlib
+import hashlib
 import json
 import shutil
 from collections.abc import Mapping
@@ -20,6 +22,7 @@ from compress.measure.quality import unit_rows
 from compress.tflite import convert_encoder
 from edge_runtime.contract.atomic_files import disk_errors_named, write_bytes_atomically
 from edge_runtime.contract.bundle import (
+    CATALOGUE_ROWS_FILE,
     ENCODER_FILE,
     GOLDEN_FILE,
     MANIFEST_FILE,
@@ -32,13 +35,16 @@ from edge_runtime.contract.bundle import (
 from edge_runtime.contract.errors import ConfigError
 from edge_runtime.contract.golden import read_golden
 from edge_runtime.contract.types import NamedProgress
+from edge_runtime.products.rows_database import RowsDatabase
 from edge_runtime.recommender import Recommender
 from edge_runtime.updates.self_test import golden_answers
 from pocketrec.pipeline.click_labels import click_targets
+from pocketrec.pipeline.graph import TUNED, Artifacts, artifacts_of, record_artifacts
 from pocketrec.pipeline.history_stages import HistoryStages
 from pocketrec.pipeline.packing import install_bundle, refuse_to_replace
 from pocketrec.pipeline.retrain_settings import GateSettings, RetrainReport, RetrainSettings
 from pocketrec.pipeline.settings import BuildSettings, build_settings_of
+from pocketrec.pipeline.stages import KEY_FILE, LOCK_FILE, digest_of, locked
 from pocketrec.pipeline.student_stages import WEIGHTS_FILE, StudentStages, distillation_set
 from pocketrec.pipeline.teacher_stages import read_vectors
 from pocketrec.publishing.delta_making import make_delta
@@ -56,7 +62,7 @@ from train.data.tables import Shop
 from train.loop import FitSettings, fit
 from train.models.vocabulary import token_ids
 
-NEEDED_STAGES = ("vectors", "prune", "quantize", "history", "history-int8")
+NEEDED_STAGES = ("vectors", "prune", "history", "history-int8")
 _PAGE = 10
 _ENCODE_BATCH = 512
 
@@ -96,19 +102,24 @@ def retrain_bundle(
     refuse_to_replace(out)
     bundle = open_bundle(base)
     build = build_settings_of(bundle)
-    _check_work(bundle, shop, work)
+    if build.variant == "dynamic-range":
+        raise CompressionError("a dynamic-range encoder has no frozen ranges to keep; build with variant int8 first")
+    base_artifacts = artifacts_of(bundle.bundle_id, work)
+    _check_shop(bundle, shop)
     teaching, judging = _split_log(events, settings)
     make_reproducible(settings.seed)
-    with disk_errors_named(out):
-        kept = out.with_name(f"{out.name}.build")
-        _copy_stages(work, kept)
+    kept = out.with_name(f"{out.name}.build")
+    if kept.resolve() == work.resolve():
+        raise ConfigError(f"{kept} is the base's own folder of stages; give the new bundle another --out")
+    with disk_errors_named(out), locked(work), locked(kept):
+        stages = _copy_stages(base_artifacts, kept)
         bias = estimate_position_bias(teaching, settings.clicks)
-        weights = _tune(bundle, build, shop, teaching, bias, settings, kept, progress)
-        made = _pack(bundle, build, shop, kept, created_at)
+        weights = _tune(bundle, build, shop, teaching, bias, settings, stages, progress)
+        made = _pack(bundle, build, shop, stages, kept, created_at)
         report = _judge(bundle, made, shop, judging, settings, progress)
         report = {**report, "lists": (teaching.lists, judging.lists), "queries": len(np.unique(teaching.query))}
         new = _seal_with_report(made, bundle, {**_plain(report), "settings": asdict(settings)}, created_at)
-        install_bundle(new.folder, out)
+        record_artifacts(kept, install_bundle(new.folder, out).bundle_id, stages)
         shutil.rmtree(new.folder, ignore_errors=True)
     return RetrainReport(
         bundle_id=open_bundle(out, verify=False).bundle_id,
@@ -129,29 +140,33 @@ def _split_log(events: Path, settings: RetrainSettings) -> tuple[FeedbackLog, Fe
     return teaching, judging
 
 
-def _check_work(bundle: Bundle, shop: Shop, work: Path) -> None:
-    missing = [name for name in NEEDED_STAGES if not (work / name).is_dir()]
-    if missing:
-        raise ConfigError(f"{work} has no {', '.join(missing)}; name the folder that the build left (BUNDLE.build)")
-    products = len(np.load(work / "vectors" / "items.npy", mmap_mode="r"))
-    if products != bundle.manifest.catalogue.products or products != len(shop.products):
+def _check_shop(bundle: Bundle, shop: Shop) -> None:
+    with contextlib.closing(RowsDatabase(bundle.path(CATALOGUE_ROWS_FILE))) as database:
+        rows = [one for (one,) in database.fetch("SELECT product_id FROM products ORDER BY row")]
+    if rows != [one.product_id for one in shop.products]:
         raise ConfigError(
-            f"the bundle has {bundle.manifest.catalogue.products} products, its build {products} and the shop "
-            f"{len(shop.products)}; name the bundle's own --work and shop, or build again first"
+            f"the bundle has {len(rows)} products and the shop {len(shop.products)}, and they are not the same; name the "
+            "shop that the bundle was built from, or build the bundle again first"
         )
 
 
-def _copy_stages(work: Path, kept: Path) -> None:
-    if kept.resolve() == work.resolve():
-        raise ConfigError(f"{kept} is the base's own folder of stages; give the new bundle another --out")
-    shutil.rmtree(kept, ignore_errors=True)
-    for name in NEEDED_STAGES:
-        shutil.copytree(work / name, kept / name, ignore=shutil.ignore_patterns("checkpoint.*"))
+def _copy_stages(base: Artifacts, kept: Path) -> dict[str, Path]:
+    """Copy what the base was made of into `kept`, with a folder for what will be tuned; return the folders by stage."""
+    for path in kept.iterdir():
+        if path.name != LOCK_FILE:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    names = (*NEEDED_STAGES, TUNED if TUNED in base.folders else "quantize")
+    stages = {name: kept / name for name in names}
+    for name, folder in stages.items():
+        shutil.copytree(base.folder(name), folder, ignore=shutil.ignore_patterns("checkpoint.*"))
+    stages[TUNED] = kept / TUNED
+    stages[TUNED].mkdir(exist_ok=True)
+    return stages
 
 
-def _student(bundle: Bundle, build: BuildSettings, shop: Shop, work: Path) -> StudentStages:
+def _student(bundle: Bundle, build: BuildSettings, shop: Shop, stages: Mapping[str, Path]) -> StudentStages:
     tokenizer = Tokenizer.from_file(str(bundle.path(TOKENIZER_FILE)))
-    data = distillation_set(tokenizer, build, read_vectors(work / "vectors"), [one.text for one in shop.products])
+    data = distillation_set(tokenizer, build, read_vectors(stages["vectors"]), [one.text for one in shop.products])
     return StudentStages(build, data, tokenizer)
 
 
@@ -162,17 +177,18 @@ def _tune(
     teaching: FeedbackLog,
     bias: PositionBias,
     settings: RetrainSettings,
-    kept: Path,
+    stages: Mapping[str, Path],
     progress: NamedProgress,
 ) -> int:
-    """Train the encoder in `kept`/quantize on; leave its weights there. Return how many numbers were free."""
-    student = _student(bundle, build, shop, kept)
-    model = student.quantized(kept / "prune", kept / "quantize")
+    """Train the shipped encoder on; leave its weights in `TUNED`. Return how many numbers were free."""
+    student = _student(bundle, build, shop, stages)
+    tuned = stages[TUNED]
+    model = _before_tuning(student, build, stages)
     told = estimate_attractions(teaching, bias, settings.clicks)
-    items = np.load(kept / "history" / "item_vectors.npy")
+    items = np.load(stages["history"] / "item_vectors.npy")
     with Recommender(bundle) as recommender:
         targets = click_targets(told, teaching, shop, recommender, student.query_ids)
-    vectors = read_vectors(kept / "vectors")
+    vectors = read_vectors(stages["vectors"])
     others = token_ids(
         Tokenizer.from_file(str(bundle.path(TOKENIZER_FILE))), vectors.student_texts, build.student.query_tokens
     )
@@ -188,25 +204,36 @@ def _tune(
         tuning_loss(model, items, tune),
         tuning_batches(targets, others, old, tune, seed=settings.seed),
         FitSettings(tune.steps, tune.learning_rate),
-        checkpoint_folder=kept / "tune",
+        checkpoint_folder=tuned / "tune",
         progress=lambda done, total: progress("training steps", done, total),
     )
-    shutil.rmtree(kept / "tune", ignore_errors=True)
-    model.save_weights(kept / "quantize" / WEIGHTS_FILE)
+    shutil.rmtree(tuned / "tune", ignore_errors=True)
+    model.save_weights(tuned / WEIGHTS_FILE)
+    write_bytes_atomically(
+        tuned / KEY_FILE,
+        digest_of(TUNED, bundle.bundle_id, hashlib.sha256((tuned / WEIGHTS_FILE).read_bytes()).hexdigest()).encode(),
+    )
     return frozen.free
 
 
-def _pack(bundle: Bundle, build: BuildSettings, shop: Shop, kept: Path, created_at: str) -> Bundle:
+def _before_tuning(student: StudentStages, build: BuildSettings, stages: Mapping[str, Path]) -> Any:
+    """Return the quantized encoder that the fleet has: of an earlier retraining, or as the build shipped it."""
+    if (stages[TUNED] / WEIGHTS_FILE).exists():
+        return student.quantized(stages["prune"], stages[TUNED])
+    return student.as_variant(build.variant, stages["prune"], stages["quantize"])
+
+
+def _pack(
+    bundle: Bundle, build: BuildSettings, shop: Shop, stages: Mapping[str, Path], kept: Path, created_at: str
+) -> Bundle:
     """Write the bundle with the tuned encoder beside the stages; everything else is the base's."""
-    if build.variant == "dynamic-range":
-        raise CompressionError("a dynamic-range encoder has no frozen ranges to keep; build with variant int8 first")
-    student = _student(bundle, build, shop, kept)
-    vectors = np.load(kept / "vectors" / "items.npy")
+    student = _student(bundle, build, shop, stages)
+    vectors = np.load(stages["vectors"] / "items.npy")
     training_shop, _ = split_holdout(shop, build.holdout)
     history = HistoryStages(build, training_shop, vectors)
     model = convert_encoder(
-        student.quantized(kept / "prune", kept / "quantize"),
-        history.quantized(kept / "history", kept / "history-int8"),
+        student.quantized(stages["prune"], stages[TUNED]),
+        history.quantized(stages["history"], stages["history-int8"]),
         bundle.manifest.encoder,
         dim=build.dim,
     )

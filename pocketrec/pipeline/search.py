@@ -85,7 +85,7 @@ class BudgetSearch:
 
         def latencies(student: StudentSettings) -> dict[str, float]:
             probe = replace(student, vocabulary=1)
-            name = Shape(probe, 0, None).name.replace("-v1", "")
+            name = f"shape@{Shape(probe, 0, None).name.replace('-v1', '')}"
             found = run(
                 name,
                 [probe, self._settings.dim],

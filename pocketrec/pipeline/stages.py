@@ -4,16 +4,21 @@ The key of a stage is a digest of its settings and of the keys before it. A stag
 is not run again; one that was stopped halfway finds its own checkpoints; one whose key changed starts from nothing.
 """
 
+import contextlib
+import fcntl
 import hashlib
 import json
+import os
 import shutil
+import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from edge_runtime.contract.atomic_files import write_bytes_atomically
+from edge_runtime.contract.errors import ConfigError
 from edge_runtime.contract.types import Progress
 from train.errors import TrainingError
 
@@ -21,6 +26,7 @@ StageWork = Callable[[Path, Progress], tuple[str, dict[str, Any]]]
 """Gets the stage's folder and a progress function; returns one line for people and a JSON report."""
 
 KEY_FILE, DONE_FILE = "key.txt", "done.json"
+RECORD_FILE, LOCK_FILE = "builds.json", "lock.json"
 
 
 class Reporter(Protocol):
@@ -47,6 +53,34 @@ class StageResult:
     key: str
     report: dict[str, Any]
     seconds: float
+
+
+@contextlib.contextmanager
+def locked(work: Path) -> Iterator[None]:
+    """Keep every other build out of the folder `work`; the system lets go of it when this process ends, however it ends.
+
+    Raises:
+        ConfigError: another process builds in it.
+    """
+    work.mkdir(parents=True, exist_ok=True)
+    with (work / LOCK_FILE).open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConfigError(f"{work} is in use by {_holder(work)}; wait for it, or give another --work") from None
+        file.truncate(0)
+        since = time.strftime("%Y-%m-%d %H:%M:%S %z")
+        file.write(json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": since}))
+        file.flush()
+        yield
+
+
+def _holder(work: Path) -> str:
+    try:
+        held = json.loads((work / LOCK_FILE).read_text())
+        return f"process {held['pid']} on {held['host']} since {held['since']}"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "another process"
 
 
 def digest_of(*parts: Any) -> str:
@@ -76,7 +110,8 @@ class Stages:
         """
         folder.mkdir(parents=True, exist_ok=True)
         if not resume:
-            stages = sorted(folder.iterdir())
+            (folder / RECORD_FILE).unlink(missing_ok=True)
+            stages = sorted(path for path in folder.iterdir() if path.name != LOCK_FILE)
             for stage in stages:
                 _refuse_strangers(stage)
             for stage in stages:

@@ -10,6 +10,7 @@ from tokenizers import Tokenizer
 from compress.measure.quality import unit_rows
 from compress.pruning import kernel_sparsity, strip, with_pruning
 from compress.quantization import calibrate, quantize
+from compress.variants import VariantName
 from edge_runtime.contract.types import Float32, Progress
 from pocketrec.pipeline.settings import BuildSettings
 from pocketrec.pipeline.teacher_stages import TeacherVectors
@@ -113,6 +114,12 @@ class StudentStages:
         batches = self._batches()
         calibrate(model, lambda step: batches(step)[:1])
         return model
+
+    def as_variant(self, variant: VariantName, pruned: Path, quantized: Path) -> Any:
+        """Return the encoder that a bundle of this variant ships, as it is before conversion."""
+        if variant == "int8":
+            return self.quantized(pruned, quantized)
+        return self.calibrated(pruned) if variant == "int8-calibrated" else self.student(pruned)
 
     def query_ids(self, texts: list[str]) -> Any:
         """Return int32 [texts, query_tokens]."""

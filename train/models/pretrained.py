@@ -73,6 +73,22 @@ def load_encoder(source: str, *, vocabulary: Path | None = None) -> LoadedEncode
     )
 
 
+def source_identity(source: str) -> str:
+    """Return what tells the content of a teacher's source from another's without loading it.
+
+    Args:
+        source: as in `load_encoder`. Of a folder every file counts, the tokenizer too; a TF Hub handle names one version.
+
+    Raises:
+        TrainingError: "minilm" is not installed.
+    """
+    folder = _minilm_folder() if source == MINILM else Path(source)
+    if not folder.is_dir():
+        return source
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+    return _digest_of(files, folder)
+
+
 def _minilm_folder() -> Path:
     # Importing the package would import PyTorch; only its files are wanted.
     spec = importlib.util.find_spec(_MINILM_PACKAGE)
