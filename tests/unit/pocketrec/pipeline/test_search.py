@@ -45,7 +45,7 @@ class KnownStudents(BudgetSearch):
             compressed_bytes=pieces * 600 if complete else None,
         )  # fmt: skip
         settings = replace(self._settings, student=StudentSettings(vocabulary=pieces))
-        return search._Tried(made, values(retention), settings)
+        return search_module._Tried(made, values(retention), settings)
 
     def _try_short(self, inputs, scale, shape):
         return self._tried(shape.student.vocabulary, False)
