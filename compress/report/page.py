@@ -8,7 +8,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from compress.report.charts import pareto_picture, quality_scale, tenths
 
-_TEMPLATE = "report_page.html"
+_TEMPLATE = "page.html"
 
 
 def report_page(content: Mapping[str, Any]) -> str:
