@@ -66,7 +66,7 @@ def model_parts(content: Mapping[str, Any]) -> list[tuple[str, int]]:
 @cache
 def _template() -> Template:
     environment = Environment(
-        loader=PackageLoader("compress", "."),
+        loader=PackageLoader("compress.report", "."),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -1,4 +1,4 @@
-"""The words of the sample shop, read from `sample_words.toml` beside this file."""
+"""The words of the sample shop, read from `words.toml` beside this file."""
 
 import tomllib
 from collections.abc import Mapping
