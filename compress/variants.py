@@ -21,7 +21,7 @@ from edge_runtime.contract.bundle import ENCODER_FILE
 from edge_runtime.contract.types import Float32
 from edge_runtime.inference.interpreter import Model
 from train.data.tables import Judgement
-from train.evaluation.metrics import paired_bootstrap
+from train.evaluation.intervals import paired_bootstrap
 
 VariantName = Literal["int8", "int8-calibrated", "dynamic-range"]
 

@@ -2,7 +2,7 @@
 
 Each part that is on is left out alone, each that is off is added alone. The float student is judged on queries held out
 of the *training* queries of each fold, as they are and with one typing error; the fold's test queries are in neither.
-Differences are paired over the queries of all folds. Every stage is kept and shared by all rows that it serves, so a run
+A query that several folds hold out is averaged first; differences are paired over the distinct queries. Every stage is kept and shared by all rows that it serves, so a run
 that was stopped goes on where it was. docs/ablation.md has the figures.
 """
 
@@ -34,7 +34,7 @@ from pocketrec.pipeline.encoder_stages import EncoderStages, seeded_runner
 from pocketrec.pipeline.settings import BuildSettings
 from pocketrec.pipeline.stages import Reporter, Stages
 from train.data.reading import read_shop
-from train.evaluation.metrics import paired_bootstrap
+from train.evaluation.intervals import mean_by_query, paired_columns
 from train.text.augmentation import with_typing_error
 from train.text.wordnet import read_synsets, synonyms_of, write_synonyms
 
@@ -87,7 +87,7 @@ Change = Literal["nothing", "left out", "added"]
 
 @dataclass(frozen=True)
 class Row:
-    """One part left out or added: means over the queries, and mean and 95% interval of the paired difference to `WHOLE`."""
+    """One part left out or added: means over the distinct queries, and mean and 95% interval of the paired difference to `WHOLE`."""
 
     part: str
     change: Change
@@ -121,8 +121,10 @@ def settings_with(settings: BuildSettings, part: str) -> BuildSettings:
     return replace(settings, **changes)
 
 
-def measure(data: EsciData, fold: int, part: str, options: argparse.Namespace, reporter: Reporter) -> Values:
-    """Return float64 [held-out queries, 3]: re-rank, retrieval and, with a typing error, re-rank NDCG@10."""
+def measure(
+    data: EsciData, fold: int, part: str, options: argparse.Namespace, reporter: Reporter
+) -> tuple[list[str], Values]:
+    """Return the held-out queries, and float64 [queries, 3]: re-rank, retrieval and, mistyped, re-rank NDCG@10."""
     folder = options.work / "ablation" / f"fold-{fold}"
     teacher = shared_teacher(data, options.work / "shared", reporter=reporter)
     settings = load_toml(options.config, into=BuildSettings)
@@ -145,18 +147,16 @@ def measure(data: EsciData, fold: int, part: str, options: argparse.Namespace, r
         ndcg_by_query(inputs.held_out, encoder.student.encode(model, texts) @ inputs.vectors.items.T)
         for texts in (queries, [with_typing_error(query, random) for query in queries])
     ]
-    return np.column_stack([found[0], found[1][:, 0]])
+    return queries, np.column_stack([found[0], found[1][:, 0]])
 
 
-def make_row(part: str, values: Values, whole: Values) -> Row:
-    """Return the row of a part; `whole` are the figures of everything on the same queries."""
-    differences = []
-    for column in range(values.shape[1]):
-        difference = paired_bootstrap(values[:, column], whole[:, column])
-        differences.append((difference.mean, *difference.ci95))
-    rerank, retrieval, typo = values.mean(axis=0).tolist()
+def make_row(part: str, values: Values, whole: Values, queries: Sequence[str]) -> Row:
+    """Return the row of a part; `whole` are the figures of everything on the same rows, `queries` the query of each row."""
+    differences = paired_columns(values, whole, queries=queries)
+    of_query = mean_by_query(values, queries)
+    rerank, retrieval, typo = of_query.mean(axis=0).tolist()
     change: Change = "added" if part in ADDED else "nothing" if part == WHOLE else "left out"
-    return Row(part, change, len(values), rerank, differences[0], retrieval, differences[1], typo, differences[2])
+    return Row(part, change, len(of_query), rerank, differences[0], retrieval, differences[1], typo, differences[2])
 
 
 def print_table(rows: Sequence[Row], console: Console) -> None:
@@ -173,7 +173,9 @@ def print_table(rows: Sequence[Row], console: Console) -> None:
         ]
         table.add_row("" if row.part == WHOLE else row.change, row.part, *cells)
     console.print(table)
-    console.print(f"{rows[0].queries} held-out queries; after the colon the paired difference and its 95% interval")
+    console.print(
+        f"{rows[0].queries} distinct held-out queries; after the colon the paired difference and its 95% interval"
+    )
 
 
 def run(options: argparse.Namespace) -> list[Row]:
@@ -187,9 +189,11 @@ def run(options: argparse.Namespace) -> list[Row]:
     whole: Values | None = None
     with ConsoleReporter(Console(stderr=True)) as reporter:
         for part in [WHOLE, *(options.only or list(PARTS)[1:])]:
-            values = np.concatenate([measure(data, fold, part, options, reporter) for fold in folds])
+            found = [measure(data, fold, part, options, reporter) for fold in folds]
+            queries = [query for held_out, _ in found for query in held_out]
+            values = np.concatenate([of_fold for _, of_fold in found])
             whole = values if whole is None else whole
-            rows.append(make_row(part, values, whole))
+            rows.append(make_row(part, values, whole, queries))
     return rows
 
 

@@ -2,7 +2,8 @@
 
 All students learn under one budget from the same teacher's vectors of an ESCI fold's shop, and go through the same
 stages as in a build. They are judged on queries held out of that fold's *training* queries; the fold's test queries are
-in neither. Differences are paired over the queries of all folds. docs/architectures.md has the figures.
+in neither. A query that several folds hold out is averaged
+first; differences are paired over the distinct queries. docs/architectures.md has the figures.
 """
 
 import argparse
@@ -35,7 +36,7 @@ from pocketrec.pipeline.encoder_stages import EncoderInputs, EncoderStages, seed
 from pocketrec.pipeline.settings import BuildSettings
 from pocketrec.pipeline.stages import Reporter, Stages
 from train.data.reading import read_shop
-from train.evaluation.metrics import paired_bootstrap
+from train.evaluation.intervals import mean_by_query, paired_columns
 
 RESULT_FILE = Path(__file__).parents[1] / "results" / "architectures.json"
 HELD_OUT = 0.3
@@ -58,8 +59,9 @@ Values = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Judged:
-    """One ranker on one fold: float64 [queries, 2], re-rank and retrieval NDCG@10; the rest of a .tflite only."""
+    """One ranker on one fold: its queries and float64 [queries, 2], re-rank and retrieval NDCG@10; the rest of a .tflite only."""
 
+    queries: Sequence[str]
     values: Values
     bytes: int | None = None
     operations_in_float: int | None = None
@@ -120,9 +122,11 @@ def judge_fold(data: EsciData, fold: int, options: argparse.Namespace, reporter:
     inputs = BundleBuild(read_shop(folder / "shop"), settings, stages, remembered=options.work / "vectors").inputs()
     vectors = inputs.vectors
     judged = {
-        "teacher": Judged(ndcg_by_query(inputs.held_out, vectors.wide_held_out @ vectors.wide_items.T)),
+        "teacher": Judged(
+            list(inputs.held_out), ndcg_by_query(inputs.held_out, vectors.wide_held_out @ vectors.wide_items.T)
+        ),
         f"teacher, {settings.dim} dimensions": Judged(
-            ndcg_by_query(inputs.held_out, vectors.held_out @ vectors.items.T)
+            list(inputs.held_out), ndcg_by_query(inputs.held_out, vectors.held_out @ vectors.items.T)
         ),
     }
     for name in dict.fromkeys(["bag", *(options.only or CANDIDATES)]):
@@ -139,7 +143,7 @@ def _judge(inputs: EncoderInputs, encoder: EncoderStages) -> dict[str, Judged]:
     distilled = encoder.student.student(made.stages[0].folder)
     judged = {
         "float": Judged(
-            ndcg_by_query(inputs.held_out, encoder.student.encode(distilled, queries) @ inputs.vectors.items.T)
+            queries, ndcg_by_query(inputs.held_out, encoder.student.encode(distilled, queries) @ inputs.vectors.items.T)
         )
     }
     items, ids = inputs.history.item_vectors(inputs.head.folder), encoder.student.query_ids(queries)
@@ -147,6 +151,7 @@ def _judge(inputs: EncoderInputs, encoder: EncoderStages) -> dict[str, Judged]:
         if variant["name"] != "int8-calibrated":
             vectors = encode_all(made.converted.folder / variant["name"] / ENCODER_FILE, ids).vectors
             judged[variant["name"]] = Judged(
+                queries,
                 ndcg_by_query(inputs.held_out, vectors @ items.T),
                 variant["bytes"],
                 sum(variant["in_float"].values()),
@@ -157,7 +162,7 @@ def _judge(inputs: EncoderInputs, encoder: EncoderStages) -> dict[str, Judged]:
 
 
 def make_row(name: str, folds: Sequence[Judged], shipped: Values) -> Row:
-    """Return the row of one ranker; `shipped` are the figures of `SHIPPED` on the same queries.
+    """Return the row of one ranker; `shipped` are the figures of `SHIPPED` on the same rows.
 
     Raises:
         PocketrecError: no query was held out.
@@ -165,15 +170,14 @@ def make_row(name: str, folds: Sequence[Judged], shipped: Values) -> Row:
     values = np.concatenate([fold.values for fold in folds])
     if not len(values):
         raise PocketrecError("no query was held out, so nothing can be judged; choose other --folds")
-    differences = []
-    for column in range(2):
-        difference = paired_bootstrap(values[:, column], shipped[:, column])
-        differences.append((difference.mean, *difference.ci95))
-    rerank, retrieval = values.mean(axis=0).tolist()
+    queries = [query for fold in folds for query in fold.queries]
+    differences = paired_columns(values, shipped, queries=queries)
+    of_query = mean_by_query(values, queries)
+    rerank, retrieval = of_query.mean(axis=0).tolist()
     size = folds[-1]
     return Row(
         name,
-        len(values),
+        len(of_query),
         rerank,
         differences[0],
         retrieval,
@@ -205,7 +209,7 @@ def print_table(rows: Sequence[Row], console: Console) -> None:
         )
     console.print(table)
     console.print(
-        f"{rows[0].queries} held-out queries; after the colon the paired difference to {SHIPPED} and its 95% interval"
+        f"{rows[0].queries} distinct held-out queries; after the colon the paired difference to {SHIPPED} and its 95% interval"
     )
 
 

@@ -26,7 +26,8 @@ from edge_runtime.contract.types import Int32
 from edge_runtime.recommender import Recommender
 from train.data.reading import read_shop
 from train.data.writing import write_shop
-from train.evaluation.metrics import basket_recall_at_k, bootstrap_interval, ndcg_at_k
+from train.evaluation.intervals import bootstrap_interval
+from train.evaluation.metrics import basket_recall_at_k, ndcg_at_k
 from train.models.teacher import Teacher
 
 SEED = 0

@@ -19,7 +19,8 @@ from train.data.importers.online_retail import import_online_retail
 from train.data.reading import read_shop
 from train.data.tables import Shop
 from train.data.writing import write_shop
-from train.evaluation.metrics import basket_recall_at_k, bootstrap_interval, ndcg_at_k
+from train.evaluation.intervals import bootstrap_interval
+from train.evaluation.metrics import basket_recall_at_k, ndcg_at_k
 
 SOURCE_FOLDER = "online_retail"
 MIN_INVOICES = 3

@@ -22,7 +22,7 @@ from edge_runtime.contract.errors import PocketrecError
 from edge_runtime.recommender import PERSONAL_WEIGHT, Recommender
 from edge_runtime.search.spelling import words_of
 from edge_runtime.search.user_profile import PersonalTaste
-from train.evaluation.metrics import bootstrap_interval
+from train.evaluation.intervals import bootstrap_interval
 
 WEIGHTS = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5)
 CUSTOMERS, PER_CUSTOMER = 300, 5

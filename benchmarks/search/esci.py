@@ -25,7 +25,6 @@ from benchmarks.peers.esci import MINILM_INT8, Peers, prepare_peers
 from benchmarks.peers.latency import Latency, measure_in_turns, texts_of_length
 from benchmarks.search.esci_bundle import MODES, FoldResult, build_fold, judge_bundle, write_fold_shop
 from benchmarks.search.esci_protocol import (
-    FOLDS,
     EsciData,
     Figures,
     QueryFigures,
@@ -42,7 +41,8 @@ from edge_runtime.contract.atomic_files import write_bytes_atomically
 from edge_runtime.contract.errors import ConfigError, PocketrecError
 from edge_runtime.recommender import Recommender
 from pocketrec.cli.build import ConsoleReporter
-from train.evaluation.metrics import paired_bootstrap
+from train.data.splits import FOLDS
+from train.evaluation.intervals import paired_bootstrap
 
 RESULT_FILE = Path(__file__).parents[1] / "results" / "esci.json"
 QUERY_TOKENS = 16

@@ -17,10 +17,11 @@ import numpy.typing as npt
 import pyarrow.parquet as pq
 
 from edge_runtime.contract.errors import ConfigError
+from train.data.splits import FOLDS, NearCopies, assign_folds
 from train.data.tables import Product
-from train.evaluation.metrics import SAME_QUERY_JACCARD, assign_folds, bootstrap_interval, ndcg_at_k, recall_at_k
+from train.evaluation.intervals import bootstrap_interval
+from train.evaluation.metrics import ndcg_at_k, recall_at_k
 
-FOLDS = 5
 GAINS = {"E": 1.0, "S": 0.1, "C": 0.01, "I": 0.0}
 RELEVANT_GAIN = GAINS["E"]
 """Recall counts Exact products only."""
@@ -165,13 +166,6 @@ def queries_of(data: EsciData, fold: int) -> list[str]:
     return [query for query in data.judged if data.folds[query] == fold]
 
 
-def overlaps_any(query: str, tests: Iterable[str]) -> bool:
-    """Say whether the words of `query` overlap those of any test query so far that they ask for the same."""
-    words = frozenset(query.lower().split())
-    others = (frozenset(test.lower().split()) for test in tests)
-    return any(len(words & test) >= SAME_QUERY_JACCARD * len(words | test) for test in others)
-
-
 @dataclass(frozen=True)
 class FoldShop:
     """What may be trained on when `fold` is the test: everything that `write_shop` writes."""
@@ -190,10 +184,10 @@ def shop_without(data: EsciData, fold: int, *, pairs: bool = True, wands: bool =
         pairs: include the pairs (and products) of `esci_pairs`.
         wands: include the WANDS queries among the unlabelled ones.
     """
-    tests = queries_of(data, fold)
+    tests = NearCopies(queries_of(data, fold))
 
     def allowed(query: str) -> bool:
-        return not overlaps_any(query, tests)
+        return not tests.has(query)
 
     ids = [product.product_id for product in data.products]
     labelled = [

@@ -8,10 +8,11 @@ starts from this teacher and learns from the fold's own judgements.
 from pathlib import Path
 
 from benchmarks.search.esci_bundle import write_fold_shop
-from benchmarks.search.esci_protocol import EsciData, FoldShop, overlaps_any
+from benchmarks.search.esci_protocol import EsciData, FoldShop
 from edge_runtime.contract.types import Progress
 from pocketrec.pipeline.stages import Reporter, Stages, digest_of
 from train.data.reading import read_shop
+from train.data.splits import NearCopies
 from train.fine_tuning import TeacherSettings, fine_tune
 from train.models.teacher import Teacher
 
@@ -21,7 +22,8 @@ TEACHER_FOLDER = "teacher"
 
 def shared_shop(data: EsciData) -> FoldShop:
     """Return a shop that may train every fold: all products, and the pairs whose query overlaps no judged one."""
-    labelled = tuple(pair for pair in data.pairs if not overlaps_any(pair.query, data.judged))
+    judged = NearCopies(data.judged)
+    labelled = tuple(pair for pair in data.pairs if not judged.has(pair.query))
     return FoldShop(
         products=data.products + data.pair_products,
         labelled=labelled,

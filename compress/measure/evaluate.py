@@ -15,7 +15,8 @@ from edge_runtime.products.rows_database import RowsDatabase
 from edge_runtime.recommender import Mode, Recommender
 from train.data.tables import Basket, Shop
 from train.errors import EmptyDatasetError
-from train.evaluation.metrics import basket_recall_at_k, bootstrap_interval, ndcg_at_k, recall_at_k
+from train.evaluation.intervals import bootstrap_interval
+from train.evaluation.metrics import basket_recall_at_k, ndcg_at_k, recall_at_k
 
 RELEVANT_GAIN = 0.4
 """Recall counts products from this gain on: grade 2 and 3 of 3 (gains 0.43 and 1)."""

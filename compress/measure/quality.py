@@ -8,7 +8,8 @@ import numpy.typing as npt
 
 from edge_runtime.contract.types import Float32
 from train.data.tables import Judgement
-from train.evaluation.metrics import bootstrap_interval, ndcg_at_k
+from train.evaluation.intervals import bootstrap_interval
+from train.evaluation.metrics import ndcg_at_k
 
 
 @dataclass(frozen=True)

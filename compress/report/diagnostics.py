@@ -10,7 +10,8 @@ import numpy.typing as npt
 from compress.report.fairness import cost_of_bounds, exposure_by_group, rank_all
 from edge_runtime.recommender import Mode, Recommender
 from train.data.tables import Judgement, Shop
-from train.evaluation.metrics import bootstrap_interval, ndcg_at_k
+from train.evaluation.intervals import bootstrap_interval
+from train.evaluation.metrics import ndcg_at_k
 from train.text.augmentation import with_typing_error
 
 TYPO_DRAWS = 3

@@ -9,7 +9,8 @@ import numpy as np
 from edge_runtime.recommender import Recommender
 from edge_runtime.search.fair_ranking import ExposureBound, place_attention, search_fairly
 from train.data.tables import Judgement, Shop
-from train.evaluation.metrics import ndcg_at_k, paired_bootstrap
+from train.evaluation.intervals import paired_bootstrap
+from train.evaluation.metrics import ndcg_at_k
 
 TOP_K = 10
 BOUNDS = (2.0, 1.5, 1.25, 1.0)

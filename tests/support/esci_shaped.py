@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 
 from benchmarks.search.esci_protocol import CATALOGUE_GROUP
 from tests.support.toy_shop import toy_products
+from train.data.splits import query_fold
 from train.data.tables import Product
-from train.evaluation.metrics import query_fold
 
 QUERIES = ("red lamp", "blue mug", "green wooden chair", "black candle", "white cotton shirt", "steel table for kids")
 TEST_FOLD = query_fold(QUERIES[0])

@@ -11,13 +11,14 @@ import benchmarks.search.esci
 from benchmarks.peers.latency import measure_in_turns
 from benchmarks.search.esci import chosen_folds, data_folder, main, parse_arguments, print_stages
 from benchmarks.search.esci_bundle import FoldResult, build_fold, judge_bundle, write_fold_shop
-from benchmarks.search.esci_protocol import load_esci, overlaps_any, shop_without
+from benchmarks.search.esci_protocol import load_esci, shop_without
 from benchmarks.search.esci_shared import shared_shop
 from edge_runtime.contract.errors import ConfigError, PocketrecError
 from edge_runtime.recommender import Recommender
 from tests.support.esci_shaped import QUERIES, TEST_FOLD, esci_products, write_esci_shaped
 from tests.support.toy_bundle import make_toy_bundle
 from train.data.reading import read_shop
+from train.data.splits import NearCopies
 
 
 @pytest.fixture
@@ -199,4 +200,4 @@ def test_what_folds_share_overlaps_no_judged_query(tmp_path):
     esci_data = load_esci(tmp_path)
     queries = {pair.query for pair in shared_shop(esci_data).labelled}
     assert queries
-    assert not any(overlaps_any(query, esci_data.judged) for query in queries)
+    assert not any(NearCopies(esci_data.judged).has(query) for query in queries)
