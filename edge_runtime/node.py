@@ -30,7 +30,7 @@ from edge_runtime.contract.errors import (
 )
 from edge_runtime.contract.events import FeedbackEvent
 from edge_runtime.contract.privacy_requests import ErasureReceipt
-from edge_runtime.contract.release import EnrolmentAnswer, EnrolmentRequest, check_channel
+from edge_runtime.contract.release import EnrollmentAnswer, EnrollmentRequest, check_channel
 from edge_runtime.feedback.collector import NodeFeedback
 from edge_runtime.feedback.event_queue import QueueStatus, SendReport
 from edge_runtime.feedback.exploration import LoggingPolicy, ShownList, new_list_id, show_page
@@ -119,7 +119,7 @@ def enroll(
         home.mkdir(parents=True, exist_ok=True)
     write_bytes_atomically(home / _ROOT_FILE, trusted_root)
     credential = _own_credential(home / _CREDENTIAL_FILE)
-    device_id = _ask_for_device_id(transport or HttpTransport(), url, EnrolmentRequest(code.strip(), credential))
+    device_id = _ask_for_device_id(transport or HttpTransport(), url, EnrollmentRequest(code.strip(), credential))
     settings = NodeSettings(
         server_url=url, device_id=device_id, channel=channel, privacy=privacy, consented_at_s=time.time()
     )
@@ -147,14 +147,14 @@ def _own_credential(path: Path) -> str:
     return credential
 
 
-def _ask_for_device_id(transport: Transport, server_url: str, request: EnrolmentRequest) -> str:
+def _ask_for_device_id(transport: Transport, server_url: str, request: EnrollmentRequest) -> str:
     url = f"{server_url}/v1/devices/enroll"
     body = msgspec.json.encode(request)
     with transport.open("POST", url, headers={"Content-Type": "application/json"}, body=body) as answer:
         check_answer(answer, url)
         data = read_limited(answer.chunks, _MAX_ANSWER_BYTES, what="answer to the enrollment")
     try:
-        return msgspec.json.decode(data, type=EnrolmentAnswer).device_id
+        return msgspec.json.decode(data, type=EnrollmentAnswer).device_id
     except msgspec.MsgspecError as error:
         raise DownloadError(f"the server's answer to the enrollment is malformed ({error})") from error
 

@@ -40,7 +40,7 @@ class ServerConfig:
 
     Thin clients may have `/v1/rank` answered by `rank_backend`: a bundle, or a model exported into `rank_folder`, in
     ONNX Runtime or in TensorFlow Serving at `rank_url`. Answers are kept for `rank_cache_s`. A device may send
-    `feedback_per_minute` batches and `rank_per_minute` questions, an address `enrolments_per_minute` codes.
+    `feedback_per_minute` batches and `rank_per_minute` questions, an address `enrollments_per_minute` codes.
 
     An operator's login lasts `session_hours`; one address may try `login_attempts_per_minute`. `trusted_proxies` says
     how many reverse proxies stand in front and tell the client's address and protocol (X-Forwarded-For, -Proto).
@@ -56,7 +56,7 @@ class ServerConfig:
     threads: int = 8
     timestamp_hours: int = 48
     snapshot_days: int = 14
-    enrolment_code_days: int = 7
+    enrollment_code_days: int = 7
     max_file_bytes: int = 2_000_000_000
     max_targets_bytes: int = 5_000_000
     max_feedback_bytes: int = 1_000_000
@@ -70,7 +70,7 @@ class ServerConfig:
     slow_transfer_s: int = 900
     retention_days: int = 400
     feedback_per_minute: int = 600
-    enrolments_per_minute: int = 60
+    enrollments_per_minute: int = 60
     files_url: str = ""
     files_endpoint_url: str = ""
     rank_backend: Literal["", "bundle", "onnx", "tf-serving"] = ""
@@ -104,13 +104,13 @@ class ServerConfig:
             "threads",
             "timestamp_hours",
             "snapshot_days",
-            "enrolment_code_days",
+            "enrollment_code_days",
             "max_file_bytes",
             "max_targets_bytes",
             "max_feedback_bytes",
             "max_feedback_events",
             "feedback_per_minute",
-            "enrolments_per_minute",
+            "enrollments_per_minute",
             "rank_cache_s",
             "rank_cache_items",
             "rank_per_minute",

@@ -102,7 +102,7 @@ def manifest_target(channel: str, release: int | None = None) -> str:
     return f"channels/{channel}/{'' if release is None else f'{release}.'}manifest.json"
 
 
-class EnrolmentRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class EnrollmentRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A device's first words: the one-time code, and the credential that it has made up and will use from now on.
 
     Sending it again, with the same credential, gives the same answer: a lost answer costs nothing.
@@ -112,7 +112,7 @@ class EnrolmentRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     credential: str
 
 
-class EnrolmentAnswer(msgspec.Struct, frozen=True):
+class EnrollmentAnswer(msgspec.Struct, frozen=True):
     """The server's answer: the name under which it knows the device."""
 
     device_id: str

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_runtime.contract.errors import ConfigError, InputShapeError, ModelLoadError
-from edge_runtime.inference.mapped_pages import let_go_of_file
+from edge_runtime.inference.mapped_pages import release_file_pages
 
 INTERPRETER_VARIABLE = "POCKETREC_INTERPRETER"
 _MODULES = {"litert": "ai_edge_litert.interpreter", "tflite-runtime": "tflite_runtime.interpreter"}
@@ -56,7 +56,7 @@ class Model:
             raise ModelLoadError(
                 f"{interpreter_type.__module__} refuses {path} ({reason}); get the bundle again or install ai-edge-litert"
             ) from error
-        let_go_of_file(path)  # the kernels have packed the weights into an order of their own
+        release_file_pages(path)  # the kernels have packed the weights into an order of their own
 
     def input_shape(self, signature: str, name: str) -> tuple[int, ...]:
         """Return the fixed shape of an input.

@@ -8,13 +8,13 @@ _MAPS = Path("/proc/self/maps")
 _DONTNEED: int | None = getattr(mmap, "MADV_DONTNEED", None)
 
 
-def let_go_of_mapping(mapping: mmap.mmap) -> None:
+def release_mapping(mapping: mmap.mmap) -> None:
     """Take the pages of a read-only mapping of ours out of this process; whoever reads one again gets it again."""
     if _DONTNEED is not None:
         mapping.madvise(_DONTNEED)
 
 
-def let_go_of_file(path: Path) -> None:
+def release_file_pages(path: Path) -> None:
     """Do the same for every read-only mapping of a file that a library has made; on Linux only, elsewhere nothing."""
     name = str(path.resolve())
     try:

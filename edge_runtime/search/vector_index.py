@@ -12,7 +12,7 @@ from edge_runtime.contract.bundle import CATALOGUE_LAYER_FILE, ITEM_VECTORS_FILE
 from edge_runtime.contract.errors import BundleFormatError, InputShapeError, ModelLoadError
 from edge_runtime.contract.types import Float32
 from edge_runtime.inference.interpreter import Model
-from edge_runtime.inference.mapped_pages import let_go_of_mapping
+from edge_runtime.inference.mapped_pages import release_mapping
 from edge_runtime.search.ranking import Ranked, best_rows
 
 _LOG = logging.getLogger(__name__)
@@ -135,7 +135,7 @@ class Catalogue:
         mapping = self._vectors.base.base if isinstance(self._vectors.base, np.memmap) else None
         if now - self._let_go_at >= _LET_GO_S and isinstance(mapping, mmap.mmap):
             self._let_go_at = now
-            let_go_of_mapping(mapping)
+            release_mapping(mapping)
 
 
 def widened(halves: npt.NDArray[np.float16]) -> Float32:

@@ -141,7 +141,7 @@ def _add_expiry(parser: argparse.ArgumentParser, days: int, text: str) -> None:
 
 
 @dataclass(frozen=True)
-class _Said:
+class _Outcome:
     result: object
     text: str
     exit_code: int = 0
@@ -149,12 +149,12 @@ class _Said:
 
 def run_keys(args: argparse.Namespace) -> int:
     """Run `pocketrec keys`."""
-    said = _ACTIONS[args.action](args, read_passphrase(os.environ))
-    print(msgspec.json.encode(said.result).decode() if args.json else said.text, flush=True)
-    return said.exit_code
+    outcome = _ACTIONS[args.action](args, read_passphrase(os.environ))
+    print(msgspec.json.encode(outcome.result).decode() if args.json else outcome.text, flush=True)
+    return outcome.exit_code
 
 
-def _init(args: argparse.Namespace, passphrase: bytes | None) -> _Said:
+def _init(args: argparse.Namespace, passphrase: bytes | None) -> _Outcome:
     root = create_keys(
         args.dir,
         expires_days=args.expires_days,
@@ -173,10 +173,10 @@ def _init(args: argparse.Namespace, passphrase: bytes | None) -> _Said:
         f"keys are in {args.dir}: keep offline/ with the builder, give online/ and root.json to the server "
         f"(pocketrec serve --keys), root.json to every device; root.json is valid until {root.signed.expires:%Y-%m-%d}"
     )
-    return _Said(result, text)
+    return _Outcome(result, text)
 
 
-def _status(args: argparse.Namespace, passphrase: bytes | None) -> _Said:
+def _status(args: argparse.Namespace, passphrase: bytes | None) -> _Outcome:
     target = publication_target(args) if args.server or args.store or args.config else None
     lines = key_status(args.keys, served=target, passphrase=passphrase, more=args.key)
     now, texts, failed = datetime.now(UTC), [], False
@@ -192,10 +192,10 @@ def _status(args: argparse.Namespace, passphrase: bytes | None) -> _Said:
         if left is not None and left < (0 if is_online else _WARN_DAYS):
             print(f"warning: {line.role} {'has expired' if left < 0 else f'expires in {left} days'}", file=sys.stderr)
         failed |= args.fail_within is not None and left is not None and not is_online and left < args.fail_within
-    return _Said(lines, "\n".join(texts), 3 if failed else 0)
+    return _Outcome(lines, "\n".join(texts), 3 if failed else 0)
 
 
-def _rotate(args: argparse.Namespace, passphrase: bytes | None) -> _Said:
+def _rotate(args: argparse.Namespace, passphrase: bytes | None) -> _Outcome:
     done = rotate(
         args.keys,
         args.role,
@@ -207,10 +207,10 @@ def _rotate(args: argparse.Namespace, passphrase: bytes | None) -> _Said:
         propose=args.propose,
     )
     added = ", ".join(key_id[:8] for key_id in done.added)
-    return _Said(done, f"root version {done.root_version} names {args.role} key {added}; {_next_step(args)}")
+    return _Outcome(done, f"root version {done.root_version} names {args.role} key {added}; {_next_step(args)}")
 
 
-def _renew(args: argparse.Namespace, passphrase: bytes | None) -> _Said:
+def _renew(args: argparse.Namespace, passphrase: bytes | None) -> _Outcome:
     root: Metadata[Root] = renew_root(
         args.keys,
         expires_days=args.expires_days,
@@ -220,7 +220,7 @@ def _renew(args: argparse.Namespace, passphrase: bytes | None) -> _Said:
         propose=args.propose,
     )
     result = {"root_version": root.signed.version, "root_expires": root.signed.expires.isoformat()}
-    return _Said(
+    return _Outcome(
         result,
         f"root version {root.signed.version} is valid until {root.signed.expires:%Y-%m-%d}; {_next_step(args)}",
     )
@@ -234,7 +234,7 @@ def _next_step(args: argparse.Namespace) -> str:
     )
 
 
-def _sign(args: argparse.Namespace, passphrase: bytes | None) -> _Said:
+def _sign(args: argparse.Namespace, passphrase: bytes | None) -> _Outcome:
     metadata = read_proposal(args.file)
     check_proposal(metadata, args.keys)
     shown = list(describe(metadata, args.keys))
@@ -245,7 +245,7 @@ def _sign(args: argparse.Namespace, passphrase: bytes | None) -> _Said:
         sign_proposal(metadata, args.keys, passphrase=passphrase, more=args.key)
         write_proposal(args.file, metadata)
     progress = check_proposal(metadata, args.keys)
-    return _Said({"says": shown, "progress": progress}, _progress_text(args.file, progress))
+    return _Outcome({"says": shown, "progress": progress}, _progress_text(args.file, progress))
 
 
 def _agreed() -> bool:
@@ -263,7 +263,7 @@ def _progress_text(file: Path, progress: Progress) -> str:
     return f"signed by {signed}; {progress.missing} more needed, of {others}"
 
 
-def _finish(args: argparse.Namespace, passphrase: bytes | None) -> _Said:
+def _finish(args: argparse.Namespace, passphrase: bytes | None) -> _Outcome:
     metadata = read_proposal(args.file)
     progress = check_proposal(metadata, args.keys)
     if progress.missing:
@@ -271,7 +271,7 @@ def _finish(args: argparse.Namespace, passphrase: bytes | None) -> _Said:
     if isinstance(metadata.signed, Root):
         for role, gone in finished_root(metadata, args.keys):
             retire(args.keys, gone, passphrase, online=role in ONLINE_ROLES)
-        return _Said(
+        return _Outcome(
             progress, f"root version {progress.version} is the newest here; hand it over with: pocketrec keys push"
         )
     if not (args.server or args.store or args.config):
@@ -282,27 +282,27 @@ def _finish(args: argparse.Namespace, passphrase: bytes | None) -> _Said:
     here = local_settings(args)
     if here is not None:
         note(here, "targets published", f"version {progress.version}", {})
-    return _Said(progress, f"targets version {progress.version} are published")
+    return _Outcome(progress, f"targets version {progress.version} are published")
 
 
-def _push(args: argparse.Namespace, passphrase: bytes | None) -> _Said:
+def _push(args: argparse.Namespace, passphrase: bytes | None) -> _Outcome:
     target, here = publication_target(args), local_settings(args)
     if here is not None:
         copy_online_keys(args.keys, here.home)
     done = push(args.keys, target, passphrase=passphrase, expires_days=args.expires_days, more=args.key)
     anew = ", targets signed anew" if done.targets_signed_anew else ""
-    return _Said(done, f"the server has root version {done.root_version} ({done.new_roots} new{anew})")
+    return _Outcome(done, f"the server has root version {done.root_version} ({done.new_roots} new{anew})")
 
 
-def _team(args: argparse.Namespace, passphrase: bytes | None) -> _Said:
+def _team(args: argparse.Namespace, passphrase: bytes | None) -> _Outcome:
     public = create_team_key(args.dir, role_of(args.channel), root=args.root, passphrase=passphrase)
     text = (
         f"give {public} to the fleet's owner (pocketrec keys delegate {args.channel} --public-key); keep offline/ here"
     )
-    return _Said({"channel": args.channel, "public_key": str(public)}, text)
+    return _Outcome({"channel": args.channel, "public_key": str(public)}, text)
 
 
-def _delegate(args: argparse.Namespace, passphrase: bytes | None) -> _Said:
+def _delegate(args: argparse.Namespace, passphrase: bytes | None) -> _Outcome:
     giving = args.action == "delegate"
     version = delegate_channel(
         args.keys,
@@ -315,10 +315,10 @@ def _delegate(args: argparse.Namespace, passphrase: bytes | None) -> _Said:
         more=args.key,
     )
     text = f"channel {args.channel} is {'given to its team' if giving else 'taken back'} by targets version {version}"
-    return _Said({"channel": args.channel, "delegated": giving, "targets_version": version}, text)
+    return _Outcome({"channel": args.channel, "delegated": giving, "targets_version": version}, text)
 
 
-_ACTIONS: dict[str, Callable[[argparse.Namespace, bytes | None], _Said]] = {
+_ACTIONS: dict[str, Callable[[argparse.Namespace, bytes | None], _Outcome]] = {
     "init": _init,
     "status": _status,
     "rotate": _rotate,

@@ -107,7 +107,7 @@ def add_serve_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--port", type=int, help="port to listen on, 0 for any free one (8080)")
     parser.add_argument("--workers", type=int, help="processes (2)")
     instead = parser.add_mutually_exclusive_group()
-    instead.add_argument("--new-enrolment-code", action="store_true", help="print a one-time code, then stop")
+    instead.add_argument("--new-enrollment-code", action="store_true", help="print a one-time code, then stop")
     instead.add_argument("--export-feedback", type=Path, metavar="FILE", help="write events as JSON lines, then stop")
     parser.add_argument("--json", action="store_true", help="print results as lines of JSON")
 
@@ -123,11 +123,11 @@ def run_serve(args: argparse.Namespace) -> int:
         print(f"the publisher's token is in {home.token_path}", file=sys.stderr, flush=True)
     if home.keys_note:
         print(f"warning: {home.keys_note}", file=sys.stderr, flush=True)
-    if args.new_enrolment_code:
+    if args.new_enrollment_code:
         with opened_database(config) as engine:
-            code = Enrollment(engine, time.time).new_code(valid_days=config.enrolment_code_days)
-        note(config, "enrollment code made", "", {"valid_days": config.enrolment_code_days})
-        _show(args, {"code": code, "valid_days": config.enrolment_code_days}, code)
+            code = Enrollment(engine, time.time).new_code(valid_days=config.enrollment_code_days)
+        note(config, "enrollment code made", "", {"valid_days": config.enrollment_code_days})
+        _show(args, {"code": code, "valid_days": config.enrollment_code_days}, code)
         return 0
     if args.export_feedback:
         with opened_database(config) as engine:

@@ -166,8 +166,8 @@ class _Demo:
         )  # fmt: skip
 
     def _enroll(self, url: str) -> None:
-        code = self._run("enroll", "serve", "--home", self._server, "--new-enrolment-code")["code"]
-        code_file = self._folder / "enrolment-code.txt"
+        code = self._run("enroll", "serve", "--home", self._server, "--new-enrollment-code")["code"]
+        code_file = self._folder / "enrollment-code.txt"
         write_bytes_atomically(code_file, f"{code}\n".encode())
         self._run(
             "enroll", "node", "enroll", "--home", self._device, "--server", url, "--root", self._keys / "root.json",

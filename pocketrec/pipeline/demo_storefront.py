@@ -19,7 +19,7 @@ def serving_storefront(folder: Path, *, port: int) -> Iterator[str]:
         DemoError: the server did not start.
     """
     home = folder / "server"
-    code = run_command(["serve", "--home", str(home), "--new-enrolment-code", "--json"])["code"]
+    code = run_command(["serve", "--home", str(home), "--new-enrollment-code", "--json"])["code"]
     command = ["serve", "--home", str(home), "--port", str(port), "--workers", "1"]
     with serving(command, log=folder / "storefront.log") as url:
         yield f"{url}/shop/#enroll={code}"

@@ -2,7 +2,7 @@
 
 from flask import Blueprint, request
 
-from edge_runtime.contract.release import EnrolmentAnswer, EnrolmentRequest
+from edge_runtime.contract.release import EnrollmentAnswer, EnrollmentRequest
 from sync_server.api.answers import JsonAnswer, json_answer
 from sync_server.api.auth import require_role
 from sync_server.api.request_body import decode_body
@@ -18,9 +18,9 @@ _MAX_REQUEST_BYTES = 4_096
 def enroll() -> JsonAnswer:
     """Exchange a one-time code for a device id."""
     here = services()
-    here.rates.take("enroll", request.remote_addr or "", per_minute=here.config.enrolments_per_minute)
-    wanted = decode_body(EnrolmentRequest, max_bytes=_MAX_REQUEST_BYTES)
-    return json_answer(EnrolmentAnswer(here.enrollment.enroll(wanted.code, wanted.credential)), 201)
+    here.rates.take("enroll", request.remote_addr or "", per_minute=here.config.enrollments_per_minute)
+    wanted = decode_body(EnrollmentRequest, max_bytes=_MAX_REQUEST_BYTES)
+    return json_answer(EnrollmentAnswer(here.enrollment.enroll(wanted.code, wanted.credential)), 201)
 
 
 @blueprint.get("")

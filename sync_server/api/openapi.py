@@ -10,7 +10,7 @@ from flask import Blueprint, Flask, current_app
 from werkzeug.routing import Rule
 
 from edge_runtime.contract.events import FeedbackBatch, FeedbackReceipt
-from edge_runtime.contract.release import EnrolmentAnswer, EnrolmentRequest
+from edge_runtime.contract.release import EnrollmentAnswer, EnrollmentRequest
 from sync_server.api.answers import JsonAnswer, json_answer
 from sync_server.api.publishing import FileList
 from sync_server.api.rank import RankRequest
@@ -45,7 +45,7 @@ class Operation:
 _OPERATIONS: Mapping[str, Operation] = {
     "POST /v1/feedback": Operation(body=FeedbackBatch, answer=FeedbackReceipt, gives=_JSON),
     "POST /v1/devices/enroll": Operation(
-        body=EnrolmentRequest, answer=EnrolmentAnswer, gives=_JSON, status=201, is_open=True
+        body=EnrollmentRequest, answer=EnrollmentAnswer, gives=_JSON, status=201, is_open=True
     ),
     "POST /v1/rank": Operation(body=RankRequest, answer=RankedProducts, gives=_JSON),
     "POST /v1/publish/missing": Operation(body=FileList, gives=_JSON),

@@ -72,13 +72,13 @@ def _error_page(sentence: str, status: int) -> tuple[str, int]:
     return render_template("console/error.html", sentence=sentence, status=status), status
 
 
-def furnish(room: Blueprint) -> Blueprint:
+def add_page_rules(pages: Blueprint) -> Blueprint:
     """Give a blueprint of the console what every page has: protection, headers, errors as sentences."""
-    room.before_request(protect)
-    room.after_request(harden)
-    room.register_error_handler(HTTPException, show_error)
-    room.register_error_handler(PocketrecError, show_error)
-    return room
+    pages.before_request(protect)
+    pages.after_request(harden)
+    pages.register_error_handler(HTTPException, show_error)
+    pages.register_error_handler(PocketrecError, show_error)
+    return pages
 
 
 @blueprint.get("/static/<name>")
@@ -155,7 +155,7 @@ def revoke_device(device_id: str) -> Page:
 @needs("publisher")
 def new_code() -> Page:
     """Make a one-time enrollment code and show it this once."""
-    days = services().config.enrolment_code_days
+    days = services().config.enrollment_code_days
     code = services().enrollment.new_code(valid_days=days)
     services().audit.record(actor=operator().name, action="enrollment code made", details={"valid_days": days})
     return render_template("console/secret.html", title="Enrollment code", secret=code, back=url_for("console.devices"))
@@ -239,5 +239,5 @@ def _now() -> float:
     return services().clock_s()
 
 
-furnish(blueprint)
-furnish(access.blueprint)
+add_page_rules(blueprint)
+add_page_rules(access.blueprint)

@@ -7,7 +7,7 @@ from flask import Blueprint, flash, redirect, render_template, request, url_for
 
 from sync_server.console.access import needs, operator
 from sync_server.console.charts import Chart, with_intervals
-from sync_server.console.pages import Page, furnish
+from sync_server.console.pages import Page, add_page_rules
 from sync_server.rollouts.guardrail_history import history_of
 from sync_server.rollouts.guardrails import Guardrail, open_question
 from sync_server.rollouts.service import RolloutAction
@@ -98,4 +98,4 @@ def stop(experiment_id: str) -> Page:
     return redirect(url_for("rollout_pages.experiments"))
 
 
-furnish(blueprint)
+add_page_rules(blueprint)

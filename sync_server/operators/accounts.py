@@ -159,7 +159,7 @@ class Operators:
         """
         known = self._start_attempt(name)
         # An unknown name costs as much time as a wrong password.
-        matches = self._matches(known or self._nobodys, password)
+        matches = self._matches(known or self._unmatched_hash, password)
         if known is None or not matches:
             raise LoginError("name or password is wrong", status_code=403)
         token = secrets.token_urlsafe(32)
@@ -221,7 +221,7 @@ class Operators:
             return row.password_hash
 
     @cached_property
-    def _nobodys(self) -> str:
+    def _unmatched_hash(self) -> str:
         """A hash that no password fits, made once: to make one for each attempt would take twice as long as to check."""
         return self._hash(secrets.token_hex(16))
 

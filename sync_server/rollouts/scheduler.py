@@ -1,4 +1,4 @@
-"""The thread of a worker that judges rollouts, so that they halt although no operator looks."""
+"""Judges the rollouts that are due every few seconds, in a thread of each worker."""
 
 import logging
 import threading

@@ -52,7 +52,7 @@ def test_feedback_becomes_a_canary_that_differs_by_a_small_delta(copied_build, s
     write_log(folder / "events.jsonl", base, read_shop(folder / "shop"))
     assert pocketrec("keys", "init", "--dir", folder / "keys").returncode == 0
     place = ["--home", folder / "server", "--keys", folder / "keys"]
-    assert pocketrec("serve", *place, "--new-enrolment-code").returncode == 0
+    assert pocketrec("serve", *place, "--new-enrollment-code").returncode == 0
     server = folder / "server.toml"
     server.write_text(f'home = "{folder / "server"}"\n')
     done = pocketrec(

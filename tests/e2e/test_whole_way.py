@@ -27,7 +27,7 @@ def fleet(copied_build):
     serve = ["serve", "--home", str(folder / "server"), "--keys", str(folder / "keys"), "--port", "0", "--workers", "1"]
     with serving(serve, log=folder / "server.log") as url:
         publish(folder, url)
-        code = result_of("serve", "--home", folder / "server", "--new-enrolment-code")["code"]
+        code = result_of("serve", "--home", folder / "server", "--new-enrollment-code")["code"]
         (folder / "code.txt").write_text(code)
         result_of(
             "node", "enroll", "--home", folder / "device", "--server", url, "--root", folder / "keys" / "root.json",

@@ -137,7 +137,7 @@ def test_full_disk_is_one_sentence_and_the_old_bundle_answers(server, bundles, t
 
 def test_device_enrolls_and_its_feedback_arrives_once(server, bundles, tmp_path):
     server.publish(bundles[0])
-    code = pocketrec("serve", "--home", server.home, "--new-enrolment-code")
+    code = pocketrec("serve", "--home", server.home, "--new-enrollment-code")
     (tmp_path / "code").write_text(code.stdout)
     home = tmp_path / "device"
     enrolled = pocketrec(

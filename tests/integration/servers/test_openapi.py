@@ -17,7 +17,7 @@ CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,re
 
 @pytest.fixture(scope="module")
 def server():
-    running = ServerProcess(settings=["enrolments_per_minute = 100000"])
+    running = ServerProcess(settings=["enrollments_per_minute = 100000"])
     publish_to(running, write_plain_bundle(running.folder / "bundle"))
     yield running
     running.stop()

@@ -152,7 +152,7 @@ def test_the_tables_show_every_figure():
 def test_the_storefront_s_address_ends_in_a_code_that_enrolls_the_browser(child, tmp_path):
     child(
         "import json, sys, time\n"
-        "if '--new-enrolment-code' in sys.argv:\n"
+        "if '--new-enrollment-code' in sys.argv:\n"
         "    print(json.dumps({'code': 'once'}))\n"
         "else:\n"
         "    print(json.dumps({'url': 'http://127.0.0.1:1'}), flush=True)\n"

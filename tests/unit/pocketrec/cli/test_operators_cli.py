@@ -23,7 +23,7 @@ def run(capsys, monkeypatch):
 @pytest.fixture
 def home(run, tmp_path):
     run("keys", "init", "--dir", tmp_path / "keys")
-    run("serve", "--home", tmp_path / "server", "--keys", tmp_path / "keys", "--new-enrolment-code")
+    run("serve", "--home", tmp_path / "server", "--keys", tmp_path / "keys", "--new-enrollment-code")
     (tmp_path / "password").write_text("correct horse battery\n")
     return tmp_path / "server"
 

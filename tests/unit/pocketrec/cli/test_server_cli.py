@@ -32,7 +32,7 @@ def run(capsys):
 def started(run, tmp_path):
     """A key folder and a server's home after its first start."""
     run("keys", "init", "--dir", tmp_path / "keys")
-    run("serve", "--home", tmp_path / "server", "--keys", tmp_path / "keys", "--new-enrolment-code")
+    run("serve", "--home", tmp_path / "server", "--keys", tmp_path / "keys", "--new-enrollment-code")
     return tmp_path
 
 
@@ -47,7 +47,7 @@ def test_passphrase_file_encrypts_and_publishes(run, tmp_path, monkeypatch):
     monkeypatch.setenv(PASSPHRASE_VARIABLE, str(tmp_path / "passphrase"))
     code, out = run("keys", "init", "--dir", tmp_path / "keys")
     assert code == 0 and out.err == ""
-    run("serve", "--home", tmp_path / "server", "--keys", tmp_path / "keys", "--new-enrolment-code")
+    run("serve", "--home", tmp_path / "server", "--keys", tmp_path / "keys", "--new-enrollment-code")
     bundle = write_bundle(tmp_path / "bundle")
     publish = ("publish", bundle.folder, "--keys", tmp_path / "keys", "--store", tmp_path / "server")
     assert run(*publish)[0] == 0
@@ -75,15 +75,15 @@ def test_publishing_follows_the_servers_settings(run, tmp_path, database_url):
     (tmp_path / "server.toml").write_text("\n".join(lines))
     settings, keys = ("--config", tmp_path / "server.toml"), ("--keys", tmp_path / "keys")
     run("keys", "init", "--dir", tmp_path / "keys")
-    assert run("serve", *settings, *keys, "--new-enrolment-code")[0] == 0
+    assert run("serve", *settings, *keys, "--new-enrollment-code")[0] == 0
     assert run("publish", write_bundle(tmp_path / "bundle").folder, *keys, *settings)[0] == 0
     assert any(path.is_file() for path in (tmp_path / "files").rglob("*")), "files lie where the settings say"
     assert "targets published" in run("audit", "show", *settings)[1].out
     run("keys", "rotate", "timestamp", *keys)
-    code, out = run("serve", *settings, *keys, "--new-enrolment-code")
+    code, out = run("serve", *settings, *keys, "--new-enrollment-code")
     assert code == 0 and "keys push" in out.err
     assert run("keys", "push", *keys, *settings)[0] == 0
-    assert run("serve", *settings, *keys, "--new-enrolment-code")[1].err == ""
+    assert run("serve", *settings, *keys, "--new-enrollment-code")[1].err == ""
 
 
 def test_home_whose_database_lies_elsewhere_needs_its_settings(run, started):
@@ -109,7 +109,7 @@ def test_something_that_is_no_bundle_is_named(run, started):
 
 def test_first_start_says_where_the_token_is_but_not_what(run, tmp_path):
     run("keys", "init", "--dir", tmp_path / "keys")
-    arguments = ("serve", "--home", tmp_path / "server", "--keys", tmp_path / "keys", "--new-enrolment-code", "--json")
+    arguments = ("serve", "--home", tmp_path / "server", "--keys", tmp_path / "keys", "--new-enrollment-code", "--json")
     _code, out = run(*arguments)
     token = (tmp_path / "server" / "publisher.token").read_text().strip()
     assert "publisher.token" in out.err and token not in out.err + out.out
@@ -152,7 +152,7 @@ def test_place_that_is_a_file_is_named(run, tmp_path, verb):
     run("keys", "init", "--dir", tmp_path / "keys")
     (tmp_path / "file").write_text("mine")
     arguments = {
-        "serve": ("serve", "--home", tmp_path / "file", "--keys", tmp_path / "keys", "--new-enrolment-code"),
+        "serve": ("serve", "--home", tmp_path / "file", "--keys", tmp_path / "keys", "--new-enrollment-code"),
         "keys": ("keys", "init", "--dir", tmp_path / "file"),
     }
     code, out = run(*arguments[verb])

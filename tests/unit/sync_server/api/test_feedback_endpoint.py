@@ -128,7 +128,7 @@ def test_too_many_events_are_refused(server, device_id):
     assert server.ingest.count_events() == 0
 
 
-def test_oversized_enrolment_is_refused(server):
+def test_oversized_enrollment_is_refused(server):
     assert enroll(server, credential="c" * 5_000).status_code == 413
 
 
@@ -139,7 +139,7 @@ def test_code_works_once(server):
     assert answer.status_code == 403 and "used already" in answer.json["error"]
 
 
-def test_lost_answer_to_an_enrolment_can_be_asked_for_again(server):
+def test_lost_answer_to_an_enrollment_can_be_asked_for_again(server):
     code = server.enrollment.new_code(valid_days=7)
     first, again = enroll(server, code=code), enroll(server, code=code)
     assert first.json == again.json

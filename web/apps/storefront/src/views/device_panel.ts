@@ -67,7 +67,7 @@ export class DevicePanel {
     const said = [counted(status.sent, "event") + " sent", `${count(status.waiting)} waiting`];
     const line = make("p.small", {}, said.join(" · "), isOnline() ? null : " (offline)");
     const trouble = status.trouble === null ? null : make("p.small.trouble", {}, status.trouble);
-    const form = status.enrolled || status.privacy === "off" ? null : enrolment(feedback);
+    const form = status.enrolled || status.privacy === "off" ? null : enrollment(feedback);
     const parts = [make("fieldset", {}, make("legend", {}, "May leave this device"), ...choices), line, trouble, form];
     // A code that is being typed must not be lost to the news of a click.
     if (form !== null && this.feedback.contains(document.activeElement)) return;
@@ -101,7 +101,7 @@ function privacyChoice(level: Privacy, text: string, status: FeedbackStatus, fee
   return make("label", {}, input, " ", text);
 }
 
-function enrolment(feedback: Feedback): HTMLElement {
+function enrollment(feedback: Feedback): HTMLElement {
   const code = make("input", { name: "code", placeholder: "one-time code", autocomplete: "off", "aria-label": "One-time code" });
   const form = make(
     "form.enroll",
