@@ -19,19 +19,21 @@ import numpy as np
 import numpy.typing as npt
 from usearch.index import Index
 
-from benchmarks.device.edge_lists import make_lists
 from benchmarks.device.edge_shop import made_vectors, parents_of, real_queries
 from compress.catalogue.index_dimensions import principal_axes, sufficient_width, vocabulary
 from compress.catalogue.vector_index import convert_catalogue
 from edge_runtime.contract.bundle import ITEM_VECTORS_FILE, TOKENIZER_FILE, open_bundle
 from edge_runtime.contract.errors import PocketrecError
-from edge_runtime.contract.types import Float32
+from edge_runtime.contract.types import Float32, Progress
 from edge_runtime.inference.interpreter import Model
 from edge_runtime.recommender import Recommender
 
 CANDIDATES = 100
 QUERIES = 200
 TOP = 10
+SAMPLE_PER_LIST = 64
+ROUNDS = 8
+_BLOCK = 16_384
 
 Propose = Callable[[Float32], npt.NDArray[np.int64]]
 
@@ -47,6 +49,65 @@ class IndexRow:
     recall10: float
     bytes: int
     build_s: float
+
+
+@dataclass(frozen=True, eq=False)
+class Lists:
+    """Inverted lists of a catalogue.
+
+    Attributes:
+        centers: float32 [lists, dim].
+        starts: int32 [lists + 1], where each list begins in `rows`.
+        rows: int32 [products], list after list.
+        vectors: int8 [products, dim], 127 times the unit vectors, in the order of `rows`.
+    """
+
+    centers: Float32
+    starts: npt.NDArray[np.int32]
+    rows: npt.NDArray[np.int32]
+    vectors: npt.NDArray[np.int8]
+
+
+def make_lists(item_vectors: Float32, count: int, *, seed: int = 0, progress: Progress | None = None) -> Lists:
+    """Return `count` inverted lists of unit vectors float32 [products, dim]; equal arguments give equal lists.
+
+    Args:
+        item_vectors: rows of unit length.
+        count: how many lists, at most `products`.
+        seed: of the sample and of the first centers.
+        progress: told after each round of k-means and after the assignment.
+    """
+    rng = np.random.default_rng(seed)
+    size = min(len(item_vectors), count * SAMPLE_PER_LIST)
+    sample = item_vectors[np.sort(rng.choice(len(item_vectors), size, replace=False))]
+    centers = sample[rng.choice(size, count, replace=False)].copy()
+    for number in range(ROUNDS):
+        nearest = _nearest(sample, centers)
+        sums = np.zeros_like(centers)
+        np.add.at(sums, nearest, sample)
+        lengths = np.linalg.norm(sums, axis=1, keepdims=True)
+        empty = lengths[:, 0] == 0
+        centers = np.where(empty[:, None], centers, sums / np.where(lengths == 0, 1, lengths)).astype(np.float32)
+        centers[empty] = sample[rng.choice(size, int(empty.sum()))]
+        if progress:
+            progress(number + 1, ROUNDS + 1)
+    nearest = _nearest(item_vectors, centers)
+    rows = np.argsort(nearest, kind="stable").astype(np.int32)
+    starts = np.concatenate([[0], np.cumsum(np.bincount(nearest, minlength=count))]).astype(np.int32)
+    vectors = np.empty(item_vectors.shape, dtype=np.int8)
+    for start in range(0, len(rows), _BLOCK):
+        part = item_vectors[rows[start : start + _BLOCK]]
+        vectors[start : start + _BLOCK] = np.rint(part * 127).clip(-127, 127).astype(np.int8)
+    if progress:
+        progress(ROUNDS + 1, ROUNDS + 1)
+    return Lists(centers, starts, rows, vectors)
+
+
+def _nearest(vectors: Float32, centers: Float32) -> npt.NDArray[np.int64]:
+    nearest = np.empty(len(vectors), dtype=np.int64)
+    for start in range(0, len(vectors), _BLOCK):
+        nearest[start : start + _BLOCK] = np.argmax(vectors[start : start + _BLOCK] @ centers.T, axis=1)
+    return nearest
 
 
 def _layer(vectors: Float32, folder: Path, axes: Float32 | None) -> tuple[Propose, int]:
