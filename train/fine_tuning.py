@@ -14,12 +14,13 @@ from train.backend import tf
 from train.data.tables import Shop
 from train.errors import TrainingError
 from train.loop import Adversary, Batches, FitSettings, fit
+from train.losses import COSINE_TEMPERATURE
+from train.losses.contrastive import contrastive_loss
 from train.models.bert import INPUTS
 from train.models.teacher import Teacher
 from train.sampling.contrastive_batches import KINDS, BatchShape, Kind, Supervision
 
 PADDING = -1
-HIDDEN_LOGIT = -1e9
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class TeacherSettings:
     learning_rate: float = 3e-5
     warm_up: float = 0.1
     weight_decay: float = 0.01
-    temperature: float = 0.05
+    temperature: float = COSINE_TEMPERATURE
     gain_temperature: float = 0.25
     lists: bool = True
     pairs: bool = True
@@ -226,15 +227,11 @@ def _id_table(rows: Sequence[Sequence[int]], length: int) -> npt.NDArray[np.int3
 def _loss(model: Any, temperature: float) -> Callable[..., Any]:
     def vectors(ids: Any) -> Any:
         mask = tf.cast(ids != PADDING, tf.int32)
-        inputs = dict(zip(INPUTS, (ids * mask, mask, tf.zeros_like(ids)), strict=True))
-        return tf.nn.l2_normalize(model(inputs, training=False), axis=-1)
+        return model(dict(zip(INPUTS, (ids * mask, mask, tf.zeros_like(ids)), strict=True)), training=False)
 
     def loss(left: Any, right: Any, targets: Any, hidden: Any, weights: Any, both_ways: Any) -> Any:
-        logits = tf.matmul(vectors(left), vectors(right), transpose_b=True) / temperature
-        logits = tf.where(hidden, HIDDEN_LOGIT, logits)
-        # Hidden logits have target 0: 0 times a large number, not 0 times infinity.
-        forward = -tf.reduce_sum(targets * tf.nn.log_softmax(logits, axis=1), axis=1)
-        backward = -tf.reduce_sum(targets * tf.nn.log_softmax(logits, axis=0), axis=1)
-        return tf.reduce_mean(weights * (forward + both_ways * backward) / (1.0 + both_ways))
+        return contrastive_loss(
+            vectors(left), vectors(right), targets, hidden, weights, temperature=temperature, both_ways=both_ways
+        )
 
     return loss

@@ -72,7 +72,6 @@ ADDED: Mapping[str, Mapping[str, Any]] = {
     "its scores in the student, Margin-MSE": {
         "cross_encoder": {**_TAUGHT, "distil": "margin-mse", "distil_into": "student"}
     },
-    "the teacher's hidden state": {"distill": {"hidden_weight": 1.0}},
     "an adversary of the student's word table": {"distill": {"adversary": 0.5}},
     "pruning to a half": {"prune": {"sparsity": 0.5}},
     WORDNET: {},

@@ -73,7 +73,7 @@ class Point:
         vocabulary: word pieces.
         hidden: width.
         layers: depth; a bag has none and says 0.
-        pruning: "none", or like "50%" and "2:4".
+        pruning: "none", or like "50%".
         variant: see compress/variants.py; "float" while it was trained for a short time only.
         steps: of distillation.
         complete: trained to the end, so that its figures are those of the bundle.

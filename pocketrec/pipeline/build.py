@@ -147,7 +147,6 @@ class BundleBuild:
                 settings.dim,
                 list(self._held_out),
                 *([asked.key, settings.cross_encoder] if asked else []),
-                *(["states"] if settings.distill.hidden_weight else []),
             ],
             lambda folder, progress: encode_shop(
                 folder,

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_runtime.contract.atomic_files import disk_errors_named
-from train.losses.score_distillation import ScoreLoss
+from train.losses.distillation import ScoreLoss
 from train.models.cross_encoder_training import CrossEncoderSettings
 from train.models.projection import CrossEncoderLessons
 from train.sampling.hard_negatives import ScoredLists

@@ -13,6 +13,7 @@ from train.checkpoints import has_checkpoint
 from train.data.tables import Shop
 from train.evaluation.next_basket import NextBasketQuality
 from train.loop import FitSettings, fit
+from train.losses.next_item import next_basket_loss
 from train.models.history import (
     NextBasket,
     build_history_head,
@@ -77,8 +78,10 @@ class HistoryStages:
             model = NextBasket(head, np.load(trained / _SETTLED_FILE), axes=axes)
             fit(
                 model,
-                model.loss_function(
-                    again_weight=settings.history.again_weight, new_handicap=settings.history.new_handicap
+                next_basket_loss(
+                    model,
+                    repurchase_weight=settings.history.repurchase_weight,
+                    new_item_bonus=settings.history.new_item_bonus,
                 ),
                 batches,
                 FitSettings(settings.quantize.steps, settings.quantize.learning_rate),

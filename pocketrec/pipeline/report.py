@@ -133,8 +133,6 @@ def _architecture(student: Mapping[str, Any]) -> str:
 
 
 def _pruning(prune: Mapping[str, Any]) -> str:
-    if prune["pattern"] == "2:4":
-        return "two of every four weights"
     return f"{prune['sparsity']:.0%} of the dense weights" if prune["sparsity"] else "none"
 
 

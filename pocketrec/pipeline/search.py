@@ -203,7 +203,7 @@ class BudgetSearch:
 
     def _recipes(self, student: StudentSettings) -> list[PruneSettings]:
         """Return the prunings to compare; a bag has hardly a kernel that zeros could make smaller."""
-        asked, none = self._settings.prune, replace(self._settings.prune, sparsity=0.0, pattern="magnitude")
+        asked, none = self._settings.prune, replace(self._settings.prune, sparsity=0.0)
         return [none] if student.architecture == "bag" or not asked.prunes else [none, asked]
 
     def _choose(self, scale: RetentionScale, finished: Sequence[_Tried]) -> _Tried:
@@ -249,9 +249,7 @@ def retention_scale(inputs: EncoderInputs) -> RetentionScale:
 
 
 def _pruning_name(prune: PruneSettings) -> str:
-    if not prune.prunes:
-        return "none"
-    return prune.pattern if prune.pattern != "magnitude" else f"{prune.sparsity:.0%}"
+    return f"{prune.sparsity:.0%}" if prune.prunes else "none"
 
 
 def _point(

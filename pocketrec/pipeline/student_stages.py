@@ -19,11 +19,9 @@ from train.distillation import (
     DistillationSet,
     ScoredIds,
     distillation_batches,
-    distillation_loss,
-    with_hidden_map,
 )
 from train.loop import Adversary, Batches, FitSettings, fit
-from train.losses.score_distillation import ScoreLoss
+from train.losses.distillation import ScoreLoss, distillation_loss
 from train.models.student import build_student, start_from_teacher
 from train.models.vocabulary import CutVocabulary, token_ids
 
@@ -56,11 +54,8 @@ class StudentStages:
             start_from_teacher(model, token_embeddings, teacher_ids=vocabulary.teacher_ids)
         distill = self._settings.distill
         fit_settings = FitSettings(distill.steps, distill.learning_rate)
-        states = self._data.query_states
-        hidden = bool(distill.hidden_weight) and states is not None
-        learning = with_hidden_map(model, states.shape[1]) if hidden and states is not None else model
         adversary = Adversary(model.get_layer("word").embeddings, distill.adversary) if distill.adversary else None
-        loss = self._fit(learning, fit_settings, folder, progress, adversary=adversary, hidden=hidden)
+        loss = self._fit(model, fit_settings, folder, progress, adversary=adversary)
         model.save_weights(folder / WEIGHTS_FILE)
         size = vocabulary.tokenizer.get_vocab_size()
         line = f"{model.count_params():,} weights, {size:,} word pieces ({vocabulary.coverage:.1%} of the text), loss {loss:.4f}"
@@ -134,8 +129,8 @@ class StudentStages:
     def _new_student(self) -> Any:
         return build_student(self._settings.student, vocabulary=self._tokenizer.get_vocab_size(), dim=self._dim)
 
-    def _batches(self, *, hidden: bool = False) -> Batches:
-        return distillation_batches(self._data, self._settings.distill, seed=self._settings.seed, hidden=hidden)
+    def _batches(self) -> Batches:
+        return distillation_batches(self._data, self._settings.distill, seed=self._settings.seed)
 
     def _fit(
         self,
@@ -146,14 +141,13 @@ class StudentStages:
         *,
         after_step: Callable[[int], None] | None = None,
         adversary: Adversary | None = None,
-        hidden: bool = False,
     ) -> float:
         asked = self._settings.cross_encoder
         scores = ScoreLoss(asked.distil, asked.distil_weight)
         return fit(
             model,
             distillation_loss(model, self._settings.distill, scores=scores),
-            self._batches(hidden=hidden),
+            self._batches(),
             settings,
             checkpoint_folder=folder,
             progress=progress,
@@ -167,14 +161,11 @@ def distillation_set(
 ) -> DistillationSet:
     """Tokenize what the student learns from."""
     scored = vectors.scored
-    wide = vectors.wide_targets
     return DistillationSet(
         query_ids=token_ids(tokenizer, vectors.student_texts, settings.student.query_tokens),
         query_targets=vectors.targets,
         item_ids=token_ids(tokenizer, item_texts, settings.student.item_tokens),
         item_targets=vectors.items,
-        query_states=wide,
-        item_states=None if wide is None else vectors.wide_items,
         scored=None
         if scored is None
         else ScoredIds(token_ids(tokenizer, scored.texts, settings.student.query_tokens), scored.rows, scored.scores),

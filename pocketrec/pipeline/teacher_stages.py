@@ -42,7 +42,6 @@ class TeacherVectors:
         held_out: float32 [held-out queries, dim].
         wide_items: float32 [products, teacher's width].
         wide_held_out: float32 [held-out queries, teacher's width].
-        wide_targets: float32 [student_texts, teacher's width]; None unless the student learns hidden states.
         scored: lists that a cross-encoder scored; None unless the student learns from them.
     """
 
@@ -52,7 +51,6 @@ class TeacherVectors:
     held_out: Float32
     wide_items: Float32
     wide_held_out: Float32
-    wide_targets: Float32 | None = None
     scored: ScoredLists | None = None
 
 
@@ -108,8 +106,6 @@ def encode_shop(
         "wide_items": items,
         "wide_held_out": asked,
     }
-    if settings.distill.hidden_weight:
-        arrays["wide_targets"] = made[of_pairs]
     if said and settings.cross_encoder.scores_student:
         write_lists(folder / _LISTS_FILE, said.lists)
     for name, array in arrays.items():
@@ -127,10 +123,9 @@ def read_vectors(folder: Path) -> TeacherVectors:
         name: np.load(folder / f"{name}.npy")
         for name in ("items", "targets", "held_out", "wide_items", "wide_held_out")
     }
-    states, lists = folder / "wide_targets.npy", folder / _LISTS_FILE
+    lists = folder / _LISTS_FILE
     return TeacherVectors(
         student_texts=(folder / _STUDENT_TEXTS).read_bytes().decode().split("\n"),
-        wide_targets=np.load(states) if states.exists() else None,
         scored=read_lists(lists) if lists.exists() else None,
         **arrays,
     )

@@ -16,6 +16,8 @@ import numpy as np
 from edge_runtime.contract.types import Float32, Int32
 from train.backend import tf
 from train.loop import Batches
+from train.losses import COSINE_TEMPERATURE
+from train.losses.ranknet import ranknet_loss
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class TuneSettings:
     steps: int = 400
     batch: int = 64
     learning_rate: float = 1e-3
-    temperature: float = 0.05
+    temperature: float = COSINE_TEMPERATURE
     anchor_weight: float = 2.0
 
 
@@ -100,11 +102,8 @@ def tuning_loss(model: Any, item_vectors: Float32, settings: TuneSettings) -> Ca
         vectors = tf.nn.l2_normalize(model(ids, training=False), axis=-1)
         cosines = tf.einsum("qd,qnd->qn", vectors, tf.gather(items, rows))
         scores = (cosines + offsets) / settings.temperature
-        better = tf.nn.relu(targets[:, :, None] - targets[:, None, :]) * mask[:, :, None] * mask[:, None, :]
-        costs = better * tf.nn.softplus(scores[:, None, :] - scores[:, :, None])
-        wanted = tf.reduce_sum(costs) / tf.maximum(tf.reduce_sum(better), 1e-6)
         moved = tf.nn.l2_normalize(model(other_ids, training=False), axis=-1)
         anchor = tf.reduce_mean(1.0 - tf.reduce_sum(moved * old, axis=-1))
-        return wanted + settings.anchor_weight * anchor
+        return ranknet_loss(scores, targets, mask) + settings.anchor_weight * anchor
 
     return loss

@@ -18,20 +18,17 @@ import numpy.typing as npt
 from edge_runtime.contract.types import Float32, Progress
 from train.backend import keras, tf
 from train.loop import Batches, FitSettings, fit
+from train.losses import COSINE_TEMPERATURE
+from train.losses.listwise import graded_loss
 from train.models.bert import INPUTS
 from train.models.teacher import LENGTH_STEP, Teacher
 
 Int64 = npt.NDArray[np.int64]
 
-PRIOR_TEMPERATURE = 0.05
-"""A cosine divided by this is a logit, as in the bi-encoder's training."""
-
 CHECKPOINT_EVERY_S = 60.0
 
 _HEAD_SCALE = 10.0
 """The head starts at 0 and must move by logits while the encoder moves by hundredths."""
-
-_HIDDEN = -1e9
 
 
 @dataclass(frozen=True)
@@ -109,7 +106,7 @@ class CrossEncoder:
         head = keras.layers.Dense(1, kernel_initializer="zeros", name="score")(teacher.model.output)
         correction = keras.layers.Rescaling(_HEAD_SCALE, name="scale")(head)
         logits = keras.layers.Add(name="logits")(
-            [keras.layers.Rescaling(1.0 / PRIOR_TEMPERATURE, name="prior_logit")(prior), correction]
+            [keras.layers.Rescaling(1.0 / COSINE_TEMPERATURE, name="prior_logit")(prior), correction]
         )
         self.model = keras.Model({**teacher.model.input, "prior": prior}, logits, name="cross_encoder")
         self._shape = shape
@@ -202,28 +199,3 @@ class CrossEncoder:
             types[place, len(asked) : end] = 1
         arrays = dict(zip(INPUTS, (ids, mask, types), strict=True))
         return {**{name: tf.constant(array) for name, array in arrays.items()}, "prior": tf.constant(priors[:, None])}
-
-
-def graded_loss(scores: Any, gains: Any, *, gain_temperature: float, pairwise_weight: float) -> Any:
-    """Return the mean over lists of listwise cross-entropy plus `pairwise_weight` times the pairwise logistic loss.
-
-    Listwise: target softmax(gain / gain_temperature). Pairwise: log(1 + exp(worse - better)) over all pairs of unlike
-    gain, each weighted by the difference of the gains.
-
-    Args:
-        scores: float32 [lists, candidates].
-        gains: float32 [lists, candidates]; NaN is no candidate.
-        gain_temperature: the smaller, the more the best gain alone counts.
-        pairwise_weight: 0 leaves the pairwise term out.
-    """
-    there = tf.logical_not(tf.math.is_nan(gains))
-    gains = tf.where(there, gains, 0.0)
-    scores = tf.where(there, scores, _HIDDEN)
-    target = tf.nn.softmax(tf.where(there, gains / gain_temperature, _HIDDEN))
-    listwise = -tf.reduce_sum(target * tf.nn.log_softmax(scores), axis=1)
-    both = tf.logical_and(there[:, :, None], there[:, None, :])
-    ahead = tf.where(both, tf.nn.relu(gains[:, :, None] - gains[:, None, :]), 0.0)
-    apart = tf.where(both, scores[:, :, None] - scores[:, None, :], 0.0)
-    pairwise = tf.reduce_sum(ahead * tf.nn.softplus(-apart), axis=(1, 2))
-    pairwise = tf.math.divide_no_nan(pairwise, tf.reduce_sum(ahead, axis=(1, 2)))
-    return tf.reduce_mean(listwise + pairwise_weight * pairwise)

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from edge_runtime.contract.atomic_files import write_bytes_atomically
 from edge_runtime.contract.types import Float32, Progress
 from train.data.tables import Shop
-from train.losses.score_distillation import ScoreLossKind
+from train.losses.distillation import ScoreLossKind
 from train.models.cross_encoder import CrossEncoder, CrossEncoderShape
 from train.models.teacher import Teacher
 from train.sampling.contrastive_batches import POSITIVE_GAIN

@@ -14,7 +14,6 @@ What sells these days (train/models/demand_features.py) is a part of the vectors
 basket follows it, from what was known of it at the time of each basket.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ from train.backend import keras, tf
 from train.data.tables import Shop
 from train.evaluation.next_basket import NextBasketQuality, next_basket_quality, rule_qualities
 from train.loop import FitSettings, fit
+from train.losses.next_item import next_basket_loss
 from train.models.demand_features import SIGNALS, Demand, quiet_directions
 from train.models.layers import (
     AddBias,
@@ -57,8 +57,10 @@ REPEAT_START = 1.0
 REPEAT_HALVES = 2.0
 """Where training starts the repeat score of the newest slot, and how often it is halved down to the oldest."""
 
-NEVER = -30.0
-NOT_OWN = -1e4
+NOT_REPEATABLE = -30.0
+"""Added to the score of a bought product where a basket was cut in two: exp(-30) is 1e-13. It is added, and does not
+replace the score, so it has to leave the score's digits in float32; MASK_LOGIT would not."""
+
 QUERY_NORM = 4.0
 """A softmax over cosines in [-1, 1] could hardly tell products apart; the query starts with about this norm."""
 
@@ -82,9 +84,9 @@ class HistorySettings:
             stays to its text, and the less search loses by what purchases teach. A shop that is not searched may
             choose 1.
         max_candidates: at most so many products in one softmax.
-        again_weight: weight of ranking a user's own products by what is bought again, beside ranking all of them by what
+        repurchase_weight: weight of ranking a user's own products by what is bought again, beside ranking all of them by what
             is bought; without it the many new products of a basket teach more than the few that return.
-        new_handicap: a product that the user never bought is scored so much higher in training than on a device. What is
+        new_item_bonus: a product that the user never bought is scored so much higher in training than on a device. What is
             new is remembered better than it is foreseen; where much is bought again it then crowds out what returns.
         demand: length that one standard deviation of demand has in an item vector; 0 leaves demand out.
         demand_half_life_days: a basket counts half as much for demand as one that is so many days younger.
@@ -101,8 +103,8 @@ class HistorySettings:
     held_out_share: float = 0.1
     correction_penalty: float = 16.0
     max_candidates: int = 20_000
-    again_weight: float = 1.0
-    new_handicap: float = 0.0
+    repurchase_weight: float = 1.0
+    new_item_bonus: float = 0.0
     demand: float = 0.1
     demand_half_life_days: float = 14.0
 
@@ -228,33 +230,25 @@ class NextBasket(keras.Model):
         """Return the item vectors float32 [N, dim] under a demand float32 [N, SIGNALS], unit rows."""
         return tf.nn.l2_normalize(self.settled() + tf.matmul(signals, self._axes), axis=-1)
 
-    def loss_function(
-        self, *, correction_penalty: float = 0.0, again_weight: float = 0.0, new_handicap: float = 0.0
-    ) -> Callable[..., Any]:
-        """Return the loss of a batch of `NextBasketBatches`: cross-entropy of the basket among the candidates.
+    def logits(self, slots: Any, places: Any, repeatable: Any, candidates: Any, signals: Any) -> tuple[Any, Any]:
+        """Return the candidates' logits float32 [batch, n] and which of them the user owns, bool [batch, n].
 
-        `again_weight` times the cross-entropy of what is bought again among the user's own products is added;
-        `new_handicap` is added to the logit of every other product.
+        The arguments are those of a batch of `NextBasketBatches`.
         """
+        table = self.vectors(signals)
+        mask = tf.cast(tf.not_equal(slots, NO_ITEM), tf.float32)
+        items = tf.gather(table, tf.maximum(slots, 0)) * mask[:, :, None]
+        query, repeat = self.head([items, mask], training=True)
+        repeat = repeatable[:, None] * repeat + (1.0 - repeatable[:, None]) * NOT_REPEATABLE
+        logits = _add_at(tf.matmul(query, tf.gather(table, candidates), transpose_b=True), places, repeat)
+        owned = _add_at(tf.zeros_like(logits), places, tf.ones_like(places, tf.float32)) > 0
+        return logits, owned
 
-        def loss(slots: Any, places: Any, repeatable: Any, candidates: Any, targets: Any, signals: Any) -> Any:
-            table = self.vectors(signals)
-            mask = tf.cast(tf.not_equal(slots, NO_ITEM), tf.float32)
-            items = tf.gather(table, tf.maximum(slots, 0)) * mask[:, :, None]
-            query, repeat = self.head([items, mask], training=True)
-            repeat = repeatable[:, None] * repeat + (1.0 - repeatable[:, None]) * NEVER
-            logits = _add_at(tf.matmul(query, tf.gather(table, candidates), transpose_b=True), places, repeat)
-            owned = _add_at(tf.zeros_like(logits), places, tf.ones_like(places, tf.float32)) > 0
-            handicap = new_handicap * repeatable[:, None] * tf.cast(tf.logical_not(owned), tf.float32)
-            entropy = -tf.reduce_mean(tf.reduce_sum(targets * tf.nn.log_softmax(logits + handicap), axis=-1))
-            if again_weight:
-                entropy += again_weight * _among_own(logits, owned, targets * repeatable[:, None])
-            if self.correction is None:
-                return entropy
-            squares = tf.reduce_sum(tf.square(self.correction * self._learnable), axis=-1)
-            return entropy + correction_penalty * tf.reduce_mean(squares)
-
-        return loss
+    def correction_size(self) -> Any:
+        """Return the mean squared length of the corrections: a scalar, 0 where nothing is corrected."""
+        if self.correction is None:
+            return tf.zeros(())
+        return tf.reduce_mean(tf.reduce_sum(tf.square(self.correction * self._learnable), axis=-1))
 
 
 def _add_at(logits: Any, places: Any, scores: Any) -> Any:
@@ -262,14 +256,6 @@ def _add_at(logits: Any, places: Any, scores: Any) -> Any:
     rows = tf.tile(tf.range(tf.shape(places)[0])[:, None], (1, tf.shape(places)[1]))
     present = tf.cast(tf.not_equal(places, NO_ITEM), tf.float32)
     return tf.tensor_scatter_nd_add(logits, tf.stack([rows, tf.maximum(places, 0)], axis=-1), scores * present)
-
-
-def _among_own(logits: Any, owned: Any, targets: Any) -> Any:
-    """Return the cross-entropy of targets [batch, n] among the `owned` [batch, n]; rows without any give 0."""
-    again = tf.where(owned, targets, 0.0)
-    again /= tf.maximum(tf.reduce_sum(again, axis=-1, keepdims=True), 1e-9)
-    chances = tf.nn.log_softmax(tf.where(owned, logits, NOT_OWN))
-    return -tf.reduce_mean(tf.reduce_sum(again * chances, axis=-1))
 
 
 def training_data(shop: Shop, settings: HistorySettings, *, seed: int) -> HistoryData:
@@ -341,10 +327,11 @@ def train_history_head(
     model = NextBasket(head, item_vectors, learnable=bought, axes=demand_axes(item_vectors, settings))
     loss = fit(
         model,
-        model.loss_function(
+        next_basket_loss(
+            model,
             correction_penalty=settings.correction_penalty,
-            again_weight=settings.again_weight,
-            new_handicap=settings.new_handicap,
+            repurchase_weight=settings.repurchase_weight,
+            new_item_bonus=settings.new_item_bonus,
         ),
         training_batches(data, settings, seed=seed, demand=demand),
         FitSettings(steps=settings.steps, learning_rate=settings.learning_rate),

@@ -13,11 +13,12 @@ import numpy.typing as npt
 from edge_runtime.contract.types import Float32, Progress
 from train.backend import keras, tf
 from train.data.tables import Shop
-from train.losses.score_distillation import ScoreLoss, score_loss
+from train.losses import COSINE_TEMPERATURE
+from train.losses.contrastive import contrastive_loss
+from train.losses.distillation import ScoreLoss, score_loss
 from train.sampling.contrastive_batches import BatchShape, Kind, RelevanceBatch, Supervision
 from train.sampling.hard_negatives import ScoredLists
 
-HIDDEN_LOGIT = -1e9
 EVIDENCE: tuple[Kind, ...] = ("lists", "pairs")
 
 
@@ -58,7 +59,7 @@ class ProjectionSettings:
     steps: int = 300
     learning_rate: float = 3e-4
     whitening: float = 0.2
-    temperature: float = 0.05
+    temperature: float = COSINE_TEMPERATURE
 
     def __post_init__(self) -> None:
         """Refuse what cannot be computed."""
@@ -158,11 +159,8 @@ def _step_function(matrix: Any, temperature: float) -> Callable[..., Any]:
     @tf.function(reduce_retracing=True)
     def step(left: Any, right: Any, targets: Any, hidden: Any, weights: Any) -> Any:
         with tf.GradientTape() as tape:
-            one = tf.nn.l2_normalize(tf.matmul(left, matrix), axis=-1)
-            other = tf.nn.l2_normalize(tf.matmul(right, matrix), axis=-1)
-            logits = tf.where(hidden, HIDDEN_LOGIT, tf.matmul(one, other, transpose_b=True) / temperature)
-            losses = -tf.reduce_sum(targets * tf.nn.log_softmax(logits), axis=1)
-            loss = tf.reduce_mean(weights * losses)
+            one, other = tf.matmul(left, matrix), tf.matmul(right, matrix)
+            loss = contrastive_loss(one, other, targets, hidden, weights, temperature=temperature)
         return tape.gradient(loss, matrix)
 
     return step

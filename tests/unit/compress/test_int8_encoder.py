@@ -15,8 +15,9 @@ from compress.tflite import convert_encoder, operations
 from edge_runtime.contract.bundle import EncoderSpec
 from tests.support.tiny_student import DIM, SETTINGS, random_ids, tiny_distillation_set, tiny_student, unit
 from train.backend import keras, tf
-from train.distillation import DistillSettings, distillation_batches, distillation_loss
+from train.distillation import DistillSettings, distillation_batches
 from train.loop import FitSettings, fit
+from train.losses.distillation import distillation_loss
 from train.models.history import HistorySettings, build_history_head
 from train.models.layers import LAYERS
 from train.models.student import Architecture

@@ -214,7 +214,7 @@ def card(recommender, **changes):
     full = {
         "teacher_source": "minilm", "dim": 128, "variant": "int8",
         "student": {"architecture": "bert", "layers": 2, "hidden": 64, "vocabulary": 8000},
-        "prune": {"sparsity": 0.5, "pattern": "2:4"},
+        "prune": {"sparsity": 0.5},
     }  # fmt: skip
     digests = {"config_digest": "c" * 64, "shop_digest": "d" * 64}
     return model_card({**content(recommender, JUDGED, settings=full), **digests, **changes})
@@ -228,7 +228,7 @@ def test_the_card_says_what_a_user_must_know(recommender):
         "c" * 16,
         "all-MiniLM-L6-v2 is Apache-2.0",
         "a bert of 2 layers, 64 wide",
-        "two of every four weights",
+        "50% of the dense weights",
         "| int8 hybrid | 12 | 0.700 (0.600 … 0.800) |",
         "keeps",
         "times a group's merit",

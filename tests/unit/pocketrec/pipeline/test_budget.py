@@ -79,8 +79,8 @@ def test_points_know_whether_they_are_on_the_front_and_have_a_name():
     assert [one["front"] for one in found] == [True, True]
     assert [one["front"] for one in points_json(POINTS)] == [False, True, True, True]
     assert found[0]["name"] == "bag 64, 1,000 pieces, int8"
-    assert replace(BASE_POINT, architecture="bert", layers=2, pruning="2:4").name == (
-        "bert 64 × 2, 1,000 pieces, pruned 2:4, int8"
+    assert replace(BASE_POINT, architecture="bert", layers=2, pruning="50%").name == (
+        "bert 64 × 2, 1,000 pieces, pruned 50%, int8"
     )
 
 

@@ -11,7 +11,6 @@ from tests.support.bert_checkpoint import CONFIG, random_weights, write_checkpoi
 from tests.support.shops import make_shop
 from tests.support.tiny_student import SETTINGS
 from train.data.tables import Judgement, Product
-from train.distillation import DistillSettings
 from train.fine_tuning import TeacherSettings
 from train.models.cross_encoder import CrossEncoderShape
 from train.models.cross_encoder_training import CrossEncoderSettings
@@ -48,7 +47,6 @@ def settings_of(source, **changes):
         projection=ProjectionSettings(steps=2),
         texts=TextSettings(count=20),
         student=SETTINGS,
-        distill=DistillSettings(hidden_weight=1.0),
         history=HistorySettings(steps=0, items=4, heads=2, hidden=8),
         cross_encoder=CrossEncoderSettings(
             steps=2, rounds=1, mined=2, list_size=4, candidates=3, distil_into="student", shape=SHAPE
@@ -69,7 +67,6 @@ def test_the_stage_runs_where_it_is_asked_for_and_something_is_judged(tmp_path):
     assert [stage.folder.name for stage in asked.stages][:3] == ["teacher", "cross-encoder", "vectors"]
     assert asked.vectors.scored.texts == ["small", "oak", "red desk"]
     assert asked.vectors.scored.rows.shape == (3, 3)
-    assert asked.vectors.wide_targets.shape == (len(asked.vectors.student_texts), CONFIG["hidden_size"])
     without = inputs(SHOP, "without", cross_encoder=CrossEncoderSettings())
     assert (without.cross_encoder, without.vectors.scored) == (None, None)
     assert not np.array_equal(without.vectors.items, asked.vectors.items)

@@ -117,7 +117,7 @@ def test_the_report_tells_every_point_and_is_json(tmp_path):
 
 
 def test_pruning_is_compared_where_kernels_could_get_smaller(tmp_path):
-    asked = PruneSettings(sparsity=0.5, pattern="2:4")
+    asked = PruneSettings(sparsity=0.5)
     searching = BudgetSearch(replace(BuildSettings(), prune=asked), tmp_path, reporter=None)
     bert, bag = StudentSettings(architecture="bert"), StudentSettings(architecture="bag")
     assert [one.sparsity for one in searching._recipes(bert)] == [0.0, 0.5]

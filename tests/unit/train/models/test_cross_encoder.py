@@ -11,7 +11,8 @@ from tests.support.bert_checkpoint import CONFIG, random_weights, write_checkpoi
 from tests.support.shops import make_shop
 from train.backend import keras, tf
 from train.data.tables import Judgement, Product
-from train.models.cross_encoder import CrossEncoder, CrossEncoderShape, GradedLists, graded_loss
+from train.losses.listwise import graded_loss
+from train.models.cross_encoder import CrossEncoder, CrossEncoderShape, GradedLists
 from train.models.cross_encoder_training import CrossEncoderRounds, CrossEncoderSettings
 from train.models.teacher import Teacher
 from train.sampling.hard_negatives import (

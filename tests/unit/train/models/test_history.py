@@ -10,6 +10,7 @@ from compress.quantization import calibrate, quantize
 from train.backend import keras, tf
 from train.data.tables import Basket, Product, Shop
 from train.evaluation.next_basket import buy_again_scores, next_basket_quality, rule_qualities
+from train.losses.next_item import next_basket_loss
 from train.models.history import (
     HistorySettings,
     NextBasket,
@@ -259,7 +260,7 @@ def test_quantized_head_answers_like_the_float_one(tmp_path: Path) -> None:
     present = inputs[1].numpy() > 0
     assert np.abs(repeat - rounded_repeat)[present].max() < 0.05 * np.abs(repeat).max()
     trainee = NextBasket(quantized, result.item_vectors)
-    assert np.isfinite(float(trainee.loss_function()(*map(tf.constant, batches(0)))))
+    assert np.isfinite(float(next_basket_loss(trainee)(*map(tf.constant, batches(0)))))
     assert not any("correction" in variable.name for variable in trainee.trainable_variables)
 
 
@@ -271,7 +272,7 @@ def test_split_basket_teaches_nothing_about_repeats() -> None:
     data = history_data(shop.baskets, products=PRODUCTS, held_out_share=0.0, seed=0)
     batch = [tf.constant(part) for part in training_batches(data, SMALL, seed=0)(0)]
     with tf.GradientTape() as tape:
-        loss = model.loss_function()(*batch)
+        loss = next_basket_loss(model)(*batch)
     recency = head.get_layer("history_repeat_recency").trainable_variables[0]
     assert not np.any(tape.gradient(loss, recency))
 

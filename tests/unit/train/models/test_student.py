@@ -6,7 +6,8 @@ import pytest
 
 from tests.support.tiny_student import DIM, SETTINGS, VOCABULARY, random_ids, tiny_distillation_set, tiny_student
 from train.backend import keras, tf
-from train.distillation import DistillSettings, distillation_batches, distillation_loss
+from train.distillation import DistillSettings, distillation_batches
+from train.losses.distillation import distillation_loss
 from train.models.layers import LAYERS, Neighbors, attention_block, attention_pool
 from train.models.student import Architecture, StudentSettings, build_student, start_from_teacher
 

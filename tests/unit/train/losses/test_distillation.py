@@ -1,10 +1,12 @@
-"""Losses of scored lists, by hand; and what learns by them."""
+"""The student's loss: its terms by hand, its registry, and what learns by scored lists."""
+
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
 
 from tests.support.shops import make_shop
-from tests.support.tiny_student import DIM, tiny_distillation_set, tiny_student, unit
+from tests.support.tiny_student import tiny_distillation_set, tiny_student, unit
 from train.backend import keras, tf
 from train.data.tables import Judgement, Product
 from train.distillation import (
@@ -12,11 +14,9 @@ from train.distillation import (
     DistillSettings,
     ScoredIds,
     distillation_batches,
-    distillation_loss,
-    with_hidden_map,
 )
 from train.loop import FitSettings, fit
-from train.losses.score_distillation import ScoreLoss, score_loss
+from train.losses.distillation import ScoreLoss, distillation_loss, score_loss, student_term, student_terms
 from train.models.projection import CrossEncoderLessons, ProjectionSettings, learn_projection
 from train.sampling.hard_negatives import ScoredLists
 
@@ -99,53 +99,61 @@ def test_the_student_ranks_scored_lists_as_they_were_scored(tmp_path):
     assert divergence(5.0, tmp_path / "with") < 0.7 * divergence(0.0, tmp_path / "without")
 
 
-def test_the_pooled_state_comes_near_the_teacher_s_and_the_student_keeps_its_weights(tmp_path):
-    keras.utils.set_random_seed(0)
-    plain, random = tiny_distillation_set(), np.random.default_rng(4)
-    wide = random.standard_normal((DIM, 24))
-    data = DistillationSet(
-        plain.query_ids,
-        plain.query_targets,
-        plain.item_ids,
-        plain.item_targets,
-        query_states=unit(plain.query_targets @ wide),
-        item_states=unit(plain.item_targets @ wide),
-    )
-    settings = DistillSettings(batch=8, ranking_items=6, hidden_weight=1.0)
-    student = tiny_student()
-    both = with_hidden_map(student, 24)
+def normal(seed, *shape):
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
 
-    def nearness():
-        return (unit(both(plain.query_ids)[1].numpy()) * data.query_states).sum(axis=1).mean()
 
-    before, table = nearness(), student.get_layer("word").embeddings.numpy()
-    batches = distillation_batches(data, settings, seed=0, hidden=True)
-    fit(both, distillation_loss(both, settings), batches, FitSettings(60, 1e-2), checkpoint_folder=tmp_path)
-    assert nearness() > before + 0.3
-    assert not np.array_equal(table, student.get_layer("word").embeddings.numpy())
-    assert both(plain.query_ids)[0].numpy() == pytest.approx(student(plain.query_ids).numpy())
+def rows_of(raw):
+    return lambda ids, training: tf.gather(tf.constant(raw), ids[:, 0])
+
+
+IDS = tf.constant([[0], [1], [2], [3]])
+TARGETS, ITEMS = unit(normal(7, 4, 4)), unit(normal(8, 6, 4))
+LISTS = {"list_ids": IDS[:2], "list_items": unit(normal(9, 2, 3, 4)), "list_scores": normal(10, 2, 3)}
+
+
+@pytest.mark.parametrize(
+    ("scores", "expected"),
+    [(None, 2.39245439), (ScoreLoss("margin-mse", 2.0), 14.4210720), (ScoreLoss("listwise-kl", 2.0), 10.4356785)],
+)
+def test_the_whole_loss_keeps_its_value(scores, expected):
+    loss = distillation_loss(rows_of(3 * normal(6, 4, 4)), DistillSettings(), scores=scores)
+    assert float(loss(IDS, TARGETS, ITEMS, LISTS)) == pytest.approx(expected, rel=1e-6)
 
 
 def test_each_weight_weighs_its_own_part():
-    data, settings = tiny_distillation_set(), {"ranking_weight": 0.0, "vector_weight": 0.0, "hidden_weight": 0.0}
-    random = np.random.default_rng(5)
-    raw = 4 * unit(random.standard_normal((len(data.query_ids), DIM)))
-    state = random.standard_normal((len(data.query_ids), 6)).astype(np.float32)
-    states = unit(random.standard_normal(state.shape))
-
-    def both(ids, training):
-        return [tf.constant(raw), tf.constant(state)]
+    raw = 4 * unit(normal(5, 4, 4))
 
     def loss(**changes):
-        found = distillation_loss(both, DistillSettings(**{**settings, **changes}))
-        return float(found(None, data.query_targets, data.item_targets, {"states": tf.constant(states)}))
+        settings = DistillSettings(**{"ranking_weight": 0.0, "vector_weight": 0.0, **changes})
+        return float(distillation_loss(rows_of(raw), settings)(IDS, TARGETS, ITEMS, {}))
 
     assert loss() == pytest.approx(0.0, abs=1e-5)
-    assert loss(vector_weight=2.0) == pytest.approx(2 * (1 - (unit(raw) * data.query_targets).sum(1)).mean(), rel=1e-4)
-    assert loss(hidden_weight=3.0) == pytest.approx(3 * (1 - (unit(state) * states).sum(1)).mean(), rel=1e-4)
+    assert loss(vector_weight=2.0) == pytest.approx(2 * (1 - (unit(raw) * TARGETS).sum(1)).mean(), rel=1e-4)
 
 
-@pytest.mark.parametrize("name", ["vector_weight", "hidden_weight", "ranking_weight", "adversary"])
+def test_a_registered_term_counts_by_its_setting(monkeypatch):
+    @dataclass(frozen=True)
+    class Settings(DistillSettings):
+        ones_weight: float = 3.0
+
+    raw = rows_of(3 * normal(6, 4, 4))
+    with pytest.raises(ValueError, match=r"no term of the loss is named ones, expected one of listwise-kl, .*vector"):
+        distillation_loss(raw, Settings())
+    # What is registered here leaves the registry with the test.
+    monkeypatch.setitem(student_terms(), "ones", None)
+    student_term("ones")(lambda answers: tf.ones(len(answers.raw)))
+    with_ones, without = (
+        distillation_loss(raw, one)(IDS, TARGETS, ITEMS, {}) for one in (Settings(), DistillSettings())
+    )
+    assert float(with_ones - without) == pytest.approx(3.0, rel=1e-5)
+
+
+def test_every_weight_of_the_settings_has_a_term():
+    assert set(DistillSettings().weights) <= set(student_terms())
+
+
+@pytest.mark.parametrize("name", ["vector_weight", "ranking_weight", "adversary"])
 def test_weights_below_zero_are_refused(name):
     with pytest.raises(ValueError, match=rf"{name} is -1\.0, expected 0 or more"):
         DistillSettings(**{name: -1.0})
