@@ -1,28 +1,33 @@
 """The front door: finds the room of a verb and imports only that room, so that `--help` never loads TensorFlow."""
 
 import argparse
+import contextlib
 import difflib
 import importlib
 import logging
 import sys
-from collections.abc import Sequence
-from types import ModuleType
+from collections.abc import Callable, Iterator, Sequence
 
 from edge_runtime.contract.errors import PocketrecError
 
 __version__ = "0.1.0"
 
-# verb -> (module, one line of help). The module's COMMANDS[verb] is a pair: add_arguments(parser), and run(args) -> exit
-# code or, where running loads what `--help` must not, its name as "module:function".
+AddArguments = Callable[[argparse.ArgumentParser], None]
+Run = Callable[[argparse.Namespace], int]
+
+_ROOMS = {"pocketrec", "train", "compress", "edge_runtime", "sync_server"}
+
+# verb -> (module, one line of help). A module of one verb has add_arguments(parser) and run(args) -> exit code; one of
+# several verbs has COMMANDS: verb -> that pair, where run is "module:function" when loading it needs what `--help` must not.
 VERBS = {
     "demo": ("pocketrec.cli.demo", "the whole way on the sample shop: build, publish, serve, sync, search, feedback"),
     "shop": ("pocketrec.cli.shop", "make, import or check a shop's tables"),
     "build": ("pocketrec.cli.evaluate", "train, distil and compress a shop into one bundle"),
-    "export": ("pocketrec.cli.export_arguments", "a teacher and its vectors of a shop, for /v1/rank of the server"),
+    "export": ("pocketrec.cli.export", "a teacher and its vectors of a shop, for /v1/rank of the server"),
     "evaluate": ("pocketrec.cli.evaluate", "ranking quality of a bundle on a shop's judgements and purchases"),
     "bench": ("pocketrec.cli.evaluate", "latency, memory and size of a bundle on this machine"),
     "retrain": (
-        "pocketrec.cli.retrain_arguments",
+        "pocketrec.cli.retrain",
         "a better bundle from what devices reported, shipped as a small delta",
     ),
     "search": ("edge_runtime.cli.answers", "rank the catalogue for a query"),
@@ -53,17 +58,12 @@ VERBS = {
 SERVER_MODULES = {f"pocketrec.cli.{name}" for name in ("keys", "serve", "rollout", "backup", "operators", "feedback")}
 
 
-def _import_module(module_name: str) -> ModuleType:
+@contextlib.contextmanager
+def _missing_package_named(module_name: str) -> Iterator[None]:
     try:
-        return importlib.import_module(module_name)
+        yield
     except ModuleNotFoundError as error:
-        if error.name is None or error.name.split(".")[0] in {
-            "pocketrec",
-            "train",
-            "compress",
-            "edge_runtime",
-            "sync_server",
-        }:
+        if error.name is None or error.name.split(".")[0] in _ROOMS:
             raise
         extra = "server" if module_name in SERVER_MODULES else "train"
         if error.name == "onnx":
@@ -73,15 +73,29 @@ def _import_module(module_name: str) -> ModuleType:
         ) from error
 
 
-def _run(verb: str, arguments: Sequence[str]) -> int:
-    add_arguments, run = _import_module(VERBS[verb][0]).COMMANDS[verb]
+def _pair(verb: str) -> tuple[AddArguments, Run | str]:
+    module = importlib.import_module(VERBS[verb][0])
+    several: dict[str, tuple[AddArguments, Run | str]] | None = getattr(module, "COMMANDS", None)
+    return (module.add_arguments, module.run) if several is None else several[verb]
+
+
+def parser_of(verb: str) -> argparse.ArgumentParser:
+    """Return the parser of a verb's arguments."""
     parser = argparse.ArgumentParser(prog=f"pocketrec {verb}", description=VERBS[verb][1])
+    add_arguments, _ = _pair(verb)
     add_arguments(parser)
-    parsed = parser.parse_args(arguments)
-    if isinstance(run, str):
-        module_name, _, function_name = run.partition(":")
-        run = getattr(_import_module(module_name), function_name)
-    return int(run(parsed))
+    return parser
+
+
+def _run(verb: str, arguments: Sequence[str]) -> int:
+    # What run() imports by itself may be missing, too.
+    with _missing_package_named(VERBS[verb][0]):
+        parsed = parser_of(verb).parse_args(arguments)
+        _, run = _pair(verb)
+        if isinstance(run, str):
+            module_name, _, function_name = run.partition(":")
+            run = getattr(importlib.import_module(module_name), function_name)
+        return int(run(parsed))
 
 
 def _overview() -> str:

@@ -243,6 +243,3 @@ class _Progress:
         if now - max(self.started_s, self.shown_s) >= _PROGRESS_EVERY_S:
             self.shown_s = now
             print(f"downloaded {self.received / 1e6:.1f} MB", file=sys.stderr, flush=True)
-
-
-COMMANDS = {"node": (add_arguments, run)}

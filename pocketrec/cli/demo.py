@@ -59,6 +59,3 @@ def _serve(folder: Path, port: int) -> None:
         print(f"The shop is at {address} (Ctrl-C ends it)", file=sys.stderr, flush=True)
         with contextlib.suppress(KeyboardInterrupt):
             threading.Event().wait()
-
-
-COMMANDS = {"demo": (add_arguments, run)}

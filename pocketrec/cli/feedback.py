@@ -102,6 +102,3 @@ def run_device_action(args: argparse.Namespace, engine: Engine, *, actor: str) -
 
 def _show(args: argparse.Namespace, result: object, text: str) -> None:
     print(msgspec.json.encode(result).decode() if args.json else text, flush=True)
-
-
-COMMANDS = {"feedback": (add_arguments, run)}

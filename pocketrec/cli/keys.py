@@ -42,7 +42,7 @@ from sync_server.repository.keys import ONLINE_ROLES, PASSPHRASE_VARIABLE
 _WARN_DAYS = 30
 
 
-def add_keys_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `pocketrec keys`."""
     actions = parser.add_subparsers(dest="action", required=True)
     init = actions.add_parser("init", help="make the keys and the root.json that devices trust")
@@ -147,7 +147,7 @@ class _Outcome:
     exit_code: int = 0
 
 
-def run_keys(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> int:
     """Run `pocketrec keys`."""
     outcome = _ACTIONS[args.action](args, read_passphrase(os.environ))
     print(msgspec.json.encode(outcome.result).decode() if args.json else outcome.text, flush=True)
@@ -330,5 +330,3 @@ _ACTIONS: dict[str, Callable[[argparse.Namespace, bytes | None], _Outcome]] = {
     "sign": _sign,
     "finish": _finish,
 }
-
-COMMANDS = {"keys": (add_keys_arguments, run_keys)}

@@ -1,26 +1,53 @@
-"""What `pocketrec retrain` does once its arguments are read; kept apart from `--help`, because it loads TensorFlow."""
+"""The command `pocketrec retrain`."""
 
 import argparse
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-
-import msgspec
-from rich.console import Console
-from rich.progress import Progress, TaskID
+from typing import TYPE_CHECKING
 
 from edge_runtime.contract.errors import ConfigError
-from edge_runtime.settings import load_toml
-from pocketrec.pipeline.cli_subprocess import run_command
-from pocketrec.pipeline.retrain import retrain_bundle
-from pocketrec.pipeline.retrain_settings import RetrainReport, RetrainSettings
-from train.data.reading import read_shop
+
+if TYPE_CHECKING:
+    from pocketrec.pipeline.retrain_settings import RetrainReport
 
 GATE_FAILED = 3
 
 
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `pocketrec retrain`."""
+    parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="the bundle that the fleet has")
+    parser.add_argument("--shop", type=Path, required=True, metavar="SHOP", help="the shop that it was built from")
+    parser.add_argument(
+        "--events", type=Path, required=True, metavar="PATH", help="what pocketrec feedback export wrote"
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="BUNDLE", help="folder of the new bundle")
+    parser.add_argument("--work", type=Path, metavar="DIR", help="stages of the bundle's own build (BUNDLE.build)")
+    parser.add_argument("--config", type=Path, metavar="FILE", help="settings as TOML (docs/feedback.md)")
+    parser.add_argument("--seed", type=int, metavar="N", help="of every random choice (0)")
+    parser.add_argument("--publish-to", metavar="CHANNEL", help="publish there when every gate is passed, as a canary")
+    parser.add_argument("--keys", type=Path, metavar="KEYS", help="folder of pocketrec keys init, for --publish-to")
+    place = parser.add_mutually_exclusive_group()
+    place.add_argument("--server", metavar="URL", help="the server's address, for --publish-to")
+    place.add_argument("--store", type=Path, metavar="DIR", help="the server's home, when it is on this machine")
+    place.add_argument(
+        "--server-config", type=Path, metavar="FILE", help="the server's settings as TOML, when it is on this machine"
+    )
+    parser.add_argument("--token-file", type=Path, metavar="FILE", help="the publisher's token, with --server")
+    parser.add_argument("--json", action="store_true", help="print the report as one line of JSON")
+
+
 def run(args: argparse.Namespace) -> int:
     """Retrain, and publish when asked and allowed; return the exit code, 3 when a gate failed."""
+    import msgspec
+    from rich.console import Console
+    from rich.progress import Progress, TaskID
+
+    from edge_runtime.settings import load_toml
+    from pocketrec.pipeline.retrain import retrain_bundle
+    from pocketrec.pipeline.retrain_settings import RetrainSettings
+    from train.data.reading import read_shop
+
     _check_publishing(args)
     settings = load_toml(args.config, into=RetrainSettings) if args.config else RetrainSettings()
     if args.seed is not None:
@@ -61,6 +88,8 @@ def _check_publishing(args: argparse.Namespace) -> None:
 
 
 def _publish(args: argparse.Namespace) -> dict[str, object]:
+    from pocketrec.pipeline.cli_subprocess import run_command
+
     places = {"--server": args.server, "--store": args.store, "--config": args.server_config}
     place = next([flag, str(value)] for flag, value in places.items() if value)
     token = ["--token-file", str(args.token_file)] if args.token_file else []
@@ -68,7 +97,7 @@ def _publish(args: argparse.Namespace) -> dict[str, object]:
     return run_command(["publish", str(args.out), "--channel", args.publish_to, *keys, *place, *token, "--json"])
 
 
-def summary(report: RetrainReport, out: Path, published: dict[str, object] | None) -> list[str]:
+def summary(report: "RetrainReport", out: Path, published: dict[str, object] | None) -> list[str]:
     """Return the report as lines for people."""
     verdict = report.off_policy
     lines = [

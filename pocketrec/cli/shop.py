@@ -53,9 +53,6 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-COMMANDS = {"shop": (add_arguments, run)}
-
-
 def _run_import(args: argparse.Namespace) -> None:
     if args.source is not None and (args.mirror or args.sha256):
         raise ConfigError("--mirror and --sha256 belong to --download; with --from nothing is fetched")

@@ -1,7 +1,6 @@
 """Writes docs/cli.md from the commands' own help: `python -m tests.support.command_reference > docs/cli.md`."""
 
 import argparse
-import importlib
 import re
 import sys
 
@@ -20,11 +19,9 @@ on stderr), 2 wrong usage, 3 a quality gate failed.
 def command_reference() -> str:
     """Return docs/cli.md as it should be, the same on every supported Python."""
     parts = [_HEAD]
-    for verb, (module, summary) in verbs.VERBS.items():
-        parser = argparse.ArgumentParser(prog=f"pocketrec {verb}", description=summary)
-        importlib.import_module(module).COMMANDS[verb][0](parser)
+    for verb, (_, summary) in verbs.VERBS.items():
         parts.append(f"## {verb}\n\n{_capitalized(summary)}.\n")
-        parts += [_section(part) for part in _parsers(parser)]
+        parts += [_section(part) for part in _parsers(verbs.parser_of(verb))]
     return "\n".join(parts)
 
 

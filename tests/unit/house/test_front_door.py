@@ -64,6 +64,15 @@ def test_a_word_like_no_verb_suggests_none(capsys):
     assert capsys.readouterr().err.startswith("pocketrec: unknown verb 'xyzzy'\n")
 
 
+def test_a_package_that_a_running_command_misses_is_named_with_its_extra(monkeypatch, capsys):
+    def run(_args):
+        raise ModuleNotFoundError("no such module", name="tensorflow.python")
+
+    monkeypatch.setattr("pocketrec.cli.export.run", run)
+    assert verbs.main(["export", "model", "--out", "folder"]) == 1
+    assert "pip install 'pocketrec[train]'" in capsys.readouterr().err
+
+
 def test_an_error_of_ours_is_one_sentence_and_exit_code_one(tmp_path):
     done = command("search", tmp_path / "no-bundle", "lamp")
     assert done.returncode == 1

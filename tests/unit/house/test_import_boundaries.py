@@ -31,7 +31,8 @@ ONLY_IN = {
     "tflite_runtime": ("edge_runtime/inference/interpreter.py",),
     "torch": (),
 }
-FUNCTION_LEVEL_ALLOWED = {"pocketrec/verbs.py", "edge_runtime/inference/interpreter.py"}
+# A verb's file is loaded for its `--help`: what run() needs beyond that is imported by run().
+FUNCTION_LEVEL_ALLOWED = ("pocketrec/cli/", "pocketrec/verbs.py", "edge_runtime/inference/interpreter.py")
 NOT_ON_A_DEVICE = (
     "tensorflow",
     "tf_keras",
@@ -71,7 +72,7 @@ def test_heavy_packages_are_imported_in_their_one_place():
 
 def test_imports_stand_at_the_top_of_a_file():
     inside = [found for file in product_files() for found in imports(file) if found.in_function]
-    assert [str(found) for found in inside if found.file.path not in FUNCTION_LEVEL_ALLOWED] == []
+    assert [str(found) for found in inside if not found.file.path.startswith(FUNCTION_LEVEL_ALLOWED)] == []
 
 
 def test_imports_name_full_modules():
