@@ -28,8 +28,7 @@ from edge_runtime.contract.errors import (
     DownloadError,
     PocketrecError,
 )
-from edge_runtime.contract.events import FeedbackEvent
-from edge_runtime.contract.privacy_requests import ErasureReceipt
+from edge_runtime.contract.events import ErasureReceipt, FeedbackEvent
 from edge_runtime.contract.release import EnrollmentAnswer, EnrollmentRequest, check_channel
 from edge_runtime.feedback.collector import NodeFeedback
 from edge_runtime.feedback.event_queue import QueueStatus, SendReport

@@ -204,3 +204,10 @@ def _check_place(name: str, place: int) -> None:
 def _check_probability(name: str, probability: float) -> None:
     if not 0 < probability <= 1:
         raise EventRejectedError(f"{name}: expected a probability in (0, 1], got {probability}")
+
+
+class ErasureReceipt(msgspec.Struct, frozen=True):
+    """What the server erased of a device: `events` and `count_reports`. What was sent before never comes back."""
+
+    events: int
+    count_reports: int

@@ -7,8 +7,7 @@ from pathlib import Path
 import msgspec
 
 from edge_runtime.contract.errors import DownloadError
-from edge_runtime.contract.events import FeedbackEvent
-from edge_runtime.contract.privacy_requests import ErasureReceipt
+from edge_runtime.contract.events import ErasureReceipt, FeedbackEvent
 from edge_runtime.feedback.event_queue import FeedbackQueue, QueueStatus, SendReport, send_feedback
 from edge_runtime.feedback.private_counts import CountBook, send_counts
 from edge_runtime.node_settings import NodeSettings

@@ -100,29 +100,28 @@ def retrain_bundle(
         StorageError: the disk is full, read-only or not permitted.
     """
     refuse_to_replace(out)
-    bundle = open_bundle(base)
-    build = build_settings_of(bundle)
-    if build.variant == "dynamic-range":
-        raise CompressionError("a dynamic-range encoder has no frozen ranges to keep; build with variant int8 first")
-    base_artifacts = artifacts_of(bundle.bundle_id, work)
-    _check_shop(bundle, shop)
-    teaching, judging = _split_log(events, settings)
-    make_reproducible(settings.seed)
     kept = out.with_name(f"{out.name}.build")
     if kept.resolve() == work.resolve():
         raise ConfigError(f"{kept} is the base's own folder of stages; give the new bundle another --out")
+    bundle = open_bundle(base)
+    build = build_settings_of(bundle)
+    _check_base(bundle, build, shop)
+    artifacts = artifacts_of(bundle.bundle_id, work)
+    teaching, judging = _split_log(events, settings)
+    make_reproducible(settings.seed)
     with disk_errors_named(out), locked(work), locked(kept):
-        stages = _copy_stages(base_artifacts, kept)
+        stages = _copy_stages(artifacts, kept)
         bias = estimate_position_bias(teaching, settings.clicks)
         weights = _tune(bundle, build, shop, teaching, bias, settings, stages, progress)
         made = _pack(bundle, build, shop, stages, kept, created_at)
         report = _judge(bundle, made, shop, judging, settings, progress)
         report = {**report, "lists": (teaching.lists, judging.lists), "queries": len(np.unique(teaching.query))}
         new = _seal_with_report(made, bundle, {**_plain(report), "settings": asdict(settings)}, created_at)
-        record_artifacts(kept, install_bundle(new.folder, out).bundle_id, stages)
+        installed = install_bundle(new.folder, out)
+        record_artifacts(kept, installed.bundle_id, stages)
         shutil.rmtree(new.folder, ignore_errors=True)
     return RetrainReport(
-        bundle_id=open_bundle(out, verify=False).bundle_id,
+        bundle_id=installed.bundle_id,
         base_bundle_id=bundle.bundle_id,
         position_bias=[float(one) for one in bias.examination],
         position_bias_is_estimated=bias.is_estimated,
@@ -140,7 +139,9 @@ def _split_log(events: Path, settings: RetrainSettings) -> tuple[FeedbackLog, Fe
     return teaching, judging
 
 
-def _check_shop(bundle: Bundle, shop: Shop) -> None:
+def _check_base(bundle: Bundle, build: BuildSettings, shop: Shop) -> None:
+    if build.variant == "dynamic-range":
+        raise CompressionError("a dynamic-range encoder has no frozen ranges to keep; build with variant int8 first")
     with contextlib.closing(RowsDatabase(bundle.path(CATALOGUE_ROWS_FILE))) as database:
         rows = [one for (one,) in database.fetch("SELECT product_id FROM products ORDER BY row")]
     if rows != [one.product_id for one in shop.products]:

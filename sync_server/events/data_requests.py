@@ -11,7 +11,7 @@ import msgspec
 from sqlalchemy import Engine, delete, func, select, update
 from sqlalchemy.orm import Session
 
-from edge_runtime.contract.privacy_requests import ErasureReceipt
+from edge_runtime.contract.events import ErasureReceipt
 from sync_server.database.engine import database_errors_named, reading
 from sync_server.database.tables.counts import CountRow
 from sync_server.database.tables.devices import Device, DeviceBundle, DeviceReportRow
