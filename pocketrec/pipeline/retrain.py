@@ -100,12 +100,9 @@ def retrain_bundle(
         StorageError: the disk is full, read-only or not permitted.
     """
     refuse_to_replace(out)
-    kept = out.with_name(f"{out.name}.build")
-    if kept.resolve() == work.resolve():
-        raise ConfigError(f"{kept} is the base's own folder of stages; give the new bundle another --out")
-    bundle = open_bundle(base)
+    bundle, kept = open_bundle(base), out.with_name(f"{out.name}.build")
     build = build_settings_of(bundle)
-    _check_base(bundle, build, shop)
+    _check_base(bundle, build, shop, work=work, kept=kept)
     artifacts = artifacts_of(bundle.bundle_id, work)
     teaching, judging = _split_log(events, settings)
     make_reproducible(settings.seed)
@@ -114,8 +111,7 @@ def retrain_bundle(
         bias = estimate_position_bias(teaching, settings.clicks)
         weights = _tune(bundle, build, shop, teaching, bias, settings, stages, progress)
         made = _pack(bundle, build, shop, stages, kept, created_at)
-        report = _judge(bundle, made, shop, judging, settings, progress)
-        report = {**report, "lists": (teaching.lists, judging.lists), "queries": len(np.unique(teaching.query))}
+        report = {**_judge(bundle, made, shop, judging, settings, progress), **_counts(teaching, judging)}
         new = _seal_with_report(made, bundle, {**_plain(report), "settings": asdict(settings)}, created_at)
         installed = install_bundle(new.folder, out)
         record_artifacts(kept, installed.bundle_id, stages)
@@ -139,7 +135,9 @@ def _split_log(events: Path, settings: RetrainSettings) -> tuple[FeedbackLog, Fe
     return teaching, judging
 
 
-def _check_base(bundle: Bundle, build: BuildSettings, shop: Shop) -> None:
+def _check_base(bundle: Bundle, build: BuildSettings, shop: Shop, *, work: Path, kept: Path) -> None:
+    if kept.resolve() == work.resolve():
+        raise ConfigError(f"{kept} is the base's own folder of stages; give the new bundle another --out")
     if build.variant == "dynamic-range":
         raise CompressionError("a dynamic-range encoder has no frozen ranges to keep; build with variant int8 first")
     with contextlib.closing(RowsDatabase(bundle.path(CATALOGUE_ROWS_FILE))) as database:
@@ -245,6 +243,10 @@ def _pack(
         shutil.copyfile(bundle.path(artifact.path), target / artifact.path)
     write_bytes_atomically(target / ENCODER_FILE, model)
     return _seal(target, bundle, created_at)
+
+
+def _counts(teaching: FeedbackLog, judging: FeedbackLog) -> dict[str, Any]:
+    return {"lists": (teaching.lists, judging.lists), "queries": len(np.unique(teaching.query))}
 
 
 def _seal(target: Path, base: Bundle, created_at: str) -> Bundle:
