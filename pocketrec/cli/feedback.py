@@ -14,7 +14,8 @@ from edge_runtime.contract.errors import ConfigError
 from pocketrec.publishing.local_server import add_home, opened_database, settings_of
 from sync_server.config import ServerConfig
 from sync_server.events.data_requests import device_data, erase_device
-from sync_server.events.export import export_json_lines, export_parquet
+from sync_server.events.export import export_parquet
+from sync_server.events.json_lines import export_json_lines
 from sync_server.events.private_counts import sum_reports
 from sync_server.events.retention import sweep
 

@@ -16,7 +16,7 @@ from pocketrec.publishing.local_server import add_target, local_settings, note, 
 from pocketrec.publishing.publisher import publish
 from sync_server.config import ServerConfig, with_secrets
 from sync_server.devices.enrollment import Enrollment
-from sync_server.events.export import export_json_lines
+from sync_server.events.json_lines import export_json_lines
 from sync_server.hosting.home import prepare_home
 from sync_server.hosting.logs import log_as_json
 from sync_server.hosting.serving import serve

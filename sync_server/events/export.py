@@ -1,26 +1,22 @@
-"""Events as files for analysis: JSON lines, or Parquet partitioned by day and kind.
+"""Events as Parquet for analysis, partitioned by day and kind.
 
 OUT/dt=YYYY-MM-DD/kind=click/part-000000000001.parquet: the layout that Spark, DuckDB, Polars and pyarrow read as one
 table with the columns `dt` and `kind`. Days are UTC.
 """
 
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
-from sqlalchemy import Engine, select
-from sqlalchemy.orm import Session
+from sqlalchemy import Engine
 
 from edge_runtime.contract.atomic_files import disk_errors_named
 from edge_runtime.contract.errors import ConfigError
-from sync_server.database.engine import database_errors_named, reading
 from sync_server.database.tables.events import Event
-
-_PAGE_ROWS = 50_000
+from sync_server.events.json_lines import pages
 
 _TYPES = {"float": pa.float64(), "int": pa.int64(), "str": pa.string()}
 _COLUMNS = [column for column in Event.__table__.columns if column.name not in {"id", "kind"}]
@@ -45,7 +41,7 @@ def export_parquet(engine: Engine, out: Path) -> int:
     with disk_errors_named(out):
         shutil.rmtree(staging, ignore_errors=True)
         staging.mkdir()
-        for number, page in enumerate(_pages(engine), 1):
+        for number, page in enumerate(pages(engine), 1):
             for (day, kind), rows in _partitions(page).items():
                 folder = staging / f"dt={day}" / f"kind={kind}"
                 folder.mkdir(parents=True, exist_ok=True)
@@ -54,43 +50,6 @@ def export_parquet(engine: Engine, out: Path) -> int:
             written += len(page)
         staging.rename(out)
     return written
-
-
-def export_json_lines(engine: Engine, path: Path) -> int:
-    """Write every event to `path` as JSON lines, oldest first; return how many.
-
-    Stopped halfway, `path` holds its old content.
-
-    Raises:
-        ConfigError: the folder does not exist.
-        StorageError: the disk or the database cannot be used.
-    """
-    if not path.parent.is_dir():
-        raise ConfigError(f"cannot write {path}: {path.parent} is not a folder; make it first")
-    temporary = path.with_name(f".{path.name}.new")
-    written = 0
-    with disk_errors_named(path), temporary.open("wb") as file:
-        for page in _pages(engine):
-            for row in page:
-                # A field that the event does not have is left out, as the device sent it.
-                event = {name: value for name, value in row.items() if name != "id" and value is not None}
-                file.write(msgspec.json.encode(event) + b"\n")
-            written += len(page)
-    with disk_errors_named(path):
-        temporary.replace(path)
-    return written
-
-
-def _pages(engine: Engine) -> Iterator[Sequence[Mapping[str, object]]]:
-    last = 0
-    while True:
-        with database_errors_named(), Session(reading(engine)) as session:
-            query = select(Event.__table__).where(Event.id > last).order_by(Event.id).limit(_PAGE_ROWS)
-            page = [dict(row) for row in session.execute(query).mappings()]
-        if not page:
-            return
-        last = int(page[-1]["id"])
-        yield page
 
 
 def _partitions(page: Sequence[Mapping[str, object]]) -> dict[tuple[str, str], list[Mapping[str, object]]]:

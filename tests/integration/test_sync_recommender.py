@@ -9,7 +9,7 @@ from edge_runtime.contract.bundle import describe_file as describe
 from edge_runtime.contract.errors import GoldenMismatchError
 from edge_runtime.contract.events import FeedbackEvent
 from edge_runtime.node import EdgeNode, enroll
-from sync_server.events.export import export_json_lines
+from sync_server.events.json_lines import export_json_lines
 from tests.support.server_simulator import URL, ServerSimulator
 from tests.support.toy_bundle import make_toy_bundle
 

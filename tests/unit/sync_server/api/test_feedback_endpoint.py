@@ -9,7 +9,7 @@ from sqlalchemy import select
 
 from sync_server.config import ServerConfig
 from sync_server.database.schema import METADATA
-from sync_server.events.export import export_json_lines
+from sync_server.events.json_lines import export_json_lines
 from sync_server.hosting.logs import JsonLines, log_as_json
 from tests.support.server_simulator import ServerSimulator
 

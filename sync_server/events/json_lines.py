@@ -1,0 +1,53 @@
+"""Events as JSON lines. Apart from Parquet, whose package a server that only exports lines need not load."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+from sqlalchemy import Engine, select
+from sqlalchemy.orm import Session
+
+from edge_runtime.contract.atomic_files import disk_errors_named
+from edge_runtime.contract.errors import ConfigError
+from sync_server.database.engine import database_errors_named, reading
+from sync_server.database.tables.events import Event
+
+_PAGE_ROWS = 50_000
+
+
+def export_json_lines(engine: Engine, path: Path) -> int:
+    """Write every event to `path` as JSON lines, oldest first; return how many.
+
+    Stopped halfway, `path` holds its old content.
+
+    Raises:
+        ConfigError: the folder does not exist.
+        StorageError: the disk or the database cannot be used.
+    """
+    if not path.parent.is_dir():
+        raise ConfigError(f"cannot write {path}: {path.parent} is not a folder; make it first")
+    temporary = path.with_name(f".{path.name}.new")
+    written = 0
+    with disk_errors_named(path), temporary.open("wb") as file:
+        for page in pages(engine):
+            for row in page:
+                # A field that the event does not have is left out, as the device sent it.
+                event = {name: value for name, value in row.items() if name != "id" and value is not None}
+                file.write(msgspec.json.encode(event) + b"\n")
+            written += len(page)
+    with disk_errors_named(path):
+        temporary.replace(path)
+    return written
+
+
+def pages(engine: Engine) -> Iterator[Sequence[Mapping[str, object]]]:
+    """Yield all events as rows of their table, oldest first, some ten thousand at a time."""
+    last = 0
+    while True:
+        with database_errors_named(), Session(reading(engine)) as session:
+            query = select(Event.__table__).where(Event.id > last).order_by(Event.id).limit(_PAGE_ROWS)
+            page = [dict(row) for row in session.execute(query).mappings()]
+        if not page:
+            return
+        last = int(page[-1]["id"])
+        yield page
