@@ -116,6 +116,7 @@ def export_student(source: Path, folder: Path, *, work: Path) -> Exported:
     Raises:
         BundleError: `source` is no bundle.
         ConfigError: `work` does not hold the stages of this bundle.
+        CompressionError: their weights cannot be read.
         StorageError: the disk is full, read-only or not permitted.
     """
     bundle = open_bundle(source)
@@ -123,11 +124,14 @@ def export_student(source: Path, folder: Path, *, work: Path) -> Exported:
     artifacts = artifacts_of(bundle.bundle_id, work)
     tokenizer = Tokenizer.from_file(str(bundle.path(TOKENIZER_FILE)))
     model = build_student(settings.student, vocabulary=tokenizer.get_vocab_size(), dim=settings.dim)
-    model.load_weights(artifacts.folder("prune") / WEIGHTS_FILE)
-    if TUNED in artifacts.folders:
-        tuned = quantize(model)
-        tuned.load_weights(artifacts.folder(TUNED) / WEIGHTS_FILE)
-        take_float_weights(model, tuned)
+    try:
+        model.load_weights(artifacts.folder("prune") / WEIGHTS_FILE)
+        if TUNED in artifacts.folders:
+            tuned = quantize(model)
+            tuned.load_weights(artifacts.folder(TUNED) / WEIGHTS_FILE)
+            take_float_weights(model, tuned)
+    except (ValueError, OSError) as error:
+        raise CompressionError(f"the weights in {work} cannot be read ({error}); build {source} again") from error
     with contextlib.closing(RowsDatabase(bundle.path(CATALOGUE_ROWS_FILE))) as database:
         product_ids = [one for (one,) in database.fetch("SELECT product_id FROM products ORDER BY row")]
     items = unit_rows(np.load(bundle.path(ITEM_VECTORS_FILE)).astype(np.float32))

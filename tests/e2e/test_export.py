@@ -5,10 +5,11 @@ import json
 import numpy as np
 import pytest
 
-from edge_runtime.contract.bundle import GOLDEN_FILE
+from edge_runtime.contract.bundle import GOLDEN_FILE, open_bundle
 from edge_runtime.contract.golden import read_golden
 from edge_runtime.recommender import Recommender
 from pocketrec import verbs
+from pocketrec.pipeline.graph import record_artifacts
 from sync_server.ranking.onnx_encoder import OnnxEncoder
 from sync_server.ranking.ranker import VectorRanker
 from tests.support.server_simulator import ServerSimulator
@@ -80,9 +81,14 @@ def test_saved_model_and_onnx_agree(exported):
 
 def test_work_folder_of_another_build_is_refused(built, tmp_path, capsys):
     assert verbs.main(["export", str(built), "--work", str(tmp_path), "--out", str(tmp_path / "out")]) == 1
-    assert "name the folder that the bundle's build left" in capsys.readouterr().err
-    other = tmp_path / "prune" / "model.weights.h5"
-    other.parent.mkdir()
-    other.write_bytes(b"no weights")
+    assert "name the folder that its own build left" in capsys.readouterr().err
+
+
+def test_damaged_weights_are_one_sentence(built, tmp_path, capsys):
+    stage = tmp_path / "prune"
+    stage.mkdir()
+    (stage / "key.txt").write_text("key")
+    (stage / "model.weights.h5").write_bytes(b"no weights")
+    record_artifacts(tmp_path, open_bundle(built).bundle_id, {"prune": stage})
     assert verbs.main(["export", str(built), "--work", str(tmp_path), "--out", str(tmp_path / "out")]) == 1
-    assert "does not fit" in capsys.readouterr().err
+    assert "cannot be read" in capsys.readouterr().err
