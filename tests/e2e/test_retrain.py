@@ -99,5 +99,5 @@ def test_what_cannot_be_retrained_is_told_in_one_sentence(copied_build):
     done = pocketrec(*arguments, "--events", folder / "empty.jsonl", "--publish-to", "canary", timeout_s=120)
     assert done.returncode == 1 and "--publish-to needs --keys" in done.stderr
     done = pocketrec(*arguments, "--events", folder / "empty.jsonl", "--work", folder / "none", timeout_s=120)
-    assert done.returncode == 1 and "name the folder that the build left" in done.stderr
+    assert done.returncode == 1 and "name the folder that its own build left" in done.stderr
     assert "Traceback" not in done.stderr and not (folder / "new").exists()
