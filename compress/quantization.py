@@ -192,18 +192,18 @@ def take_float_weights(model: Any, quantized: Any) -> None:
         model: of which `quantized` was made; changed in place.
         quantized: from `quantize`, trained on.
     """
+    inside = {layer.name: layer for layer in quantized.layers}
     for layer in model.layers:
-        rounded = bool(_weights_of(layer)) or _is_wrapped(quantized, layer)
-        inside = quantized.get_layer(_wrapped_name(layer) if rounded else layer.name)
-        found = {variable.name.split("/")[-1].split(":")[0]: variable for variable in inside.weights}
+        tuned = inside[_wrapped_name(layer) if _wrapped_name(layer) in inside else layer.name]
+        found = {_leaf(variable): variable for variable in tuned.weights}
         for variable in layer.weights:
-            name = variable.name.split("/")[-1].split(":")[0]
-            mask = found.get(f"{name}_sparsity_mask")
-            variable.assign(found[name] if mask is None else found[name] * mask)
+            mask = found.get(f"{_leaf(variable)}_sparsity_mask")
+            value = found[_leaf(variable)]
+            variable.assign(value if mask is None else value * mask)
 
 
-def _is_wrapped(quantized: Any, layer: Any) -> bool:
-    return any(one.name == _wrapped_name(layer) for one in quantized.layers)
+def _leaf(variable: Any) -> str:
+    return str(variable.name.split("/")[-1].split(":")[0])
 
 
 def calibrate(model: Any, batches: Any) -> None:
