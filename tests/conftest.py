@@ -70,3 +70,36 @@ def database_url(request: pytest.FixtureRequest) -> str:
     if request.param == "sqlite":
         return ""
     return str(request.getfixturevalue("postgres_databases").emptied())
+
+
+@pytest.fixture
+def server(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Any]:
+    """The server's code without a network (tests.support.server_simulator), nothing published.
+
+    On both databases in turn where the test, or its module, uses the fixture `database_url`.
+    """
+    # Not at the top, as above.
+    from tests.support.server_simulator import ServerSimulator
+
+    on_both = "database_url" in request.fixturenames
+    settings = {"database_url": request.getfixturevalue("database_url")} if on_both else {}
+    simulator = ServerSimulator(tmp_path / "sim", **settings)
+    yield simulator
+    simulator.close()
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """Where a device of the test lives; not made yet."""
+    return tmp_path / "device"
+
+
+@pytest.fixture
+def engine(database_url: str, tmp_path: Path) -> Iterator[Any]:
+    """An empty database with the server's tables, SQLite and PostgreSQL in turn."""
+    from sync_server.database.engine import migrate, open_database
+
+    opened = open_database(database_url or tmp_path / "server.sqlite")
+    migrate(opened)
+    yield opened
+    opened.dispose()

@@ -26,18 +26,6 @@ from tests.support.server_simulator import ServerSimulator
 
 
 @pytest.fixture
-def server(tmp_path):
-    simulator = ServerSimulator(tmp_path / "sim")
-    yield simulator
-    simulator.close()
-
-
-@pytest.fixture
-def home(tmp_path):
-    return tmp_path / "device"
-
-
-@pytest.fixture
 def bundles(tmp_path):
     return [write_bundle(tmp_path / words, words=words) for words in ("first", "second", "third")]
 

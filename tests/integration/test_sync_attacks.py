@@ -35,18 +35,6 @@ from tests.support.server_simulator import ServerSimulator, changed_body
 
 
 @pytest.fixture
-def server(tmp_path):
-    simulator = ServerSimulator(tmp_path / "sim")
-    yield simulator
-    simulator.close()
-
-
-@pytest.fixture
-def home(tmp_path):
-    return tmp_path / "device"
-
-
-@pytest.fixture
 def first(tmp_path):
     return write_bundle(tmp_path / "first", words="first")
 

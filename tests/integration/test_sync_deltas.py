@@ -27,18 +27,6 @@ MODEL = MODEL_FILES[0]
 
 
 @pytest.fixture
-def server(tmp_path):
-    simulator = ServerSimulator(tmp_path / "sim")
-    yield simulator
-    simulator.close()
-
-
-@pytest.fixture
-def home(tmp_path):
-    return tmp_path / "device"
-
-
-@pytest.fixture
 def old(tmp_path):
     return write_bundle(tmp_path / "old", words="old", encoder=NOISE)
 

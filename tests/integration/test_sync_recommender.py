@@ -10,15 +10,8 @@ from edge_runtime.contract.errors import GoldenMismatchError
 from edge_runtime.contract.events import FeedbackEvent
 from edge_runtime.node import EdgeNode, enroll
 from sync_server.events.json_lines import export_json_lines
-from tests.support.server_simulator import URL, ServerSimulator
+from tests.support.server_simulator import URL
 from tests.support.toy_bundle import make_toy_bundle
-
-
-@pytest.fixture
-def server(tmp_path):
-    simulator = ServerSimulator(tmp_path / "sim")
-    yield simulator
-    simulator.close()
 
 
 @pytest.fixture

@@ -10,38 +10,18 @@ from werkzeug.serving import make_server
 
 from edge_runtime import node as node_module
 from edge_runtime.contract.cohort import in_share
-from edge_runtime.contract.errors import GoldenMismatchError
 from edge_runtime.contract.events import FeedbackEvent
 from edge_runtime.contract.offer import ArmOffer
 from edge_runtime.node import EdgeNode, enroll
-from edge_runtime.updates.self_test import Proof
 from pocketrec.verbs import main
 from sync_server.database.tables.devices import DeviceReportRow
 from sync_server.rollouts.plan import RolloutPlan
 from sync_server.rollouts.scheduler import judge_until
+from tests.support.fake_recommender import FakeRecommender
 from tests.support.fleet_bundles import write_bundle
-from tests.support.server_simulator import URL, ServerSimulator
+from tests.support.server_simulator import URL
 
 EVERYONE = RolloutPlan(stages=(100.0,), soak_hours=1)
-
-
-class FakeRecommender:
-    """Opens every folder; fails its proof when the folder's words say so."""
-
-    def __init__(self, folder):
-        self.folder = folder.resolve()
-
-    @classmethod
-    def open(cls, folder):
-        return cls(folder)
-
-    def prove(self):
-        if b"wrong" in (self.folder / "catalogue.tflite").read_bytes():
-            raise GoldenMismatchError("wrong answers")
-        return Proof(answers=1, worst_cosine=1.0, overlap=1.0)
-
-    def close(self):
-        pass
 
 
 @pytest.fixture(autouse=True)
@@ -50,11 +30,9 @@ def _fake_recommender(monkeypatch):
 
 
 @pytest.fixture
-def server(tmp_path):
-    simulator = ServerSimulator(tmp_path / "sim")
-    simulator.publish(write_bundle(tmp_path / "one", words="one"))
-    yield simulator
-    simulator.close()
+def server(server, tmp_path):
+    server.publish(write_bundle(tmp_path / "one", words="one"))
+    return server
 
 
 def device(server, home, **options):

@@ -22,48 +22,15 @@ from edge_runtime.contract.events import FeedbackEvent
 from edge_runtime.node import EdgeNode, enroll
 from edge_runtime.node_loop import next_delay_s, run_loop
 from edge_runtime.updates.http_transport import Answer, retry_after_s
-from edge_runtime.updates.self_test import Proof
 from pocketrec.verbs import main
+from tests.support.fake_recommender import FakeRecommender
 from tests.support.fleet_bundles import write_bundle
-from tests.support.server_simulator import URL, ServerSimulator
-
-
-class FakeRecommender:
-    """Opens every folder that is not marked bad; fails its proof when the folder is marked wrong."""
-
-    def __init__(self, folder):
-        self.folder, self.closed = folder.resolve(), False
-
-    @classmethod
-    def open(cls, folder):
-        if (folder / "bad").exists():
-            raise BundleFormatError("bad")
-        return cls(folder)
-
-    def prove(self):
-        if b"wrong" in (self.folder / "catalogue.tflite").read_bytes():
-            raise GoldenMismatchError("wrong answers")
-        return Proof(answers=1, worst_cosine=1.0, overlap=1.0)
-
-    def close(self):
-        self.closed = True
+from tests.support.server_simulator import URL
 
 
 @pytest.fixture(autouse=True)
 def _fake_recommender(monkeypatch):
     monkeypatch.setattr(node_module, "Recommender", FakeRecommender)
-
-
-@pytest.fixture
-def server(tmp_path):
-    simulator = ServerSimulator(tmp_path / "sim")
-    yield simulator
-    simulator.close()
-
-
-@pytest.fixture
-def home(tmp_path):
-    return tmp_path / "device"
 
 
 def join(server, home, **options):

@@ -16,22 +16,10 @@ from edge_runtime.node import EdgeNode, enroll
 from edge_runtime.node_settings import choose_privacy
 from edge_runtime.recommender import Recommender
 from pocketrec.verbs import main
-from tests.support.server_simulator import URL, ServerSimulator
+from tests.support.server_simulator import URL
 
 GOLDEN = Path(__file__).parents[3] / "data" / "golden_bundle"
 SECRET = "very private words"
-
-
-@pytest.fixture
-def server(tmp_path):
-    simulator = ServerSimulator(tmp_path / "sim")
-    yield simulator
-    simulator.close()
-
-
-@pytest.fixture
-def home(tmp_path):
-    return tmp_path / "device"
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from edge_runtime.node import EdgeNode, enroll
 from edge_runtime.updates.crash_guard import MAX_CRASHES, SETTLED_AFTER_S, StartLog
 from edge_runtime.updates.self_test import Proof
 from tests.support.fleet_bundles import write_bundle
-from tests.support.server_simulator import URL, ServerSimulator
+from tests.support.server_simulator import URL
 
 
 def test_starts_that_break_off_are_counted_across_processes(tmp_path):
@@ -70,13 +70,6 @@ class DeadlyRecommender:
 
     def close(self):
         pass
-
-
-@pytest.fixture
-def server(tmp_path):
-    simulator = ServerSimulator(tmp_path / "sim")
-    yield simulator
-    simulator.close()
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from edge_runtime.node import EdgeNode, enroll
 from edge_runtime.recommender import Recommendations
 from edge_runtime.updates.self_test import Proof
 from tests.support.fleet_bundles import write_bundle
-from tests.support.server_simulator import URL, ServerSimulator
+from tests.support.server_simulator import URL
 
 
 class SlowRecommender:
@@ -42,11 +42,9 @@ class SlowRecommender:
 
 
 @pytest.fixture
-def server(tmp_path):
-    simulator = ServerSimulator(tmp_path / "sim")
-    simulator.publish(write_bundle(tmp_path / "one", words="one"))
-    yield simulator
-    simulator.close()
+def server(server, tmp_path):
+    server.publish(write_bundle(tmp_path / "one", words="one"))
+    return server
 
 
 @pytest.fixture

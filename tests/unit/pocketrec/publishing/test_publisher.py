@@ -24,14 +24,6 @@ from pocketrec.publishing.publisher import LocalTarget, publish
 from sync_server.errors import PublicationConflictError, PublicationError
 from sync_server.repository.releases import all_releases, releases
 from tests.support.fleet_bundles import write_bundle
-from tests.support.server_simulator import ServerSimulator
-
-
-@pytest.fixture
-def server(tmp_path):
-    simulator = ServerSimulator(tmp_path / "sim")
-    yield simulator
-    simulator.close()
 
 
 @pytest.fixture

@@ -14,17 +14,13 @@ from edge_runtime.contract.events import FeedbackEvent
 from edge_runtime.feedback.private_counts import CountBook, CountSettings, Randomizer, make_report, send_counts
 from pocketrec.verbs import main
 from sync_server.events.private_counts import CountSums, sum_reports
-from tests.support.server_simulator import URL, ServerSimulator
+from tests.support.server_simulator import URL
 from tests.unit.sync_server.api.test_feedback_endpoint import CREDENTIAL, enroll
 
 DAY_S = 86_400
 
 
-@pytest.fixture
-def server(tmp_path, database_url):
-    simulator = ServerSimulator(tmp_path / "sim", database_url=database_url)
-    yield simulator
-    simulator.close()
+pytestmark = pytest.mark.usefixtures("database_url")
 
 
 @pytest.fixture

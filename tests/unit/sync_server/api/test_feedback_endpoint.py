@@ -11,16 +11,11 @@ from sync_server.config import ServerConfig
 from sync_server.database.schema import METADATA
 from sync_server.events.json_lines import export_json_lines
 from sync_server.hosting.logs import JsonLines, log_as_json
-from tests.support.server_simulator import ServerSimulator
 
 CREDENTIAL = "c" * 43
 
 
-@pytest.fixture
-def server(tmp_path, database_url):
-    simulator = ServerSimulator(tmp_path / "sim", database_url=database_url)
-    yield simulator
-    simulator.close()
+pytestmark = pytest.mark.usefixtures("database_url")
 
 
 def enroll(server, credential=CREDENTIAL, code=None):

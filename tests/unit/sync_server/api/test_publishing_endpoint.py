@@ -16,13 +16,6 @@ from tests.support.server_simulator import ServerSimulator
 
 
 @pytest.fixture
-def server(tmp_path):
-    simulator = ServerSimulator(tmp_path / "sim")
-    yield simulator
-    simulator.close()
-
-
-@pytest.fixture
 def bundle(tmp_path):
     return write_bundle(tmp_path / "bundle")
 

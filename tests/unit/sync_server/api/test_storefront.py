@@ -8,14 +8,6 @@ import pytest
 
 from sync_server.api import storefront
 from tests.support.fleet_bundles import write_bundle
-from tests.support.server_simulator import ServerSimulator
-
-
-@pytest.fixture
-def server(tmp_path):
-    simulator = ServerSimulator(tmp_path / "sim")
-    yield simulator
-    simulator.close()
 
 
 @pytest.fixture

@@ -29,16 +29,12 @@ PAGES = (
 
 
 @pytest.fixture
-def server(tmp_path):
-    simulator = ServerSimulator(tmp_path / "sim")
+def server(server):
     # Hashing that is slow by design is not what these tests are about.
-    object.__setattr__(
-        simulator.services.operators, "hasher", PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
-    )
+    object.__setattr__(server.services.operators, "hasher", PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
     for role in ("viewer", "publisher", "admin"):
-        simulator.services.operators.add(role, role=role, password=PASSWORD, actor="test")
-    yield simulator
-    simulator.close()
+        server.services.operators.add(role, role=role, password=PASSWORD, actor="test")
+    return server
 
 
 def token(client, path="/console/login"):

@@ -5,16 +5,11 @@ import pytest
 
 from edge_runtime.contract.errors import ConfigError
 from edge_runtime.contract.events import FeedbackBatch, FeedbackEvent, SequencedEvent
-from tests.support.server_simulator import ServerSimulator
 
 CREDENTIAL = "c" * 43
 
 
-@pytest.fixture
-def server(tmp_path, database_url):
-    simulator = ServerSimulator(tmp_path / "sim", database_url=database_url)
-    yield simulator
-    simulator.close()
+pytestmark = pytest.mark.usefixtures("database_url")
 
 
 def enroll(server, credential=CREDENTIAL):

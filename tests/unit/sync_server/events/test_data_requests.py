@@ -11,17 +11,12 @@ from sync_server.errors import RequestError
 from sync_server.events.data_requests import device_data, erase_device
 from sync_server.events.export import export_parquet
 from sync_server.events.retention import sweep
-from tests.support.server_simulator import ServerSimulator
 from tests.unit.sync_server.api.test_feedback_endpoint import CREDENTIAL, enroll, item, post
 
 DAY_S = 86_400.0
 
 
-@pytest.fixture
-def server(tmp_path, database_url):
-    simulator = ServerSimulator(tmp_path / "sim", database_url=database_url)
-    yield simulator
-    simulator.close()
+pytestmark = pytest.mark.usefixtures("database_url")
 
 
 @pytest.fixture

@@ -18,15 +18,16 @@ from tests.support.server_simulator import ServerSimulator
 CREDENTIAL = "c" * 43
 
 
+pytestmark = pytest.mark.usefixtures("database_url")
+
+
 @pytest.fixture
-def server(tmp_path, database_url):
-    simulator = ServerSimulator(tmp_path / "sim", database_url=database_url)
-    simulator.publish(write_bundle(tmp_path / "bundle"))
-    code = simulator.enrollment.new_code(valid_days=7)
-    answer = simulator.client.post("/v1/devices/enroll", json={"code": code, "credential": CREDENTIAL})
-    send(simulator.client, answer.json["device_id"], 1, 2)
-    yield simulator
-    simulator.close()
+def server(server, tmp_path):
+    server.publish(write_bundle(tmp_path / "bundle"))
+    code = server.enrollment.new_code(valid_days=7)
+    answer = server.client.post("/v1/devices/enroll", json={"code": code, "credential": CREDENTIAL})
+    send(server.client, answer.json["device_id"], 1, 2)
+    return server
 
 
 def send(client, device_id, *numbers):

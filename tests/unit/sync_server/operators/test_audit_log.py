@@ -7,18 +7,9 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from edge_runtime.contract.errors import ConfigError
-from sync_server.database.engine import migrate, open_database
 from sync_server.errors import AuditError
 from sync_server.operators import audit_log
 from sync_server.operators.audit_log import AuditLog, Head, check_chain, read_export
-
-
-@pytest.fixture
-def engine(database_url, tmp_path):
-    engine = open_database(database_url or tmp_path / "server.sqlite")
-    migrate(engine)
-    yield engine
-    engine.dispose()
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ import pytest
 from argon2 import PasswordHasher
 
 from edge_runtime.contract.errors import ConfigError
-from sync_server.database.engine import migrate, open_database
 from sync_server.errors import LoginError
 from sync_server.operators.accounts import Operators
 from sync_server.operators.api_keys import ApiKeys
@@ -25,14 +24,6 @@ class Clock:
 @pytest.fixture
 def clock():
     return Clock()
-
-
-@pytest.fixture
-def engine(database_url, tmp_path):
-    engine = open_database(database_url or tmp_path / "server.sqlite")
-    migrate(engine)
-    yield engine
-    engine.dispose()
 
 
 @pytest.fixture

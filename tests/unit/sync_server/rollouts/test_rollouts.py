@@ -10,31 +10,18 @@ from edge_runtime.contract.offer import ArmOffer, assign, decode_offer
 from edge_runtime.contract.reports import DeviceReport, ReportBatch
 from sync_server.errors import RequestError
 from sync_server.rollouts.plan import RolloutPlan
-from tests.support.fleet_bundles import write_bundle
-from tests.support.server_simulator import ServerSimulator
+from tests.support.fleet_bundles import publish_one_and_stage_two, write_bundle
 
 PLAN = RolloutPlan(stages=(10.0, 50.0, 100.0), soak_hours=1, hold_hours=48)
 
 
-on_both_databases = pytest.mark.parametrize("database", ["sqlite", "postgresql"], indirect=True)
+on_both_databases = pytest.mark.usefixtures("database_url")
 
 
 @pytest.fixture
-def database(request):
-    """The database of a test: SQLite, or what `on_both_databases` says."""
-    return getattr(request, "param", "sqlite")
-
-
-@pytest.fixture
-def server(tmp_path, database, request):
-    options = {}
-    if database == "postgresql":
-        options["database_url"] = request.getfixturevalue("postgres_databases").emptied()
-    simulator = ServerSimulator(tmp_path / "sim", **options)
-    simulator.publish(write_bundle(tmp_path / "one", words="one"))
-    simulator.publish(write_bundle(tmp_path / "two", words="two"), staged=True)
-    yield simulator
-    simulator.close()
+def server(server, tmp_path):
+    publish_one_and_stage_two(server, tmp_path)
+    return server
 
 
 def start(server, plan=PLAN, **options):

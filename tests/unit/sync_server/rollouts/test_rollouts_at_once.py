@@ -11,20 +11,19 @@ from edge_runtime.contract.offer import ArmOffer
 from sync_server.database.tables.rollouts import RolloutRow
 from sync_server.errors import RequestError
 from sync_server.rollouts.plan import RolloutPlan
-from tests.support.fleet_bundles import write_bundle
-from tests.support.server_simulator import ServerSimulator
+from tests.support.fleet_bundles import publish_one_and_stage_two
 
 ARMS = [ArmOffer("old", 1, 0.5), ArmOffer("new", 2, 0.5)]
 STARTS = 6
 
 
+pytestmark = pytest.mark.usefixtures("database_url")
+
+
 @pytest.fixture
-def server(tmp_path, database_url):
-    simulator = ServerSimulator(tmp_path / "sim", database_url=database_url)
-    simulator.publish(write_bundle(tmp_path / "one", words="one"))
-    simulator.publish(write_bundle(tmp_path / "two", words="two"), staged=True)
-    yield simulator
-    simulator.close()
+def server(server, tmp_path):
+    publish_one_and_stage_two(server, tmp_path)
+    return server
 
 
 def start(server):
