@@ -21,7 +21,7 @@ from edge_runtime.contract.bundle import ENCODER_FILE
 from edge_runtime.contract.types import Float32
 from edge_runtime.inference.interpreter import Model
 from train.data.tables import Judgement
-from train.evaluation.intervals import paired_bootstrap
+from train.evaluation.intervals import estimate_difference
 
 VariantName = Literal["int8", "int8-calibrated", "dynamic-range"]
 
@@ -178,7 +178,7 @@ def variant_verdict(made: Mapping[VariantName, Variant], shipped: VariantName) -
         if not len(chosen.by_query):
             said.append(f"Against {name}: {speed}, {size}; no held-out query says how they rank.")
             continue
-        parts = [paired_bootstrap(chosen.by_query[:, at], other.by_query[:, at]) for at in range(2)]
+        parts = [estimate_difference(chosen.by_query[:, at], other.by_query[:, at]) for at in range(2)]
         figures = ", ".join(
             f"{what} nDCG@10 {part.mean:+.3f} ({part.ci95[0]:+.3f} … {part.ci95[1]:+.3f})"
             for what, part in zip(("re-rank", "retrieval"), parts, strict=True)

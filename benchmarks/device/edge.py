@@ -41,6 +41,7 @@ from edge_runtime.contract.atomic_files import write_bytes_atomically
 from edge_runtime.contract.bundle import ITEM_VECTORS_FILE, Bundle, open_bundle
 from edge_runtime.contract.errors import PocketrecError
 from edge_runtime.recommender import Recommender
+from train.evaluation.metrics import recall_at_k
 
 RESULT = Path("benchmarks/results/edge.json")
 WORK = Path("work/edge")
@@ -150,12 +151,12 @@ def _recall(shop: Recommender, bundle: Bundle, queries: Sequence[str]) -> float:
     """Against exact float32 over the vectors that the bundle keeps."""
     vectors = np.load(bundle.path(ITEM_VECTORS_FILE), mmap_mode="r").astype(np.float32)
     ids = product_ids_of(bundle)
-    found = 0
+    recalls = []
     for query in queries:
         exact = np.argpartition(-(vectors @ shop.encode_query(query)), TOP)[:TOP]
         answer = shop.search(query, k=TOP, mode="dense").product_ids
-        found += len({ids[row] for row in exact.tolist()} & set(answer))
-    return found / (TOP * len(queries))
+        recalls.append(recall_at_k(answer, [ids[row] for row in exact.tolist()], TOP))
+    return float(np.mean(recalls))
 
 
 def _answers_per_second(shop: Recommender, queries: Sequence[str], threads: int) -> float:

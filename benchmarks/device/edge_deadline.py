@@ -13,7 +13,7 @@ from benchmarks.search.esci_protocol import EsciData, load_esci, queries_of
 from edge_runtime.recommender import Recommender
 from edge_runtime.search.deadline import RUNGS
 from edge_runtime.search.vector_index import Catalogue
-from train.evaluation.metrics import ndcg_at_k
+from train.evaluation.metrics import retrieval_ndcg
 
 DEADLINES_MS = (0.1, 0.2, 0.5, 1.0, 2.0)
 CALLS = 600
@@ -68,4 +68,4 @@ def _answer_of(shop: Recommender, catalogue: Catalogue, ids: list[str], query: s
 
 def _ndcg(esci: EsciData, query: str, product_ids: tuple[str, ...]) -> float:
     gains = {esci.products[row].product_id: gain for row, gain in esci.judged[query].items()}
-    return ndcg_at_k([gains.get(one, 0.0) for one in product_ids], TOP, ideal_gains=list(gains.values()))
+    return retrieval_ndcg(gains, product_ids, TOP)

@@ -26,12 +26,11 @@ from edge_runtime.contract.types import Int32
 from edge_runtime.recommender import Recommender
 from train.data.reading import read_shop
 from train.data.writing import write_shop
-from train.evaluation.intervals import bootstrap_interval
-from train.evaluation.metrics import basket_recall_at_k, ndcg_at_k
+from train.evaluation.intervals import estimate_mean
+from train.evaluation.metrics import basket_figures, chance_basket_figures
 from train.models.teacher import Teacher
 
 SEED = 0
-RANDOM_DRAWS = 40
 
 ColdRank = Callable[[Customer], Sequence[int]]
 """Customer (history without held-out products) -> held-out rows, best first."""
@@ -135,42 +134,18 @@ def _best(cold: ColdData, scores: npt.NDArray[np.number]) -> list[int]:
 
 def judge_cold(name: str, rank: ColdRank, customers: Sequence[Customer]) -> ColdRow:
     """Return one line of the table."""
-    figures = []
-    for customer in customers:
-        ranked, wanted = list(rank(customer)), set(customer.basket.tolist())
-        gains = [1.0 if row in wanted else 0.0 for row in ranked[:TOP]]
-        figures.append(
-            (basket_recall_at_k(ranked, wanted, TOP), ndcg_at_k(gains, TOP, ideal_gains=[1.0] * len(wanted)))
-        )
-    return _row(name, np.array(figures))
+    return _row(name, [basket_figures(rank(customer), customer.basket.tolist(), TOP) for customer in customers])
 
 
 def judge_random(cold: ColdData) -> ColdRow:
-    """Return the line of random rankings: for each customer the mean of `RANDOM_DRAWS` of them."""
-    random = np.random.default_rng(SEED)
-    draws = []
-    for _ in range(RANDOM_DRAWS):
-        figures = []
-        for customer in cold.data.customers:
-            ranked, wanted = random.permutation(cold.held_out)[:TOP].tolist(), set(customer.basket.tolist())
-            gains = [1.0 if row in wanted else 0.0 for row in ranked]
-            figures.append(
-                (basket_recall_at_k(ranked, wanted, TOP), ndcg_at_k(gains, TOP, ideal_gains=[1.0] * len(wanted)))
-            )
-        draws.append(figures)
-    return _row("random", np.mean(draws, axis=0))
+    """Return the line of random rankings: for each customer what is expected of them."""
+    among = len(cold.held_out)
+    return _row("random", [chance_basket_figures(len(one.basket), TOP, among=among) for one in cold.data.customers])
 
 
-def _row(name: str, figures: npt.NDArray[np.float64]) -> ColdRow:
-    recall, ndcg = figures.T
-    return ColdRow(
-        name,
-        len(figures),
-        float(recall.mean()),
-        bootstrap_interval(recall),
-        float(ndcg.mean()),
-        bootstrap_interval(ndcg),
-    )
+def _row(name: str, figures: Sequence[tuple[float, float]]) -> ColdRow:
+    recall, ndcg = zip(*figures, strict=True)
+    return ColdRow(name, len(figures), *estimate_mean(recall), *estimate_mean(ndcg))
 
 
 def run_cold(cold: ColdData, bundle: Path, out: Path, console: Console) -> None:

@@ -19,8 +19,8 @@ from train.data.importers.online_retail import import_online_retail
 from train.data.reading import read_shop
 from train.data.tables import Shop
 from train.data.writing import write_shop
-from train.evaluation.intervals import bootstrap_interval
-from train.evaluation.metrics import basket_recall_at_k, ndcg_at_k
+from train.evaluation.intervals import estimate_mean
+from train.evaluation.metrics import basket_figures
 
 SOURCE_FOLDER = "online_retail"
 MIN_INVOICES = 3
@@ -134,37 +134,17 @@ def judge(
     whole: list[tuple[float, float]] = []
     new: list[tuple[float, float]] = []
     for number, customer in enumerate(customers):
-        whole.append(_figures(rank(customer, False), customer.basket))
+        whole.append(basket_figures(rank(customer, False), customer.basket.tolist(), TOP))
         fresh = np.setdiff1d(customer.basket, customer.bought)
         if len(fresh):
-            new.append(_figures(rank(customer, True), fresh))
+            new.append(basket_figures(rank(customer, True), fresh.tolist(), TOP))
         if progress is not None:
             progress(number + 1, len(customers))
     recall, ndcg = np.array(whole).T
     new_recall, new_ndcg = np.array(new or [(0.0, 0.0)]).T
-    return Row(
-        name=name,
-        customers=len(whole),
-        recall10=float(recall.mean()),
-        recall10_ci95=bootstrap_interval(recall),
-        ndcg10=float(ndcg.mean()),
-        ndcg10_ci95=bootstrap_interval(ndcg),
-        new_customers=len(new),
-        new_recall10=float(new_recall.mean()),
-        new_recall10_ci95=bootstrap_interval(new_recall),
-        new_ndcg10=float(new_ndcg.mean()),
-        new_ndcg10_ci95=bootstrap_interval(new_ndcg),
-        bytes=size_bytes,
-    )
-
-
-def _figures(ranked: Sequence[int], wanted: Int32) -> tuple[float, float]:
-    relevant = set(wanted.tolist())
-    gains = [1.0 if row in relevant else 0.0 for row in ranked[:TOP]]
-    return (
-        basket_recall_at_k(list(ranked), relevant, TOP),
-        ndcg_at_k(gains, TOP, ideal_gains=[1.0] * len(relevant)),
-    )
+    whole_estimates = (*estimate_mean(recall), *estimate_mean(ndcg))
+    new_estimates = (*estimate_mean(new_recall), *estimate_mean(new_ndcg))
+    return Row(name, len(whole), *whole_estimates, len(new), *new_estimates, size_bytes)
 
 
 def baskets_of(data: RetailData) -> Mapping[str, tuple[Int32, ...]]:

@@ -22,7 +22,8 @@ from edge_runtime.contract.errors import PocketrecError
 from edge_runtime.recommender import PERSONAL_WEIGHT, Recommender
 from edge_runtime.search.spelling import words_of
 from edge_runtime.search.user_profile import PersonalTaste
-from train.evaluation.intervals import bootstrap_interval
+from train.evaluation.intervals import estimate_mean
+from train.evaluation.metrics import retrieval_ndcg
 
 WEIGHTS = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5)
 CUSTOMERS, PER_CUSTOMER = 300, 5
@@ -66,8 +67,7 @@ def gains(
         query = query_of(product.title)
         if query is not None:
             answers = [shop.search(query, k=TOP, taste=taste, personal_weight=one).product_ids for one in weights]
-            places = [one.index(product.product_id) + 1 if product.product_id in one else 0 for one in answers]
-            found.append([1 / np.log2(place + 1) if place else 0.0 for place in places])
+            found.append([retrieval_ndcg({product.product_id: 1.0}, one, TOP) for one in answers])
     return np.mean(found, axis=0).tolist() if found else []
 
 
@@ -90,9 +90,7 @@ def measure(bundle: Path, data: RetailData) -> list[PersonalRow]:
                     each.append(found)
             table = np.array(each)
             return [
-                PersonalRow(
-                    basket, weight, len(table), float(table[:, place].mean()), bootstrap_interval(table[:, place])
-                )
+                PersonalRow(basket, weight, len(table), *estimate_mean(table[:, place]))
                 for place, weight in enumerate(weights)
             ]
 

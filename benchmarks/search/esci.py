@@ -42,11 +42,10 @@ from edge_runtime.contract.errors import ConfigError, PocketrecError
 from edge_runtime.recommender import Recommender
 from pocketrec.cli.build import ConsoleReporter
 from train.data.splits import FOLDS
-from train.evaluation.intervals import paired_bootstrap
+from train.evaluation.intervals import estimate_difference
 
 RESULT_FILE = Path(__file__).parents[1] / "results" / "esci.json"
 QUERY_TOKENS = 16
-RANDOM_DRAWS = 40
 
 PerQuery = dict[str, QueryFigures]
 
@@ -137,9 +136,9 @@ def rank_peers(data: EsciData, queries: Sequence[str], peers: Peers, progress: P
     """Return peer -> query -> figures, the random floor first."""
     task = progress.add_task("peers rank", total=len(queries))
     ranked: dict[str, PerQuery] = {"random": {}, **{peer.name: {} for peer in peers.rankers}}
-    for number, query in enumerate(queries):
+    for query in queries:
         gains = data.judged[query]
-        ranked["random"][query] = random_floor(gains, len(data.products), draws=RANDOM_DRAWS, seed=number)
+        ranked["random"][query] = random_floor(gains, len(data.products))
         for peer in peers.rankers:
             ranked[peer.name][query] = score_figures(gains, peer.score_all(query))
         progress.advance(task)
@@ -175,7 +174,7 @@ def make_row(
 def _difference(per_query: PerQuery, hybrid: PerQuery | None, figure: str) -> tuple[float, float, float] | None:
     if hybrid is None or hybrid is per_query:
         return None
-    difference = paired_bootstrap(
+    difference = estimate_difference(
         [getattr(per_query[query], figure) for query in hybrid], [getattr(one, figure) for one in hybrid.values()]
     )
     return (difference.mean, *difference.ci95)

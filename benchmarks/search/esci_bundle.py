@@ -11,7 +11,14 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 
-from benchmarks.search.esci_protocol import CATALOGUE_GROUP, EsciData, FoldShop, QueryFigures, query_figures
+from benchmarks.search.esci_protocol import (
+    CATALOGUE_GROUP,
+    RETRIEVED,
+    EsciData,
+    FoldShop,
+    QueryFigures,
+    query_figures,
+)
 from edge_runtime.contract.atomic_files import write_bytes_atomically
 from edge_runtime.contract.bundle import MODEL_FILES, REPORT_FILE, open_bundle
 from edge_runtime.contract.errors import PocketrecError
@@ -19,7 +26,6 @@ from edge_runtime.recommender import Recommender
 from train.data.writing import write_shop
 
 MODES: tuple[Literal["hybrid", "dense"], ...] = ("hybrid", "dense")
-RETRIEVED = 100
 
 
 @dataclass(frozen=True)

@@ -19,12 +19,14 @@ import pyarrow.parquet as pq
 from edge_runtime.contract.errors import ConfigError
 from train.data.splits import FOLDS, NearCopies, assign_folds
 from train.data.tables import Product
-from train.evaluation.intervals import bootstrap_interval
-from train.evaluation.metrics import ndcg_at_k, recall_at_k
+from train.evaluation.intervals import estimate_mean
+from train.evaluation.metrics import chance_ndcg, recall_at_k, rerank_ndcg, retrieval_ndcg
 
 GAINS = {"E": 1.0, "S": 0.1, "C": 0.01, "I": 0.0}
 RELEVANT_GAIN = GAINS["E"]
 """Recall counts Exact products only."""
+
+RETRIEVED = 100
 
 CATALOGUE_GROUP = "catalogue"
 """`group` of the 6,764 products that are ranked; the products of `esci_pairs` are of another group."""
@@ -220,44 +222,33 @@ def query_figures(
             product comes first.
         retrieved: rows of the catalogue, best first; the first 100 count, and what is not judged has gain 0.
     """
-    judged = np.array(list(gains.values()))
-    found = np.array([gains.get(row, 0.0) for row in retrieved[:10]])
+    relevant = [row for row, gain in gains.items() if gain >= RELEVANT_GAIN]
     return QueryFigures(
-        rerank_ndcg10=ndcg_at_k(judged[np.argsort(-rerank, kind="stable")], 10, ideal_gains=judged),
-        retrieval_ndcg10=ndcg_at_k(found, 10, ideal_gains=judged),
-        recall100=recall_at_k(retrieved, [row for row, gain in gains.items() if gain >= RELEVANT_GAIN], 100),
+        rerank_ndcg10=rerank_ndcg(np.array(list(gains.values())), rerank, 10),
+        retrieval_ndcg10=retrieval_ndcg(gains, retrieved, 10),
+        recall100=recall_at_k(retrieved, relevant, RETRIEVED),
     )
 
 
 def score_figures(gains: Mapping[int, float], scores: npt.NDArray[np.floating[Any]]) -> QueryFigures:
     """Return the figures of one score for each product of the catalogue, float [products]."""
-    top = np.argsort(-scores, kind="stable")[:100]
+    top = np.argsort(-scores, kind="stable")[:RETRIEVED]
     return query_figures(gains, rerank=scores[list(gains)], retrieved=top.tolist())
 
 
-def random_floor(gains: Mapping[int, float], products: int, *, draws: int, seed: int) -> QueryFigures:
-    """Return the mean figures of `draws` random rankings of a catalogue of that many products."""
-    generator = np.random.default_rng(seed)
-    all_figures = [score_figures(gains, generator.random(products)) for _ in range(draws)]
-    return QueryFigures(
-        rerank_ndcg10=float(np.mean([one.rerank_ndcg10 for one in all_figures])),
-        retrieval_ndcg10=float(np.mean([one.retrieval_ndcg10 for one in all_figures])),
-        recall100=float(np.mean([one.recall100 for one in all_figures])),
-    )
+def random_floor(gains: Mapping[int, float], products: int) -> QueryFigures:
+    """Return the expected figures of a random ranking of a catalogue of that many products."""
+    judged = np.array(list(gains.values()))
+    rerank, retrieval = (chance_ndcg(judged, 10, among=among) for among in (len(judged), products))
+    return QueryFigures(rerank, retrieval, min(1.0, RETRIEVED / products) if judged.max() >= RELEVANT_GAIN else 0.0)
 
 
 def summarize(per_query: Iterable[QueryFigures]) -> Figures:
     """Return means and 95% bootstrap intervals over queries."""
     figures = list(per_query)
-    rerank = [one.rerank_ndcg10 for one in figures]
-    retrieval = [one.retrieval_ndcg10 for one in figures]
-    recall = [one.recall100 for one in figures]
     return Figures(
-        queries=len(figures),
-        rerank_ndcg10=float(np.mean(rerank)),
-        rerank_ci95=bootstrap_interval(rerank),
-        retrieval_ndcg10=float(np.mean(retrieval)),
-        retrieval_ci95=bootstrap_interval(retrieval),
-        recall100=float(np.mean(recall)),
-        recall100_ci95=bootstrap_interval(recall),
+        len(figures),
+        *estimate_mean([one.rerank_ndcg10 for one in figures]),
+        *estimate_mean([one.retrieval_ndcg10 for one in figures]),
+        *estimate_mean([one.recall100 for one in figures]),
     )

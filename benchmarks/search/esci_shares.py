@@ -23,9 +23,9 @@ from edge_runtime.contract.bundle import open_bundle
 from edge_runtime.recommender import Recommender
 from pocketrec.pipeline.stages import DONE_FILE
 from pocketrec.pipeline.teacher_stages import TEACHER_FOLDER
+from train.evaluation.intervals import percentile_interval, resampled_shares, share_of
 from train.models.teacher import Teacher
 
-DRAWS = 2_000
 TYPO_SEED = 0
 _KEPT_FILE = "shares.json"
 
@@ -167,11 +167,8 @@ def pooled_shares(
 
 def _share(name: str, rows: Float64) -> Share:
     """Return mean / mean of the two columns of float64 [queries, 2]."""
-    drawn = np.random.default_rng(0).integers(len(rows), size=(DRAWS, len(rows)))
-    means = rows[drawn].mean(axis=1)
-    low, high = np.quantile(means[:, 0] / means[:, 1], [0.025, 0.975])
-    first, second = rows.mean(axis=0)
-    return Share(name, len(rows), float(first / second), (float(low), float(high)))
+    first, second = rows.T
+    return Share(name, len(rows), share_of(first, second), percentile_interval(resampled_shares(first, second)))
 
 
 def print_shares(shares: Sequence[Share], time: BuildTime, console: Console) -> None:

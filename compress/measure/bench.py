@@ -26,6 +26,7 @@ from edge_runtime.products.rows_database import RowsDatabase
 from edge_runtime.recommender import Recommender
 from edge_runtime.search.lexical import LexicalIndex
 from edge_runtime.search.vector_index import Catalogue
+from train.evaluation.metrics import recall_at_k
 
 TOP_K = 10
 
@@ -181,13 +182,12 @@ def _operations(
 def _recall10(recommender: Recommender, queries: Sequence[str], num_threads: int) -> float:
     catalogue = Catalogue(recommender.bundle, num_threads=num_threads)
     everything = np.ones(len(catalogue), dtype=np.bool_)
-    found = wanted = 0
+    recalls = []
     for query in queries:
         vector = recommender.encode_query(query)
-        exact = catalogue.scan(vector, TOP_K, everything).rows
-        wanted += len(exact)
-        found += len(set(exact.tolist()) & set(catalogue.top(vector, TOP_K).rows.tolist()))
-    return found / wanted
+        exact, found = catalogue.scan(vector, TOP_K, everything), catalogue.top(vector, TOP_K)
+        recalls.append(recall_at_k(found.rows.tolist(), exact.rows.tolist(), TOP_K))
+    return float(np.mean(recalls))
 
 
 def _time(name: str, operation: Operation, runs: int, warm_up_runs: int, clock: Callable[[], float]) -> Timing:

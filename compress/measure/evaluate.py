@@ -15,13 +15,14 @@ from edge_runtime.products.rows_database import RowsDatabase
 from edge_runtime.recommender import Mode, Recommender
 from train.data.tables import Basket, Shop
 from train.errors import EmptyDatasetError
-from train.evaluation.intervals import bootstrap_interval
-from train.evaluation.metrics import basket_recall_at_k, ndcg_at_k, recall_at_k
+from train.evaluation.intervals import estimate_mean
+from train.evaluation.metrics import basket_figures, recall_at_k, rerank_ndcg, retrieval_ndcg
 
 RELEVANT_GAIN = 0.4
 """Recall counts products from this gain on: grade 2 and 3 of 3 (gains 0.43 and 1)."""
 
 RETRIEVED = 100
+TOP_K = 10
 
 _MODES: tuple[Mode, ...] = ("dense", "lexical", "hybrid")
 
@@ -165,31 +166,21 @@ def _evaluate_search(
 def _search_figures(
     recommender: Recommender, query: str, gains: Mapping[str, float], mode: Mode
 ) -> tuple[float, float, float | None]:
-    ideal = np.array(list(gains.values()))
-    order = np.argsort(-recommender.score(query, list(gains), mode=mode), kind="stable")
+    scores = recommender.score(query, list(gains), mode=mode)
     found = recommender.search(query, k=RETRIEVED, mode=mode).product_ids
     relevant = [product_id for product_id, gain in gains.items() if gain >= RELEVANT_GAIN]
     return (
-        ndcg_at_k(ideal[order], 10, ideal_gains=ideal),
-        ndcg_at_k([gains.get(product_id, 0.0) for product_id in found[:10]], 10, ideal_gains=ideal),
+        rerank_ndcg(np.array(list(gains.values())), scores, TOP_K),
+        retrieval_ndcg(gains, found, TOP_K),
         recall_at_k(found, relevant, RETRIEVED) if relevant else None,
     )
 
 
 def _ranking_quality(mode: Mode, figures: Sequence[tuple[float, float, float | None]]) -> RankingQuality:
-    rerank = [one[0] for one in figures]
-    retrieval = [one[1] for one in figures]
-    recall = [one[2] for one in figures if one[2] is not None]
-    return RankingQuality(
-        mode=mode,
-        queries=len(figures),
-        rerank_ndcg10=float(np.mean(rerank)),
-        rerank_ci95=bootstrap_interval(rerank),
-        retrieval_ndcg10=float(np.mean(retrieval)),
-        retrieval_ci95=bootstrap_interval(retrieval),
-        recall100=float(np.mean(recall)) if recall else None,
-        recall100_ci95=bootstrap_interval(recall) if recall else None,
-    )
+    rerank, retrieval, recall = zip(*figures, strict=True)
+    known = [one for one in recall if one is not None]
+    of_recall = estimate_mean(known) if known else (None, None)
+    return RankingQuality(mode, len(figures), *estimate_mean(rerank), *estimate_mean(retrieval), *of_recall)
 
 
 def _evaluate_baskets(
@@ -206,28 +197,17 @@ def _evaluate_baskets(
         *before, last = [[product_id for product_id in part if product_id is not None] for part in parts] or [[]]
         history = [product_id for part in before for product_id in part]
         if history and last:
-            whole.append(_basket_figures(recommender.recommend(history, k=10).product_ids, last))
+            whole.append(basket_figures(recommender.recommend(history, k=TOP_K).product_ids, last, TOP_K))
             fresh = [product_id for product_id in last if product_id not in set(history)]
             if fresh:
-                answer = recommender.recommend(history, k=10, exclude=set(history))
-                new.append(_basket_figures(answer.product_ids, fresh))
+                answer = recommender.recommend(history, k=TOP_K, exclude=set(history))
+                new.append(basket_figures(answer.product_ids, fresh, TOP_K))
         show("users", done, len(baskets))
     return _basket_quality(whole), _basket_quality(new)
-
-
-def _basket_figures(ranked: Sequence[str], basket: Sequence[str]) -> tuple[float, float]:
-    gains = [float(product_id in set(basket)) for product_id in ranked]
-    return basket_recall_at_k(ranked, basket, 10), ndcg_at_k(gains, 10, ideal_gains=[1.0] * len(basket))
 
 
 def _basket_quality(figures: Sequence[tuple[float, float]]) -> BasketQuality | None:
     if not figures:
         return None
     recall, ndcg = zip(*figures, strict=True)
-    return BasketQuality(
-        users=len(figures),
-        recall10=float(np.mean(recall)),
-        recall10_ci95=bootstrap_interval(recall),
-        ndcg10=float(np.mean(ndcg)),
-        ndcg10_ci95=bootstrap_interval(ndcg),
-    )
+    return BasketQuality(len(figures), *estimate_mean(recall), *estimate_mean(ndcg))

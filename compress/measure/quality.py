@@ -8,8 +8,10 @@ import numpy.typing as npt
 
 from edge_runtime.contract.types import Float32
 from train.data.tables import Judgement
-from train.evaluation.intervals import bootstrap_interval
-from train.evaluation.metrics import ndcg_at_k
+from train.evaluation.intervals import estimate_mean
+from train.evaluation.metrics import rerank_ndcg, retrieval_ndcg
+
+TOP_K = 10
 
 
 @dataclass(frozen=True)
@@ -37,14 +39,7 @@ def rank_quality(
     values = ndcg_by_query(judged, scores)
     if not len(values):
         return None
-    return StageQuality(
-        stage=stage,
-        queries=len(values),
-        rerank_ndcg10=float(values[:, 0].mean()),
-        rerank_ci95=bootstrap_interval(values[:, 0]),
-        retrieval_ndcg10=float(values[:, 1].mean()),
-        retrieval_ci95=bootstrap_interval(values[:, 1]),
-    )
+    return StageQuality(stage, len(values), *estimate_mean(values[:, 0]), *estimate_mean(values[:, 1]))
 
 
 def ndcg_by_query(
@@ -53,15 +48,12 @@ def ndcg_by_query(
     """Return float64 [queries with a gain above 0, 2]: re-rank and retrieval NDCG@10."""
     values = []
     for judgements, row_scores in zip(judged.values(), scores, strict=True):
-        rows = np.array([judgement.row for judgement in judgements])
+        rows = [judgement.row for judgement in judgements]
         gains = np.array([judgement.gain for judgement in judgements])
-        if not gains.any():
-            continue
-        catalogue_gains = np.zeros(len(row_scores))
-        catalogue_gains[rows] = gains
-        ranked = gains[np.argsort(-row_scores[rows], kind="stable")]
-        retrieved = catalogue_gains[np.argsort(-row_scores, kind="stable")[:10]]
-        values.append((ndcg_at_k(ranked, 10, ideal_gains=gains), ndcg_at_k(retrieved, 10, ideal_gains=gains)))
+        if gains.any():
+            retrieved = np.argsort(-row_scores, kind="stable")[:TOP_K].tolist()
+            of_row = dict(zip(rows, gains.tolist(), strict=True))
+            values.append((rerank_ndcg(gains, row_scores[rows], TOP_K), retrieval_ndcg(of_row, retrieved, TOP_K)))
     return np.array(values, dtype=np.float64).reshape(-1, 2)
 
 

@@ -11,10 +11,11 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from compress.measure.quality import ndcg_by_query
+from compress.measure.quality import TOP_K, ndcg_by_query
 from edge_runtime.contract.types import Float32
 from train.data.tables import Judgement
-from train.evaluation.metrics import ndcg_at_k
+from train.evaluation.intervals import draw_rows, percentile_interval, resampled_shares, share_of
+from train.evaluation.metrics import chance_ndcg
 
 Judged = Mapping[str, Sequence[Judgement]]
 Float64 = npt.NDArray[np.float64]
@@ -22,7 +23,6 @@ Float64 = npt.NDArray[np.float64]
 MIN_QUERIES = 10
 """Fewer judged queries cannot choose between students; then the teacher's own rankings do."""
 
-_TOP_K = 10
 _DRAWS = 1_000
 
 
@@ -45,7 +45,7 @@ class RetentionScale:
     @cached_property
     def chance(self) -> Float64:
         """The expected NDCG@10 of a random order, float64 [queries, 2]."""
-        return chance_ndcg(self.judged, products=len(self.items))
+        return chance_by_query(self.judged, products=len(self.items))
 
     def values(self, queries: Float32) -> Float64:
         """Return float64 [queries, 2], re-rank and retrieval NDCG@10 of query vectors float32 [queries, dim]."""
@@ -53,45 +53,40 @@ class RetentionScale:
 
     def retention(self, values: Float64) -> float:
         """Return the share of the teacher's quality above chance that `values` float64 [queries, 2] keep."""
-        return _share(values.sum(axis=1), self.teacher.sum(axis=1), self.chance.sum(axis=1))
+        return share_of(*self._above_chance(values))
 
     def interval(self, values: Float64, *, seed: int = 0) -> tuple[float, float]:
         """Return the 95% bootstrap interval of the retention over the queries."""
-        low, high = np.quantile(self._resampled(values, seed), (0.025, 0.975))
-        return float(low), float(high)
+        return percentile_interval(self._resampled(values, seed))
 
     def noise(self, values: Float64, other: Float64, *, seed: int = 0) -> float:
         """Return the standard error of the difference of two retentions on the same queries."""
         return float(np.std(self._resampled(values, seed) - self._resampled(other, seed)))
 
     def _resampled(self, values: Float64, seed: int) -> Float64:
-        rows = np.random.default_rng(seed).integers(0, len(values), (_DRAWS, len(values)))
-        student, teacher, chance = (part.sum(axis=1)[rows] for part in (values, self.teacher, self.chance))
-        above = np.maximum((teacher - chance).mean(axis=1), 1e-9)
-        return np.asarray((student - chance).mean(axis=1) / above, dtype=np.float64)
+        return resampled_shares(*self._above_chance(values), draws=_DRAWS, seed=seed)
+
+    def _above_chance(self, values: Float64) -> tuple[Float64, Float64]:
+        """Return float64 [queries], what `values` and what the teacher have above chance, re-rank and retrieval added."""
+        return (values - self.chance).sum(axis=1), (self.teacher - self.chance).sum(axis=1)
 
 
-def chance_ndcg(judged: Judged, *, products: int) -> Float64:
+def chance_by_query(judged: Judged, *, products: int) -> Float64:
     """Return the expected re-rank and retrieval NDCG@10 of a random order, float64 [queries with a gain, 2].
 
     A random place holds the mean gain: of the judged products when only these are ranked, of all `products` otherwise.
     """
-    rows = []
-    for judgements in judged.values():
-        gains = np.array([judgement.gain for judgement in judgements])
-        if not gains.any():
-            continue
-        rows.append(
-            [
-                ndcg_at_k([gains.sum() / among] * min(_TOP_K, among), _TOP_K, ideal_gains=gains)
-                for among in (len(gains), products)
-            ]
-        )
+    of_query = [np.array([judgement.gain for judgement in judgements]) for judgements in judged.values()]
+    rows = [
+        [chance_ndcg(gains, TOP_K, among=among) for among in (len(gains), products)]
+        for gains in of_query
+        if gains.any()
+    ]
     return np.array(rows, dtype=np.float64).reshape(-1, 2)
 
 
 def judged_by_teacher(
-    queries: Sequence[str], vectors: Float32, items: Float32, *, top: int = _TOP_K
+    queries: Sequence[str], vectors: Float32, items: Float32, *, top: int = TOP_K
 ) -> dict[str, list[Judgement]]:
     """Return the teacher's first `top` products of each query as judgements; the gain falls from 1 to 1 / `top`.
 
@@ -113,22 +108,16 @@ def optimism(scale: RetentionScale, values: Sequence[Float64], *, seed: int = 0)
 
     In each resample of the queries the best student is chosen, and measured on the queries that the resample left out.
     """
-    random, gaps = np.random.default_rng(seed), []
-    count = len(scale.teacher)
-    totals = np.stack([one.sum(axis=1) for one in values])
-    teacher, chance = scale.teacher.sum(axis=1), scale.chance.sum(axis=1)
-    for _ in range(200):
-        drawn = random.integers(0, count, count)
-        left_out = np.setdiff1d(np.arange(count), drawn)
+    gaps = []
+    totals = [(one - scale.chance).sum(axis=1) for one in values]
+    teacher = (scale.teacher - scale.chance).sum(axis=1)
+    for drawn in draw_rows(len(teacher), 200, seed):
+        left_out = np.setdiff1d(np.arange(len(teacher)), drawn)
         if not len(left_out):
             continue
-        inside = [_share(one[drawn], teacher[drawn], chance[drawn]) for one in totals]
-        outside = [_share(one[left_out], teacher[left_out], chance[left_out]) for one in totals]
+        inside = [share_of(one[drawn], teacher[drawn]) for one in totals]
+        outside = [share_of(one[left_out], teacher[left_out]) for one in totals]
         # Against the mean of all students on the same queries, so that easy and hard resamples cancel out.
         best = int(np.argmax(inside))
         gaps.append((inside[best] - np.mean(inside)) - (outside[best] - np.mean(outside)))
     return max(0.0, float(np.mean(gaps))) if gaps else 0.0
-
-
-def _share(student: Float64, teacher: Float64, chance: Float64) -> float:
-    return float((student - chance).mean() / max((teacher - chance).mean(), 1e-9))

@@ -9,8 +9,8 @@ import numpy as np
 from edge_runtime.recommender import Recommender
 from edge_runtime.search.fair_ranking import ExposureBound, place_attention, search_fairly
 from train.data.tables import Judgement, Shop
-from train.evaluation.intervals import paired_bootstrap
-from train.evaluation.metrics import ndcg_at_k
+from train.evaluation.intervals import estimate_difference
+from train.evaluation.metrics import retrieval_ndcg
 
 TOP_K = 10
 BOUNDS = (2.0, 1.5, 1.25, 1.0)
@@ -68,7 +68,7 @@ def cost_of_bounds(recommender: Recommender, shop: Shop, judged: Judged, free: R
     for bound in (None, *BOUNDS):
         rankings = free if bound is None else rank_all(recommender, judged, max_ratio=bound)
         values = _ndcg(rankings, shop, judged)
-        cost = paired_bootstrap(before, values)
+        cost = estimate_difference(before, values)
         ratios = [
             row["exposure_share"] / row["merit_share"]
             for row in exposure_by_group(rankings, shop, judged)
@@ -87,11 +87,9 @@ def cost_of_bounds(recommender: Recommender, shop: Shop, judged: Judged, free: R
 
 
 def _ndcg(rankings: Rankings, shop: Shop, judged: Judged) -> list[float]:
-    row_of = {product.product_id: row for row, product in enumerate(shop.products)}
     values = []
     for query, judgements in judged.items():
-        gains = {judgement.row: judgement.gain for judgement in judgements}
+        gains = {shop.products[judgement.row].product_id: judgement.gain for judgement in judgements}
         if any(gains.values()):
-            ranked = [gains.get(row_of[one], 0.0) for one in rankings[query]]
-            values.append(ndcg_at_k(ranked, TOP_K, ideal_gains=list(gains.values())))
+            values.append(retrieval_ndcg(gains, rankings[query], TOP_K))
     return values

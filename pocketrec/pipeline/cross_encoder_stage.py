@@ -11,7 +11,7 @@ from pocketrec.pipeline.cross_encoder_labels import Said, write_said
 from pocketrec.pipeline.settings import BuildSettings
 from pocketrec.pipeline.teacher_stages import TEACHER_FOLDER
 from train.data.tables import Judgement, Shop
-from train.evaluation.metrics import ndcg_at_k
+from train.evaluation.metrics import rerank_ndcg
 from train.models.cross_encoder_training import CrossEncoderRounds
 from train.models.teacher import Teacher
 from train.text.embedding_cache import TextVectors
@@ -60,5 +60,5 @@ def _rerank(held_out: Mapping[str, Sequence[Judgement]], scores: Sequence[Any]) 
     for judged, own in zip(held_out.values(), scores, strict=True):
         gains = np.array([one.gain for one in judged])
         if gains.any():
-            values.append(ndcg_at_k(gains[np.argsort(-own, kind="stable")], 10, ideal_gains=gains))
+            values.append(rerank_ndcg(gains, own, 10))
     return float(np.mean(values)) if values else None

@@ -31,6 +31,7 @@ from train.clicks.click_model import (
     estimate_position_bias,
 )
 from train.clicks.log import FeedbackLog
+from train.evaluation.intervals import draw_rows
 
 Float64 = npt.NDArray[np.float64]
 Rankings = Mapping[str, Sequence[str]]
@@ -100,11 +101,10 @@ def compare_off_policy(
     swaps = SwapCounts(log, settings, blocks)
     bias = swaps.estimate()
     values = np.array([part.values(bias) for part in parts])
-    chance = np.random.default_rng(seed)
     count = int(blocks.max()) + 1
     draws = []
-    for _ in range(resamples):
-        counts = np.bincount(chance.integers(0, count, count), minlength=count).astype(np.float64)
+    for rows in draw_rows(count, resamples, seed):
+        counts = np.bincount(rows, minlength=count).astype(np.float64)
         drawn = swaps.estimate(counts)
         draws.append([part.values(drawn, counts) for part in parts])
     spread = np.array(draws)

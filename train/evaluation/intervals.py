@@ -1,24 +1,47 @@
-"""Bootstrap intervals over queries: rows of one query are averaged first, since copies of a query are no further evidence."""
+"""Bootstrap intervals over queries: rows of one query are averaged first, since copies of a query are no further evidence.
 
-from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+Every interval that the project shows is made of `draw_rows`. docs/decisions/0006-a-bootstrap-of-our-own.md says why.
+"""
+
+from collections.abc import Hashable, Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 Values = Sequence[float] | npt.NDArray[np.floating]
+Float64 = npt.NDArray[np.float64]
+
+DRAWS = 2_000
 
 
-@dataclass(frozen=True)
-class PairedDifference:
-    """Mean of `first - second` over the same queries, its 95% interval, and how often a resample's mean is above 0."""
+class Estimate(NamedTuple):
+    """A mean over queries and its 95% percentile bootstrap interval."""
 
     mean: float
     ci95: tuple[float, float]
-    share_positive: float
 
 
-def mean_by_query(values: Values, queries: Sequence[Hashable]) -> npt.NDArray[np.float64]:
+def draw_rows(count: int, draws: int, seed: int) -> Iterator[npt.NDArray[np.int64]]:
+    """Yield `draws` times int64 [count]: rows drawn with replacement from `count` rows, one row a query (or a user).
+
+    Raises:
+        ValueError: no rows.
+    """
+    if count < 1:
+        raise ValueError("a bootstrap needs at least one value")
+    random = np.random.default_rng(seed)
+    for _ in range(draws):
+        yield random.integers(0, count, size=count)
+
+
+def percentile_interval(drawn: Values) -> tuple[float, float]:
+    """Return the 95% percentile interval of a figure that was computed on each resample."""
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    return float(low), float(high)
+
+
+def mean_by_query(values: Values, queries: Sequence[Hashable]) -> Float64:
     """Return float64 [distinct queries, ...]: the mean of each query's rows, in the order in which queries first appear.
 
     Args:
@@ -39,47 +62,34 @@ def mean_by_query(values: Values, queries: Sequence[Hashable]) -> npt.NDArray[np
     return sums / counts.reshape(-1, *[1] * (rows.ndim - 1))
 
 
-def bootstrap_interval(
-    values: Values,
-    *,
-    queries: Sequence[Hashable] | None = None,
-    level: float = 0.95,
-    draws: int = 2_000,
-    seed: int = 0,
-) -> tuple[float, float]:
-    """Return the percentile bootstrap interval of the mean over queries.
+def estimate_mean(
+    values: Values, *, queries: Sequence[Hashable] | None = None, draws: int = DRAWS, seed: int = 0
+) -> Estimate:
+    """Return the mean over queries and its interval.
 
     Args:
         values: float [rows], at least one.
         queries: the query of each row, whose rows are averaged first; None when each row is a query of its own.
-        level: share of the bootstrap means inside the interval.
         draws: number of resamples.
         seed: of the resamples; equal arguments give equal intervals.
 
     Raises:
-        ValueError: no values, a level outside 0 … 1, or another number of queries than of values.
+        ValueError: no values, or another number of queries than of values.
     """
-    if not 0.0 < level < 1.0:
-        raise ValueError(f"level must be between 0 and 1, not {level}")
-    means = _bootstrap_means(_one_a_query(values, queries), draws, seed)
-    low, high = np.quantile(means, [(1.0 - level) / 2.0, (1.0 + level) / 2.0])
-    return float(low), float(high)
+    rows = np.asarray(values, dtype=np.float64) if queries is None else mean_by_query(values, queries)
+    means = [rows[drawn].mean() for drawn in draw_rows(len(rows), draws, seed)]
+    return Estimate(float(rows.mean()), percentile_interval(means))
 
 
-def paired_bootstrap(
-    first: Values,
-    second: Values,
-    *,
-    queries: Sequence[Hashable] | None = None,
-    draws: int = 2_000,
-    seed: int = 0,
-) -> PairedDifference:
-    """Compare two systems on the same queries: resample queries, keep each query's pair together.
+def estimate_difference(
+    first: Values, second: Values, *, queries: Sequence[Hashable] | None = None, draws: int = DRAWS, seed: int = 0
+) -> Estimate:
+    """Return the mean of `first - second` over the same queries and its interval; each query's pair stays together.
 
     Args:
         first: float [rows].
         second: float [rows], in the same order.
-        queries: the query of each row, whose differences are averaged first; None when each row is a query of its own.
+        queries: see `estimate_mean`.
         draws: number of resamples.
         seed: of the resamples.
 
@@ -89,30 +99,20 @@ def paired_bootstrap(
     if len(first) != len(second):
         raise ValueError(f"paired values must have one length, not {len(first)} and {len(second)}")
     rows = np.asarray(first, dtype=np.float64) - np.asarray(second, dtype=np.float64)
-    differences = _one_a_query(rows, queries)
-    means = _bootstrap_means(differences, draws, seed)
-    low, high = np.quantile(means, [0.025, 0.975])
-    return PairedDifference(
-        mean=float(differences.mean()), ci95=(float(low), float(high)), share_positive=float((means > 0.0).mean())
-    )
+    return estimate_mean(rows, queries=queries, draws=draws, seed=seed)
 
 
-def paired_columns(
-    first: npt.NDArray[np.float64], second: npt.NDArray[np.float64], *, queries: Sequence[Hashable]
-) -> list[tuple[float, float, float]]:
+def paired_columns(first: Float64, second: Float64, *, queries: Sequence[Hashable]) -> list[tuple[float, float, float]]:
     """Return mean and 95% interval of the paired difference over queries for each column of float64 [rows, columns]."""
-    pairs = zip(first.T, second.T, strict=True)
-    found = [paired_bootstrap(one, other, queries=queries) for one, other in pairs]
+    found = [estimate_difference(*pair, queries=queries) for pair in zip(first.T, second.T, strict=True)]
     return [(difference.mean, *difference.ci95) for difference in found]
 
 
-def _one_a_query(values: Values, queries: Sequence[Hashable] | None) -> npt.NDArray[np.float64]:
-    return np.asarray(values, dtype=np.float64) if queries is None else mean_by_query(values, queries)
+def share_of(above: Float64, below: Float64) -> float:
+    """Return the mean of `above` divided by that of `below`, float64 [queries] each; a mean of `below` under 1e-9 is that."""
+    return float(above.mean() / max(below.mean(), 1e-9))
 
 
-def _bootstrap_means(values: npt.NDArray[np.float64], draws: int, seed: int) -> npt.NDArray[np.float64]:
-    if values.size == 0:
-        raise ValueError("a bootstrap needs at least one value")
-    random = np.random.default_rng(seed)
-    means = [values[random.integers(0, values.size, size=values.size)].mean() for _ in range(draws)]
-    return np.array(means)
+def resampled_shares(above: Float64, below: Float64, *, draws: int = DRAWS, seed: int = 0) -> Float64:
+    """Return float64 [draws]: `share_of` on each resample of the queries, drawn alike for both."""
+    return np.array([share_of(above[drawn], below[drawn]) for drawn in draw_rows(len(above), draws, seed)])

@@ -1,10 +1,12 @@
 """Ranking metrics of one query; numpy only, so that every room may measure with them."""
 
-from collections import defaultdict
-from collections.abc import Collection, Hashable, Iterable, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
+
+Product = TypeVar("Product", bound=Hashable)
 
 
 def ndcg_at_k(
@@ -57,27 +59,36 @@ def basket_recall_at_k(ranked: Sequence[Hashable], basket: Collection[Hashable],
     return len(wanted.intersection(ranked[:k])) / min(k, len(wanted)) if wanted else 0.0
 
 
-def exposure_share(ranked_groups: Iterable[Sequence[str | None]], k: int) -> dict[str | None, float]:
-    """Return each group's share of the attention that rankings give away; a product at position p gets 1 / log2(p + 1).
+def rerank_ndcg(gains: npt.NDArray[np.floating], scores: npt.NDArray[np.floating], k: int) -> float:
+    """Return the `ndcg_at_k` of a query's judged products, ordered by their scores; of equal scores the earlier one leads.
 
     Args:
-        ranked_groups: for each query the group (seller) of each ranked product, best first.
+        gains: float [judged].
+        scores: float [judged].
         k: how many positions count.
-
-    Returns:
-        group -> share, largest first, summing to 1; empty when nothing was ranked.
-
-    Raises:
-        ValueError: `k` is not positive.
     """
-    _check_k(k)
-    exposure: dict[str | None, float] = defaultdict(float)
-    discounts = _discounts(k)
-    for groups in ranked_groups:
-        for group, discount in zip(groups, discounts, strict=False):
-            exposure[group] += float(discount)
-    total = sum(exposure.values())
-    return {group: value / total for group, value in sorted(exposure.items(), key=lambda pair: -pair[1])}
+    return ndcg_at_k(gains[np.argsort(-scores, kind="stable")], k, ideal_gains=gains)
+
+
+def retrieval_ndcg(gains: Mapping[Product, float], ranked: Sequence[Product], k: int) -> float:
+    """Return the `ndcg_at_k` of products ranked out of a whole catalogue, best first; one without a gain counts 0."""
+    return ndcg_at_k([gains.get(one, 0.0) for one in ranked[:k]], k, ideal_gains=list(gains.values()))
+
+
+def chance_ndcg(gains: npt.NDArray[np.floating], k: int, *, among: int) -> float:
+    """Return the expected `ndcg_at_k` of a random order of `among` products: each place holds their mean gain."""
+    return ndcg_at_k([gains.sum() / among] * min(k, among), k, ideal_gains=gains)
+
+
+def basket_figures(ranked: Sequence[Product], basket: Collection[Product], k: int) -> tuple[float, float]:
+    """Return `basket_recall_at_k`, and the `ndcg_at_k` that gives each product of the basket gain 1."""
+    return basket_recall_at_k(ranked, basket, k), retrieval_ndcg(dict.fromkeys(basket, 1.0), ranked, k)
+
+
+def chance_basket_figures(basket: int, k: int, *, among: int) -> tuple[float, float]:
+    """Return the expected `basket_figures` of a random order of `among` products, for a basket of that many of them."""
+    recall = min(k, among) / among * basket / min(k, basket)
+    return recall, chance_ndcg(np.ones(basket), k, among=among)
 
 
 def _check_k(k: int) -> None:
@@ -85,9 +96,5 @@ def _check_k(k: int) -> None:
         raise ValueError(f"k must be at least 1, not {k}")
 
 
-def _discounts(length: int) -> npt.NDArray[np.float64]:
-    return 1.0 / np.log2(np.arange(2, length + 2, dtype=np.float64))
-
-
 def _discounted(gains: npt.NDArray[np.float64]) -> float:
-    return float(gains @ _discounts(len(gains)))
+    return float(gains @ (1.0 / np.log2(np.arange(2, len(gains) + 2, dtype=np.float64))))

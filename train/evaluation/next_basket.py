@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_runtime.contract.types import Int32
-from train.evaluation.metrics import basket_recall_at_k, ndcg_at_k
+from train.evaluation.metrics import basket_figures
 from train.sampling.next_basket_batches import HistoryData
 
 Scores = npt.NDArray[np.floating]
@@ -79,6 +79,4 @@ def _ranked(scores: Scores, basket: Int32) -> tuple[float, float]:
     count = min(TOP, len(scores))
     head = np.argpartition(-scores, count - 1)[:count]
     top = head[np.argsort(-scores[head], kind="stable")].tolist()
-    wanted = set(basket.tolist())
-    gains = [1.0 if row in wanted else 0.0 for row in top]
-    return basket_recall_at_k(top, wanted, TOP), ndcg_at_k(gains, TOP, ideal_gains=[1.0] * len(wanted))
+    return basket_figures(top, basket.tolist(), TOP)

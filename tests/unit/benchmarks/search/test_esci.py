@@ -30,7 +30,6 @@ def small_world(tmp_path, tiny_minilm, monkeypatch):
     monkeypatch.setattr("benchmarks.peers.model2vec.DIM", 4)
     quick = functools.partial(measure_in_turns, rounds=20, warm_up_rounds=1)
     monkeypatch.setattr(benchmarks.search.esci, "measure_in_turns", quick)
-    monkeypatch.setattr(benchmarks.search.esci, "RANDOM_DRAWS", 2)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

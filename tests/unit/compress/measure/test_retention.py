@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from compress.measure.quality import ndcg_by_query, unit_rows
-from compress.measure.retention import RetentionScale, chance_ndcg, judged_by_teacher, optimism
+from compress.measure.retention import RetentionScale, chance_by_query, judged_by_teacher, optimism
 from train.data.tables import Judgement
 
 RANDOM = np.random.default_rng(0)
@@ -31,14 +31,14 @@ def test_the_teacher_keeps_all_and_chance_nothing():
 def test_chance_is_what_random_orders_get_on_average():
     random = np.random.default_rng(1)
     found = np.mean([ndcg_by_query(JUDGED, random.random((40, 50))) for _ in range(400)], axis=0)
-    expected = chance_ndcg(JUDGED, products=50)
+    expected = chance_by_query(JUDGED, products=50)
     assert np.abs(found - expected).max() < 0.06
     np.testing.assert_allclose(found.mean(axis=0), expected.mean(axis=0), atol=0.01)
 
 
 def test_a_query_without_a_gain_does_not_count():
     judged = {**JUDGED, "nothing": [Judgement("nothing", 1, 0.0)]}
-    assert chance_ndcg(judged, products=50).shape == (40, 2)
+    assert chance_by_query(judged, products=50).shape == (40, 2)
 
 
 def test_the_interval_holds_the_retention():

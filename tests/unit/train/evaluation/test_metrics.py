@@ -2,11 +2,21 @@
 
 import math
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from train.evaluation.metrics import basket_recall_at_k, exposure_share, ndcg_at_k, recall_at_k
+from train.evaluation.metrics import (
+    basket_figures,
+    basket_recall_at_k,
+    chance_basket_figures,
+    chance_ndcg,
+    ndcg_at_k,
+    recall_at_k,
+    rerank_ndcg,
+    retrieval_ndcg,
+)
 
 
 def test_ndcg_is_worked_out_by_hand():
@@ -54,12 +64,26 @@ def test_basket_recall_divides_by_the_smaller_of_k_and_basket():
     assert basket_recall_at_k(["a"], [], 3) == 0.0
 
 
-def test_exposure_is_shared_by_position():
-    shares = exposure_share([["a", "b"], ["a", None]], 2)
-    second = 1 / math.log2(3)
-    assert shares == pytest.approx(
-        {"a": 2 / (2 + 2 * second), "b": second / (2 + 2 * second), None: second / (2 + 2 * second)}
-    )
-    assert next(iter(shares)) == "a"
-    assert exposure_share([["a", "b", "b"]], 1) == {"a": 1.0}
-    assert exposure_share([], 10) == {}
+def test_of_equal_scores_the_earlier_product_leads():
+    gains = np.array([0.0, 1.0, 0.5])
+    assert rerank_ndcg(gains, np.array([1.0, 1.0, 0.0]), 10) == ndcg_at_k([0.0, 1.0, 0.5], 10, ideal_gains=gains)
+
+
+def test_retrieved_product_without_a_gain_counts_nothing():
+    assert retrieval_ndcg({"a": 1.0, "b": 0.5}, ["x", "a"], 2) == ndcg_at_k([0.0, 1.0], 2, ideal_gains=[1.0, 0.5])
+    assert retrieval_ndcg({"a": 1.0}, ["x", "y", "a"], 2) == 0.0
+
+
+def test_basket_figures_give_each_product_gain_one():
+    recall, ndcg = basket_figures(["x", "a"], ["a", "b"], 10)
+    assert (recall, ndcg) == (0.5, pytest.approx((1 / math.log2(3)) / (1 + 1 / math.log2(3))))
+
+
+@pytest.mark.parametrize("among", [4, 12, 30])
+def test_chance_is_what_random_orders_get_on_average(among):
+    random, gains = np.random.default_rng(0), dict(enumerate([1.0, 0.5, 0.5, 0.0]))
+    orders = [random.permutation(among).tolist() for _ in range(4_000)]
+    expected = chance_ndcg(np.array(list(gains.values())), 10, among=among)
+    assert np.mean([retrieval_ndcg(gains, order, 10) for order in orders]) == pytest.approx(expected, abs=0.01)
+    found = np.mean([basket_figures(order, [0, 1, 2], 10) for order in orders], axis=0)
+    assert found == pytest.approx(chance_basket_figures(3, 10, among=among), abs=0.01)
