@@ -212,12 +212,13 @@ class TestOnlineRetail:
         (folder / "data.csv").write_bytes((RETAIL_HEADER + RETAIL_LINES.replace("METAL", "MÉTAL")).encode("latin-1"))
         assert imported("online-retail", folder, tmp_path).products[1].title == "MÉTAL LANTERN"
 
-    def test_workbook_is_read_as_published(self, tmp_path):
+    @pytest.mark.parametrize("dates_styled", [True, False])
+    def test_workbook_is_read_as_published(self, tmp_path, dates_styled):
         path = tmp_path / "Online Retail.xlsx"
         rows = [line.split(",") for line in (RETAIL_HEADER + RETAIL_LINES).splitlines()]
         for row in rows[1:]:
             row[4] = {"8:26": "40513.35138888889", "9:00": "40513.375"}.get(row[4].split()[1], "40513.5")
-        path.write_bytes(workbook(rows))
+        path.write_bytes(workbook(rows, dates_styled=dates_styled))
         self.expected(imported("online-retail", path, tmp_path))
 
     @pytest.mark.parametrize(
@@ -251,7 +252,7 @@ class TestOnlineRetail:
         ("content", "message"),
         [
             (b"no zip", "is not a readable .xlsx workbook"),
-            (None, r"does not hold xl/worksheets/sheet1.xml"),
+            (None, "is not a readable .xlsx workbook"),
             ([], "the first sheet is empty"),
             ([["InvoiceNo", "StockCode"]], "column 'description' is missing"),
         ],
@@ -263,16 +264,19 @@ class TestOnlineRetail:
             imported("online-retail", path, tmp_path)
 
 
-def workbook(rows):
+def workbook(rows, *, dates_styled=False):
     """A workbook as spreadsheets write it: texts shared, numbers in place, empty cells left out; None has no sheet."""
     main = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
+    office = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
+    packages = "http://schemas.openxmlformats.org/package/2006/relationships"
     shared: dict[str, int] = {}
     lines = []
     for number, row in enumerate(rows or [], 1):
         cells = []
         for letter, text in zip("ABCDEFGH", row, strict=False):
             if text.replace(".", "", 1).lstrip("-").isdigit():
-                cells.append(f'<c r="{letter}{number}"><v>{text}</v></c>')
+                style = ' s="1"' if letter == "E" and dates_styled else ""
+                cells.append(f'<c r="{letter}{number}"{style}><v>{text}</v></c>')
             elif letter == "H":
                 cells.append(f'<c r="{letter}{number}" t="inlineStr"><is><t>{text}</t></is></c>')
             elif text:
@@ -285,6 +289,17 @@ def workbook(rows):
     with zipfile.ZipFile(packed, "w") as archive:
         texts = "".join(f"<si><t>{text}</t></si>" for text in shared)
         archive.writestr("xl/sharedStrings.xml", f'<sst xmlns="{main}">{texts}</sst>')
+        sheets = '<sheets><sheet name="Online Retail" sheetId="1" r:id="rId1"/></sheets>'
+        archive.writestr("xl/workbook.xml", f'<workbook xmlns="{main}" xmlns:r="{office}">{sheets}</workbook>')
+        for name, kind, target in (
+            ("_rels/.rels", "officeDocument", "xl/workbook.xml"),
+            ("xl/_rels/workbook.xml.rels", "worksheet", "worksheets/sheet1.xml"),
+        ):
+            link = f'<Relationship Id="rId1" Type="{office}/{kind}" Target="{target}"/>'
+            archive.writestr(name, f'<Relationships xmlns="{packages}">{link}</Relationships>')
+        # Style 1 is a date, as in the published workbook.
+        formats = '<cellXfs count="2"><xf numFmtId="0"/><xf numFmtId="22"/></cellXfs>'
+        archive.writestr("xl/styles.xml", f'<styleSheet xmlns="{main}">{formats}</styleSheet>')
         if rows is not None:
             sheet = f'<worksheet xmlns="{main}"><sheetData>{"".join(lines)}</sheetData></worksheet>'
             archive.writestr("xl/worksheets/sheet1.xml", sheet)
