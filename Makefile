@@ -15,9 +15,10 @@ TFLITE_RUNTIME_PYTHON := 3.11
 STOREFRONT := sync_server/storefront_files/index.html.gz
 WEB_SOURCES := $(shell find web -type f -not -path '*/node_modules/*' -not -path '*/dist/*' -not -path '*/dist-node/*')
 
-# Two processes share the tests by files, so that what a file makes once is made once. The tests of whole builds share one
-# bundle and those of servers under load need the machine: they run after the others, in one process.
+# Two processes share the tests by files, so that what a file makes once is made once.
 PARALLEL := -n 2 --dist loadfile
+# TensorFlow's own threads would fight over the cores that the two processes have.
+ONE_THREAD := OMP_NUM_THREADS=1 TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1
 
 ENVIRONMENT := scripts/environment.sh
 # The exit code of scripts/environment.sh when no suitable Python is found.
@@ -26,9 +27,15 @@ RUN := .venv/bin/python
 
 # make bench-esci FOLDS=0 runs one fold only (the benchmark reads FOLDS itself), CONFIG=file.toml gives the settings.
 BENCH_OPTIONS := $(if $(CONFIG),--config $(CONFIG))
+# Every test file belongs to one of these lists, and tests/unit/house/test_environments.py holds it to that: what needs the
+# builder runs in .venv, what a device or a server is made of runs without TensorFlow, in .venv-device.
+BUILDER_TESTS := tests/unit/pocketrec tests/unit/train tests/unit/compress tests/unit/benchmarks tests/unit/house/builder \
+        tests/integration/builder tests/e2e
+# Servers under load need the machine: in .venv for the benchmarks' packages, after the others, in one process.
+LOAD_TESTS := tests/integration/servers
 DEVICE_TESTS := tests/unit/edge_runtime tests/unit/sync_server tests/unit/house tests/integration \
-        --ignore=tests/unit/house/builder --ignore=tests/integration/builder \
-        --ignore=tests/integration/servers
+        --ignore=tests/unit/house/builder --ignore=tests/integration/builder --ignore=tests/integration/servers
+BROWSER_TESTS := tests/browser
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
@@ -54,11 +61,16 @@ test: test-builder test-device test-tflite-runtime test-web test-arm64  ## every
 test-fast: setup-test  ## unit tests without TensorFlow, under a minute
 	@.venv-device/bin/python -m pytest -q tests/unit/edge_runtime tests/unit/sync_server
 
-test-builder: setup-test web  ## unit, integration and end-to-end tests in .venv
-	@$(RUN) -m pytest -q $(PARALLEL) tests --ignore=tests/browser --ignore=tests/integration/servers --ignore=tests/e2e
-	@POCKETREC_KEEP_BUNDLE=$(TESTED_BUNDLE) $(RUN) -m pytest -q tests/e2e tests/integration/servers
+test-builder: setup-test web  ## unit, integration and end-to-end tests of the builder, and servers under load, in .venv
+	@$(ONE_THREAD) POCKETREC_KEEP_BUNDLE=$(TESTED_BUNDLE) $(RUN) -m pytest -q $(PARALLEL) $(BUILDER_TESTS)
+	@$(RUN) -m pytest -q $(LOAD_TESTS)
 
-test-device: setup-test  ## device, server and house tests again in .venv-device, without TensorFlow
+# Whoever runs one environment alone needs the bundle too.
+$(TESTED_BUNDLE)/manifest.json:
+	@$(MAKE) setup-test
+	@POCKETREC_KEEP_BUNDLE=$(TESTED_BUNDLE) $(RUN) -m pytest -q tests/e2e/test_build.py -k golden_answers
+
+test-device: setup-test  ## device, server and house tests in .venv-device, without TensorFlow
 	@.venv-device/bin/python -m pytest -q $(PARALLEL) $(DEVICE_TESTS)
 	@if [[ -d $(TESTED_BUNDLE) ]]; then .venv-device/bin/python -m pocketrec prove $(TESTED_BUNDLE); fi
 
@@ -76,9 +88,9 @@ test-tflite-runtime:  ## device tests again on the older interpreter, where Pyth
 test-full-data: data setup-test  ## the tests of real data on the full data sets (POCKETREC_DATA) instead of excerpts
 	@$(RUN) -m pytest -q -m full_data tests/unit tests/integration
 
-test-web: setup-test web  ## the web runtime: its own tests, then the storefront in headless Chromium, offline included
+test-web: setup-test web $(TESTED_BUNDLE)/manifest.json  ## the web runtime: its own tests, then the storefront in headless Chromium, offline included
 	@scripts/web.sh run types lint test
-	@.venv-device/bin/python -m pytest -q tests/browser
+	@.venv-device/bin/python -m pytest -q $(BROWSER_TESTS)
 
 # What an arm64 device must give: the conformance vectors, the interpreter's door, the golden answers of an int8 bundle.
 ARM64_TESTS := tests/unit/edge_runtime/test_conformance_vectors.py tests/unit/edge_runtime/updates/test_self_test.py \

@@ -13,7 +13,7 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 _TESTS = Path(__file__).parent
-_BUILDER_FOLDERS = tuple(
+BUILDER_FOLDERS = tuple(
     _TESTS / folder
     for folder in (
         "unit/pocketrec",
@@ -31,7 +31,7 @@ _BUILDER_FOLDERS = tuple(
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if any(folder in item.path.parents for folder in _BUILDER_FOLDERS):
+        if any(folder in item.path.parents for folder in BUILDER_FOLDERS):
             item.add_marker(pytest.mark.tensorflow)
         if "real_data" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.full_data)

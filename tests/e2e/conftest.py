@@ -1,5 +1,6 @@
 """A tiny shop, built once by the real command, for every end-to-end test."""
 
+import fcntl
 import os
 import shutil
 from pathlib import Path
@@ -62,15 +63,23 @@ def tiny_settings(tmp_path_factory) -> Path:
 def built(tiny_shop, tiny_settings, tmp_path_factory) -> Path:
     """The folder of the tiny bundle; its stages lie beside it in `bundle.build`. Tests do not change it.
 
+    Test processes that run at the same time share it: the first builds, the others wait.
     POCKETREC_KEEP_BUNDLE names a folder that gets a copy, for the environments that cannot build.
     """
-    bundle = tmp_path_factory.mktemp("built") / "bundle"
-    done = pocketrec("build", tiny_shop, "--out", bundle, "--config", tiny_settings, "--json", timeout_s=280)
-    assert done.returncode == 0, done.stderr
-    keep = os.environ.get("POCKETREC_KEEP_BUNDLE")
-    if keep:
-        shutil.rmtree(keep, ignore_errors=True)
-        shutil.copytree(bundle, keep)
+    session = tmp_path_factory.getbasetemp()
+    # A process of pytest-xdist has a folder of its own in the session's.
+    folder = (session.parent if "PYTEST_XDIST_WORKER" in os.environ else session) / "shared-build"
+    folder.mkdir(exist_ok=True)
+    bundle = folder / "bundle"
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not bundle.exists():
+            done = pocketrec("build", tiny_shop, "--out", bundle, "--config", tiny_settings, "--json", timeout_s=280)
+            assert done.returncode == 0, done.stderr
+            keep = os.environ.get("POCKETREC_KEEP_BUNDLE")
+            if keep:
+                shutil.rmtree(keep, ignore_errors=True)
+                shutil.copytree(bundle, keep)
     return bundle
 
 
