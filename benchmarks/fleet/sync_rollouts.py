@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 
 from sync_server.rollouts.decisions import decide
-from sync_server.rollouts.guardrails import FAILURES, Measured, judge
+from sync_server.rollouts.guardrails import Measured, judge
+from sync_server.rollouts.measurements import Sides, share_sums
 from sync_server.rollouts.plan import RolloutPlan, share_of
 from sync_server.statistics.confidence_sequences import RatioSums
 
@@ -31,6 +32,7 @@ IMPRESSIONS_A_DAY = 20.0
 LATENCY_MS, LATENCY_SPREAD = 3.0, 0.5
 """Median and logarithmic spread between devices."""
 BACKGROUND_FAILURES = 0.002
+_FAILURES = ("install_failed", "proof_failed", "crashed")
 _MAX_HOURS = 24 * 60
 _LOOK_HOURS = 2
 
@@ -105,7 +107,7 @@ class _Fleet:
         self._latency = LATENCY_MS * np.exp(LATENCY_SPREAD * chance.standard_normal(devices))
         self._reached = np.zeros(devices, bool)
         self._has_new = np.zeros(devices, bool)
-        self._will_fail = {name: chance.random(devices) < getattr(model, name) for name in FAILURES}
+        self._will_fail = {name: chance.random(devices) < getattr(model, name) for name in _FAILURES}
         self._shown = np.zeros((2, devices))
         self._clicked = np.zeros((2, devices))
 
@@ -129,13 +131,17 @@ class _Fleet:
 
     def measured(self) -> Measured:
         new, old = self._has_new.astype(float), (~self._reached).astype(float)
+        devices = int(self._reached.sum())
+        failed = {name: int((self._reached & will).sum()) for name, will in self._will_fail.items()}
+        clicks = [_sums(clicked, shown) for clicked, shown in zip(self._clicked, self._shown, strict=True)]
+        latency = [_sums(self._latency * self._model.latency * new, new), _sums(self._latency * old, old)]
         return Measured(
-            devices=int(self._reached.sum()),
-            failures={name: int((self._reached & will).sum()) for name, will in self._will_fail.items()},
-            clicks=_sums(self._clicked[0], self._shown[0]),
-            control_clicks=_sums(self._clicked[1], self._shown[1]),
-            latency=_sums(self._latency * self._model.latency * new, new),
-            control_latency=_sums(self._latency * old, old),
+            devices,
+            {
+                **{name: Sides(share_sums(count, devices)) for name, count in failed.items()},
+                "click_through": Sides(*clicks),
+                "latency": Sides(*latency),
+            },
         )
 
 

@@ -4,16 +4,18 @@ import argparse
 import math
 import os
 import sys
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import msgspec
 
 from edge_runtime.contract.errors import ConfigError
 from pocketrec.publishing.publish_client import read_token
 from pocketrec.publishing.server_api import ServerApi
-from sync_server.rollouts.guardrails import Guardrail, open_question
+from sync_server.rollouts.comparisons import Guardrail
+from sync_server.rollouts.guardrails import open_question
 from sync_server.rollouts.plan import RolloutPlan
 from sync_server.statistics.confidence_sequences import open_difference
 
@@ -35,34 +37,18 @@ def _add_server(parser: argparse.ArgumentParser) -> None:
 def add_rollout_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the subcommands of `pocketrec rollout`."""
     actions = parser.add_subparsers(dest="action", required=True)
-    defaults = RolloutPlan()
     start = actions.add_parser("start", help="roll a staged release out")
     start.add_argument("--channel", default="stable", help="whose devices (stable)")
     start.add_argument("--release", type=int, metavar="N", help="a staged release; the newest by default")
-    start.add_argument(
-        "--stages", default=",".join(f"{share:g}" for share in defaults.stages), metavar="PERCENTS",
-        help="shares of the fleet in per cent (%(default)s)",
-    )  # fmt: skip
-    for name, text in (
-        ("soak-hours", "how long a stage lasts at least"),
-        ("hold-hours", "how long a stage waits for evidence before the rollout pauses"),
-        ("max-failures", "share of devices whose installation or proof may fail, or that may crash"),
-        ("max-latency-ratio", "how many times slower the release may be"),
-        ("alpha", "probability that a harmless rollout is ever halted"),
-    ):
-        default = getattr(defaults, name.replace("-", "_"))
-        start.add_argument(f"--{name}", type=float, default=default, metavar="X", help=f"{text} (%(default)s)")
-    start.add_argument(
-        "--max-click-drop", default=",".join(f"{drop:g}" for drop in defaults.max_click_drop), metavar="SHARES",
-        help="relative loss of clicks that each stage must rule out (%(default)s)",
-    )  # fmt: skip
-    start.add_argument(
-        "--min-devices",
-        type=int,
-        default=defaults.min_devices,
-        metavar="N",
-        help="devices that must report (%(default)s)",
-    )
+    for name, default, description in _plan_settings():
+        shown = ",".join(f"{part:g}" for part in default) if isinstance(default, tuple) else default
+        start.add_argument(
+            f"--{name.replace('_', '-')}",
+            type=str if isinstance(default, tuple) else type(default),
+            default=shown,
+            metavar="X,X,…" if isinstance(default, tuple) else "X",
+            help=f"{description} (%(default)s)",
+        )
     _add_server(start)
     for action, text in (
         ("pause", "who has the release keeps it, nobody else gets it"),
@@ -104,17 +90,21 @@ def _api(args: argparse.Namespace) -> ServerApi:
     return ServerApi(args.server, key=read_token(Path(token_file)), allow_plain_http=args.allow_plain_http)
 
 
+def _plan_settings() -> Iterator[tuple[str, Any, str]]:
+    """Give each field of a plan: its name, its default and its description."""
+    for name, hint in get_type_hints(RolloutPlan, include_extras=True).items():
+        yield name, getattr(RolloutPlan(), name), hint.__metadata__[0].description
+
+
 def _plan(args: argparse.Namespace) -> RolloutPlan:
-    return RolloutPlan(
-        stages=_numbers(args.stages, "--stages"),
-        soak_hours=args.soak_hours,
-        hold_hours=max(args.hold_hours, args.soak_hours),
-        min_devices=args.min_devices,
-        max_failures=args.max_failures,
-        max_click_drop=_numbers(args.max_click_drop, "--max-click-drop"),
-        max_latency_ratio=args.max_latency_ratio,
-        alpha=args.alpha,
-    ).checked()
+    plan: dict[str, Any] = {
+        name: _numbers(getattr(args, name), f"--{name.replace('_', '-')}")
+        if isinstance(default, tuple)
+        else getattr(args, name)
+        for name, default, _ in _plan_settings()
+    }
+    plan["hold_hours"] = max(plan["hold_hours"], plan["soak_hours"])
+    return RolloutPlan(**plan).checked()
 
 
 def _numbers(text: str, option: str) -> tuple[float, ...]:

@@ -8,21 +8,15 @@ from flask import Blueprint, flash, redirect, render_template, request, url_for
 from sync_server.console.access import needs, operator
 from sync_server.console.charts import Chart, with_intervals
 from sync_server.console.pages import Page, add_page_rules
+from sync_server.rollouts.comparisons import Guardrail
 from sync_server.rollouts.guardrail_history import history_of
-from sync_server.rollouts.guardrails import Guardrail, open_question
+from sync_server.rollouts.guardrails import open_question, title_of
 from sync_server.rollouts.service import RolloutAction
 from sync_server.services import services
 from sync_server.statistics.confidence_sequences import open_difference
 
 blueprint = Blueprint("rollout_pages", __name__, url_prefix="/console")
 
-_TITLES = {
-    "install_failed": "Installations that failed",
-    "proof_failed": "Bundles that failed their proof",
-    "crashed": "Crashes",
-    "click_through": "Click-through, relative change",
-    "latency": "Latency beyond what is allowed, relative",
-}
 _DONE = {"pause": "is paused", "resume": "goes on", "advance": "is in its next stage", "halt": "is halted"}
 
 
@@ -49,10 +43,10 @@ def rollout(rollout_id: str) -> Page:
     over_time = history_of(services().engine, rollout_id)
     views = [
         GuardrailView(
-            _TITLES.get(guardrail.name, guardrail.name),
+            title_of(guardrail.name),
             guardrail,
             with_intervals(
-                _TITLES.get(guardrail.name, guardrail.name),
+                title_of(guardrail.name),
                 [("estimate, in its interval", over_time[guardrail.name])] if guardrail.name in over_time else [],
                 limit=guardrail.limit,
                 percent=True,

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from sync_server.rollouts.guardrails import Guardrail, Measured, harm_sentence
+from sync_server.rollouts.comparisons import Guardrail
+from sync_server.rollouts.guardrails import Measured, harm_sentence
 from sync_server.rollouts.plan import RolloutPlan
 
 Action = Literal["wait", "advance", "complete", "halt", "pause", "resume", "superseded"]

@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 
 from sync_server.database.engine import database_errors_named, reading
 from sync_server.database.tables.rollouts import GuardrailPoint
-from sync_server.rollouts.guardrails import Guardrail
+from sync_server.rollouts.comparisons import Guardrail
 from sync_server.statistics.confidence_sequences import EstimateAt
 
 _EVERY_S = 300.0

@@ -1,19 +1,78 @@
-"""What the guardrails of a rollout say of its measurements: no harm, harm, or not known yet."""
+"""The guardrails of a rollout, each declared once: what it counts, how that is judged, and what the console calls it."""
 
-import math
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
-import msgspec
+from sqlalchemy.orm import Session
 
+from sync_server.database.tables.devices import DeviceReportRow
+from sync_server.database.tables.rollouts import RolloutRow
+from sync_server.rollouts.comparisons import Comparison, Guardrail, Loss, Rise, Share
+from sync_server.rollouts.measurements import Sides, clicks_by_impressions, devices_reached, report_mean, report_share
 from sync_server.rollouts.plan import RolloutPlan
-from sync_server.statistics.confidence_sequences import Interval, RatioSums, ratio_difference, share_interval
 
-FAILURES = ("install_failed", "proof_failed", "crashed")
-_GUARDRAILS = (*FAILURES, "click_through", "latency")
+Count = Callable[[Session, RolloutRow], Sides]
 
-Verdict = Literal["fine", "undecided", "harm"]
+_SLOWEST_MS = 1_000.0
+"""Longer times count as this much, so that one device with a full disk does not decide."""
+
+
+@dataclass(frozen=True)
+class GuardrailRule:
+    """A guardrail.
+
+    Attributes:
+        name: as the API, the command line and the history in the database write it.
+        title: its heading in the console.
+        count: gives the sums with the new release and with the one before it.
+        comparison: how they are judged.
+        setting: the field of `RolloutPlan` that holds its limit: a number, or one for each stage.
+    """
+
+    name: str
+    title: str
+    count: Count
+    comparison: Comparison
+    setting: str
+
+
+GUARDRAILS: tuple[GuardrailRule, ...] = (
+    GuardrailRule(
+        name="install_failed",
+        title="Installations that failed",
+        count=report_share("install_failed"),
+        comparison=Share(),
+        setting="max_failures",
+    ),
+    GuardrailRule(
+        name="proof_failed",
+        title="Bundles that failed their proof",
+        count=report_share("proof_failed"),
+        comparison=Share(),
+        setting="max_failures",
+    ),
+    GuardrailRule(
+        name="crashed",
+        title="Crashes",
+        count=report_share("crashed"),
+        comparison=Share(),
+        setting="max_failures",
+    ),
+    GuardrailRule(
+        name="click_through",
+        title="Click-through, relative change",
+        count=clicks_by_impressions,
+        comparison=Loss(),
+        setting="max_click_drop",
+    ),
+    GuardrailRule(
+        name="latency",
+        title="Latency beyond what is allowed, relative",
+        count=report_mean(DeviceReportRow.latency_ms, at_most=_SLOWEST_MS),
+        comparison=Rise(),
+        setting="max_latency_ratio",
+    ),
+)
 
 
 @dataclass(frozen=True)
@@ -22,124 +81,48 @@ class Measured:
 
     Attributes:
         devices: devices that the rollout reached (installed or failed).
-        failures: kind (`FAILURES`) -> devices to which it happened.
-        clicks, control_clicks: clicks by impressions, by device, with the new release and with the old one.
-        latency, control_latency: milliseconds of a golden query (denominator 1), by device.
+        sides: what each guardrail counted, by its name.
     """
 
     devices: int
-    failures: dict[str, int]
-    clicks: RatioSums
-    control_clicks: RatioSums
-    latency: RatioSums
-    control_latency: RatioSums
+    sides: dict[str, Sides]
 
 
-class Guardrail(msgspec.Struct, frozen=True, kw_only=True):
-    """What a guardrail says: the interval of `estimate`, and the limit that `harm` is judged by.
-
-    `click_through` is the relative change (-0.1: a tenth fewer clicks), `latency` the relative change of milliseconds
-    beyond what is allowed, failures are shares of devices.
-    """
-
-    name: str
-    verdict: Verdict
-    estimate: float
-    lower: float
-    upper: float
-    limit: float
-    devices: int
-
-
-def open_question(guardrail: Guardrail) -> str:
-    """Return what a guardrail cannot tell with the devices at hand, and how many devices it takes; "" when nothing is open.
-
-    Failures and latency are judged "fine" without evidence of harm, so these say how much harm could hide. Intervals
-    narrow with the square root of the devices, so the number is an estimate.
-    """
-    if guardrail.name in (*FAILURES, "latency"):
-        return _hidden_harm(guardrail)
-    if guardrail.verdict != "undecided":
-        return ""
-    width = max(guardrail.upper - guardrail.estimate, guardrail.estimate - guardrail.lower)
-    if not math.isfinite(width) or not guardrail.limit:
-        return "too few devices to tell any change"
-    needed = math.ceil(guardrail.devices * (width / abs(guardrail.limit)) ** 2)
-    limits = f"a change of less than {width:.0%} either way cannot be told from none yet"
-    return f"{limits}; that of the limit takes some {needed:,} devices, or the same ones for longer"
-
-
-def _hidden_harm(guardrail: Guardrail) -> str:
-    if guardrail.verdict == "harm" or guardrail.upper <= guardrail.limit:
-        return ""
-    if not guardrail.devices or not math.isfinite(guardrail.upper):
-        return "too few devices to tell any harm"
-    if guardrail.name == "latency":
-        return f"answers up to {guardrail.upper:.0%} slower than is allowed cannot be ruled out yet"
-    return f"up to {guardrail.upper:.0%} of devices could be harmed without it being known yet"
+def measure(session: Session, rollout: RolloutRow) -> Measured:
+    """Return what is known of a rollout's release and of the one before it, since the rollout began."""
+    sides = {rule.name: rule.count(session, rollout) for rule in GUARDRAILS}
+    return Measured(devices_reached(session, rollout), sides)
 
 
 def judge(plan: RolloutPlan, measured: Measured, *, stage: int) -> list[Guardrail]:
     """Return what each guardrail says in stage number `stage` (from 0) now; looking often is allowed."""
-    alpha = plan.alpha / len(_GUARDRAILS)
-    drop = plan.max_click_drop[min(stage, len(plan.max_click_drop) - 1)]
-    return [*_failures(plan, measured, alpha), _click_through(drop, measured, alpha), _latency(plan, measured, alpha)]
+    alpha = plan.alpha / len(GUARDRAILS)
+    return [
+        rule.comparison.judge(rule.name, measured.sides[rule.name], plan.limit(rule.setting, stage=stage), alpha=alpha)
+        for rule in GUARDRAILS
+    ]
 
 
-def _failures(plan: RolloutPlan, measured: Measured, alpha: float) -> Iterator[Guardrail]:
-    for name in FAILURES:
-        found = share_interval(min(measured.failures.get(name, 0), measured.devices), measured.devices, alpha=alpha)
-        # A handful of devices cannot rule out two per cent of failures: only evidence of harm counts here.
-        verdict: Verdict = "harm" if found.lower > plan.max_failures else "fine"
-        yield _guardrail(name, verdict, found, plan.max_failures)
+def open_question(guardrail: Guardrail) -> str:
+    """Return what a guardrail cannot tell with the devices at hand; "" when nothing is open or the guardrail is unknown.
 
-
-def _click_through(max_drop: float, measured: Measured, alpha: float) -> Guardrail:
-    old = measured.control_clicks.ratio
-    found = ratio_difference(measured.clicks, measured.control_clicks, alpha=alpha)
-    relative = _scaled(found, 1 / old if old else 0.0)
-    verdict: Verdict = "undecided"
-    if not old:
-        # No clicks come back from the old release either: there is nothing to compare with.
-        verdict = "fine"
-    elif relative.upper < 0:
-        verdict = "harm"
-    elif relative.lower > -max_drop:
-        verdict = "fine"
-    return _guardrail("click_through", verdict, relative, -max_drop)
-
-
-def _latency(plan: RolloutPlan, measured: Measured, alpha: float) -> Guardrail:
-    old, allowed = measured.control_latency.ratio, plan.max_latency_ratio
-    found = ratio_difference(measured.latency, measured.control_latency, alpha=alpha, scale=allowed)
-    relative = _scaled(found, 1 / old if old else 0.0)
-    verdict: Verdict = "harm" if old and relative.lower > 0 else "fine"
-    return _guardrail("latency", verdict, relative, 0.0)
-
-
-def _scaled(interval: Interval, factor: float) -> Interval:
-    if not factor:
-        return Interval(0.0, float("-inf"), float("inf"), interval.units)
-    return Interval(interval.estimate * factor, interval.lower * factor, interval.upper * factor, interval.units)
-
-
-def _guardrail(name: str, verdict: Verdict, found: Interval, limit: float) -> Guardrail:
-    return Guardrail(
-        name=name,
-        verdict=verdict,
-        estimate=found.estimate,
-        lower=found.lower,
-        upper=found.upper,
-        limit=limit,
-        devices=found.units,
-    )
+    The command line asks servers of other versions, which may have other guardrails.
+    """
+    rule = _rule(guardrail.name)
+    return rule.comparison.open_question(guardrail) if rule else ""
 
 
 def harm_sentence(guardrail: Guardrail) -> str:
     """Return what a guardrail with the verdict `harm` found, in one sentence."""
-    name, low, high = guardrail.name.replace("_", "-"), guardrail.lower, guardrail.upper
-    if guardrail.name in FAILURES:
-        return f"{name} on {low:.1%} to {high:.1%} of {guardrail.devices} devices, {guardrail.limit:.1%} are allowed"
-    if guardrail.name == "latency":
-        return f"latency is {low:.1%} to {high:.1%} beyond what is allowed, on {guardrail.devices} devices"
-    return f"{name} changed by {low:.1%} to {high:.1%} on {guardrail.devices} devices"
+    rule = _rule(guardrail.name)
+    return rule.comparison.harm(guardrail) if rule else guardrail.name
+
+
+def title_of(name: str) -> str:
+    """Return the console's heading of a guardrail; its name when it is no longer declared."""
+    rule = _rule(name)
+    return rule.title if rule else name
+
+
+def _rule(name: str) -> GuardrailRule | None:
+    return next((rule for rule in GUARDRAILS if rule.name == name), None)

@@ -1,6 +1,7 @@
 """The counts that rollouts and experiments are judged by, from events and reports."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, Integer, case, cast, func, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
@@ -9,40 +10,72 @@ from edge_runtime.contract.events import IMPRESSION, SUCCESS_KINDS
 from sync_server.database.tables.devices import DeviceReportRow
 from sync_server.database.tables.events import Event
 from sync_server.database.tables.rollouts import RolloutRow
-from sync_server.rollouts.guardrails import FAILURES, Measured
 from sync_server.statistics.confidence_sequences import RatioSums
 
 NOTHING = RatioSums(0, 0.0, 0.0, 0.0, 0.0, 0.0)
-_SLOWEST_MS = 1_000.0
-"""Longer times count as this much: one device with a full disk must not decide."""
 
 
-def measured(session: Session, rollout: RolloutRow) -> Measured:
-    """Return what is known of a rollout's release and of the one before it, since the rollout began."""
-    reached = (
+@dataclass(frozen=True)
+class Sides:
+    """Sums over the devices with the release on its way (`new`) and with the one that it replaces (`old`)."""
+
+    new: RatioSums
+    old: RatioSums = NOTHING
+
+
+def devices_reached(session: Session, rollout: RolloutRow) -> int:
+    """Return how many devices have reported that they installed the rollout's release or failed to."""
+    return session.scalar(select(_DEVICES).where(*_reached(rollout))) or 0
+
+
+def report_share(kind: str) -> Callable[[Session, RolloutRow], Sides]:
+    """Return a count of the reached devices that sent a report of this kind, as a share of all reached devices."""
+
+    def count(session: Session, rollout: RolloutRow) -> Sides:
+        of_kind = func.count(func.distinct(case((DeviceReportRow.kind == kind, DeviceReportRow.device_id))))
+        yes, of = session.execute(select(of_kind, _DEVICES).where(*_reached(rollout))).one()
+        return Sides(share_sums(yes, of))
+
+    return count
+
+
+def share_sums(yes: int, of: int) -> RatioSums:
+    """Return the sums of a share: `yes` of `of` devices."""
+    return RatioSums(of, yes, of, yes, yes, of)
+
+
+def report_mean(
+    column: InstrumentedAttribute[float | None], *, at_most: float
+) -> Callable[[Session, RolloutRow], Sides]:
+    """Return a count of a number that devices report, averaged over each device; larger ones count as `at_most`."""
+
+    def count(session: Session, rollout: RolloutRow) -> Sides:
+        base = (DeviceReportRow.channel == rollout.channel, DeviceReportRow.release == rollout.base_release)
+        return Sides(
+            _mean_sums(session, column, at_most, *_reached(rollout)), _mean_sums(session, column, at_most, *base)
+        )
+
+    return count
+
+
+def clicks_by_impressions(session: Session, rollout: RolloutRow) -> Sides:
+    """Return clicks by impressions, by device, since the rollout began; nothing when both releases are one bundle."""
+    new, old = rollout.bundle_id, rollout.base_bundle_id
+    if new == old:
+        return Sides(NOTHING)
+    since = Event.received_at_s >= rollout.created_at_s
+    found = click_sums(session, Event.bundle_id, Event.bundle_id.in_([new, old]), since)
+    return Sides(found.get(new, NOTHING), found.get(old, NOTHING))
+
+
+_DEVICES = func.count(func.distinct(DeviceReportRow.device_id))
+
+
+def _reached(rollout: RolloutRow) -> tuple[ColumnElement[bool], ...]:
+    return (
         DeviceReportRow.reason == rollout.rollout_id,
         DeviceReportRow.channel == rollout.channel,
         DeviceReportRow.release == rollout.release,
-    )
-    devices = func.count(func.distinct(DeviceReportRow.device_id))
-    by_kind = session.execute(select(DeviceReportRow.kind, devices).where(*reached).group_by(DeviceReportRow.kind))
-    kinds = {kind: count for kind, count in by_kind}  # noqa: C416  (rows are no plain tuples)
-    same = rollout.bundle_id == rollout.base_bundle_id
-    clicks = {} if same else click_sums(
-        session,
-        Event.bundle_id,
-        Event.bundle_id.in_([rollout.bundle_id, rollout.base_bundle_id]),
-        Event.received_at_s >= rollout.created_at_s,
-    )  # fmt: skip
-    return Measured(
-        devices=session.scalar(select(devices).where(*reached)) or 0,
-        failures={kind: kinds.get(kind, 0) for kind in FAILURES},
-        clicks=clicks.get(rollout.bundle_id, NOTHING),
-        control_clicks=clicks.get(rollout.base_bundle_id, NOTHING),
-        latency=_latency(session, *reached),
-        control_latency=_latency(
-            session, DeviceReportRow.channel == rollout.channel, DeviceReportRow.release == rollout.base_release
-        ),
     )
 
 
@@ -65,17 +98,18 @@ def click_sums(
     return {str(row[0]): RatioSums(int(row[1]), *(float(value) for value in row[2:])) for row in rows}
 
 
-def _latency(session: Session, *where: ColumnElement[bool]) -> RatioSums:
-    ms = func.avg(case((DeviceReportRow.latency_ms > _SLOWEST_MS, _SLOWEST_MS), else_=DeviceReportRow.latency_ms))
+def _mean_sums(
+    session: Session, column: InstrumentedAttribute[float | None], at_most: float, *where: ColumnElement[bool]
+) -> RatioSums:
+    mean = func.avg(case((column > at_most, at_most), else_=column)).label("mean")
     by_device = (
-        select(DeviceReportRow.device_id, ms.label("ms"))
-        .where(DeviceReportRow.latency_ms.is_not(None), *where)
+        select(DeviceReportRow.device_id, mean)
+        .where(column.is_not(None), *where)
         .group_by(DeviceReportRow.device_id)
         .subquery()
     )
-    value = by_device.c.ms
-    row = session.execute(select(func.count(), func.sum(value), func.sum(value * value))).one()
-    count, total, squares = row[0], row[1], row[2]
+    value = by_device.c.mean
+    count, total, squares = session.execute(select(func.count(), func.sum(value), func.sum(value * value))).one()
     if not count:
         return NOTHING
     return RatioSums(int(count), float(total), float(count), float(squares), float(total), float(count))

@@ -1,6 +1,9 @@
 """The plan of a rollout: its stages, how long each lasts, and what may get worse."""
 
+from typing import Annotated
+
 import msgspec
+from msgspec import Meta
 
 from edge_runtime.contract.errors import ConfigError
 
@@ -8,26 +11,36 @@ from edge_runtime.contract.errors import ConfigError
 class RolloutPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How a release comes to a whole channel.
 
-    Attributes:
-        stages: shares of the fleet in per cent, rising, the last one 100.
-        soak_hours: how long a stage lasts at least.
-        hold_hours: how long a stage may wait for evidence before the rollout pauses for the operator.
-        min_devices: how many devices must have reported before a stage can end.
-        max_failures: share of devices whose installation or proof may fail, or that may crash (each).
-        max_click_drop: relative loss of click-through that must be ruled out before a stage ends, for each stage (the
-            last number holds for the rest): a small stage cannot rule out a small loss.
-        max_latency_ratio: how many times slower the release may be.
-        alpha: probability that a harmless rollout is ever halted, at most, over all guardrails and all looks.
+    `pocketrec rollout start` has an option for each field, with the description as its help. Of the limits with several
+    numbers each stage has its own; the last number holds for the rest: a small stage cannot rule out a small loss.
     """
 
-    stages: tuple[float, ...] = (1.0, 5.0, 25.0, 100.0)
-    soak_hours: float = 24.0
-    hold_hours: float = 336.0
-    min_devices: int = 1
-    max_failures: float = 0.02
-    max_click_drop: tuple[float, ...] = (0.3, 0.15, 0.1)
-    max_latency_ratio: float = 1.25
-    alpha: float = 0.05
+    stages: Annotated[
+        tuple[float, ...], Meta(description="shares of the fleet in per cent, rising, the last one 100")
+    ] = (1.0, 5.0, 25.0, 100.0)
+    soak_hours: Annotated[float, Meta(description="how long a stage lasts at least")] = 24.0
+    hold_hours: Annotated[
+        float, Meta(description="how long a stage waits for evidence before the rollout pauses for the operator")
+    ] = 336.0
+    max_failures: Annotated[
+        float, Meta(description="share of devices whose installation or proof may fail, or that may crash (each)")
+    ] = 0.02
+    max_latency_ratio: Annotated[float, Meta(description="how many times slower the release may be")] = 1.25
+    alpha: Annotated[
+        float,
+        Meta(
+            description="probability that a harmless rollout is ever halted, at most, over all guardrails and all looks"
+        ),
+    ] = 0.05
+    max_click_drop: Annotated[
+        tuple[float, ...], Meta(description="relative loss of clicks that each stage must rule out before it ends")
+    ] = (0.3, 0.15, 0.1)
+    min_devices: Annotated[int, Meta(description="devices that must have reported before a stage can end")] = 1
+
+    def limit(self, setting: str, *, stage: int) -> float:
+        """Return the number that the field `setting` holds for stage number `stage` (from 0)."""
+        value: float | tuple[float, ...] = getattr(self, setting)
+        return value[min(stage, len(value) - 1)] if isinstance(value, tuple) else value
 
     def checked(self) -> "RolloutPlan":
         """Return this plan when it can work.
@@ -50,4 +63,4 @@ class RolloutPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 def share_of(plan: RolloutPlan, stage: int) -> float:
     """Return the share (0 … 1) of the fleet that stage number `stage` (from 0) reaches."""
-    return plan.stages[min(stage, len(plan.stages) - 1)] / 100
+    return plan.limit("stages", stage=stage) / 100

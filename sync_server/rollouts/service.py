@@ -18,10 +18,10 @@ from sync_server.errors import RequestError
 from sync_server.operators.audit_log import append
 from sync_server.repository.releases import all_releases
 from sync_server.repository.tuf_repository import Repository
+from sync_server.rollouts.comparisons import Guardrail
 from sync_server.rollouts.decisions import Decision, decide
 from sync_server.rollouts.guardrail_history import remember
-from sync_server.rollouts.guardrails import Guardrail, judge
-from sync_server.rollouts.measurements import measured
+from sync_server.rollouts.guardrails import judge, measure
 from sync_server.rollouts.plan import RolloutPlan, share_of
 
 _LOG = logging.getLogger(__name__)
@@ -182,7 +182,7 @@ class Rollouts:
         with database_errors_named(), Session(reading(self.engine)) as session:
             row = self._row(session, rollout_id)
             plan, stage = plan_of(row), row.stage
-            counts = measured(session, row)
+            counts = measure(session, row)
             newest_open = newest_open_release(self.signed(row.channel))
         guardrails = judge(plan, counts, stage=stage)
         with database_errors_named(), Session(self.engine) as session, session.begin():

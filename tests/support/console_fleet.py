@@ -12,8 +12,8 @@ from sqlalchemy.orm import Session
 from sync_server.database.tables.devices import Device, FleetHour
 from sync_server.database.tables.events import Event
 from sync_server.database.tables.rollouts import RolloutRow
+from sync_server.rollouts.comparisons import Guardrail
 from sync_server.rollouts.guardrail_history import remember
-from sync_server.rollouts.guardrails import Guardrail
 from sync_server.rollouts.plan import RolloutPlan
 from tests.support.fleet_bundles import write_bundle
 from tests.support.server_simulator import ServerSimulator

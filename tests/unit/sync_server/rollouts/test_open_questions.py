@@ -6,8 +6,9 @@ import msgspec
 import pytest
 
 from pocketrec.cli.rollout import _result, _whole
-from sync_server.rollouts.guardrails import Guardrail, Measured, judge, open_question
-from sync_server.rollouts.measurements import NOTHING
+from sync_server.rollouts.comparisons import Guardrail
+from sync_server.rollouts.guardrails import GUARDRAILS, Measured, judge, open_question
+from sync_server.rollouts.measurements import NOTHING, Sides, share_sums
 from sync_server.rollouts.plan import RolloutPlan
 from sync_server.statistics.confidence_sequences import open_difference
 
@@ -41,8 +42,8 @@ def test_command_line_shows_it_below_the_guardrail():
 
 
 def judged(devices, failures=0):
-    measured = Measured(devices, {"crashed": failures}, NOTHING, NOTHING, NOTHING, NOTHING)
-    return {one.name: one for one in judge(RolloutPlan(), measured, stage=0)}
+    sides = {rule.name: Sides(NOTHING) for rule in GUARDRAILS} | {"crashed": Sides(share_sums(failures, devices))}
+    return {one.name: one for one in judge(RolloutPlan(), Measured(devices, sides), stage=0)}
 
 
 def test_failures_that_are_fine_on_few_devices_say_how_many_could_hide():
@@ -55,9 +56,9 @@ def test_failures_that_are_fine_on_few_devices_say_how_many_could_hide():
     assert open_question(judged(100, failures=90)["crashed"]) == ""
 
 
-def test_latency_says_how_much_slower_answers_could_be():
+def test_latency_says_how_far_beyond_the_limit_it_could_be():
     slow = msgspec.structs.replace(SMALL, name="latency", verdict="fine", upper=0.31, limit=0.0)
-    assert open_question(slow) == "answers up to 31% slower than is allowed cannot be ruled out yet"
+    assert open_question(slow) == "latency up to 31% beyond what is allowed cannot be ruled out yet"
     assert open_question(judged(30)["latency"]) == "too few devices to tell any harm"
 
 

@@ -1,0 +1,148 @@
+"""Three ways to judge what a guardrail counted: a share, a loss and a rise. Each also words what it found."""
+
+import math
+from abc import ABC, abstractmethod
+from typing import Literal
+
+import msgspec
+
+from sync_server.rollouts.measurements import Sides
+from sync_server.statistics.confidence_sequences import Interval, ratio_difference, share_interval
+
+Verdict = Literal["fine", "undecided", "harm"]
+
+
+class Guardrail(msgspec.Struct, frozen=True, kw_only=True):
+    """What a guardrail says: the interval of `estimate`, and the limit that `harm` is judged by.
+
+    `click_through` is the relative change (-0.1: a tenth fewer clicks), `latency` the relative change of milliseconds
+    beyond what is allowed, failures are shares of devices.
+    """
+
+    name: str
+    verdict: Verdict
+    estimate: float
+    lower: float
+    upper: float
+    limit: float
+    devices: int
+
+
+class Comparison(ABC):
+    """How one kind of guardrail is judged and worded."""
+
+    def judge(self, name: str, sides: Sides, setting: float, *, alpha: float) -> Guardrail:
+        """Return what the guardrail `name` says.
+
+        Args:
+            name: of the guardrail.
+            sides: what was counted.
+            setting: the plan's limit.
+            alpha: probability that harm is ever found where there is none, at most.
+        """
+        verdict, found, limit = self._judged(sides, setting, alpha)
+        return Guardrail(
+            name=name,
+            verdict=verdict,
+            estimate=found.estimate,
+            lower=found.lower,
+            upper=found.upper,
+            limit=limit,
+            devices=found.units,
+        )
+
+    @abstractmethod
+    def _judged(self, sides: Sides, setting: float, alpha: float) -> tuple[Verdict, Interval, float]:
+        """Return the verdict, its interval, and the limit in the interval's unit."""
+
+    @abstractmethod
+    def harm(self, found: Guardrail) -> str:
+        """Return what a guardrail with the verdict `harm` found, in one sentence."""
+
+    def open_question(self, found: Guardrail) -> str:
+        """Return how much harm could hide behind a verdict that was not harm; "" when none beyond the limit.
+
+        Without evidence of harm the verdict is "fine", however few the devices are.
+        """
+        if found.verdict == "harm" or found.upper <= found.limit:
+            return ""
+        if not found.devices or not math.isfinite(found.upper):
+            return "too few devices to tell any harm"
+        return self._hidden(found)
+
+    def _hidden(self, found: Guardrail) -> str:
+        return f"up to {found.upper:.0%} of devices could be harmed without it being known yet"
+
+
+class Share(Comparison):
+    """The share of the reached devices to which something bad happened; the limit is a share. The old side is not used."""
+
+    def _judged(self, sides: Sides, setting: float, alpha: float) -> tuple[Verdict, Interval, float]:
+        found = share_interval(int(min(sides.new.n, sides.new.d)), sides.new.devices, alpha=alpha)
+        # A handful of devices cannot rule out two per cent of failures: only evidence of harm counts here.
+        return "harm" if found.lower > setting else "fine", found, setting
+
+    def harm(self, found: Guardrail) -> str:
+        """Return what a guardrail with the verdict `harm` found, in one sentence."""
+        span = f"{found.lower:.1%} to {found.upper:.1%} of {found.devices} devices"
+        return f"{_spoken(found)} on {span}, {found.limit:.1%} are allowed"
+
+
+class Loss(Comparison):
+    """The relative change of a ratio that should not fall; a stage ends only once a loss of the limit is ruled out."""
+
+    def _judged(self, sides: Sides, setting: float, alpha: float) -> tuple[Verdict, Interval, float]:
+        found = _relative(sides, alpha=alpha)
+        verdict: Verdict = "undecided"
+        if found.upper < 0:
+            verdict = "harm"
+        elif not sides.old.ratio or found.lower > -setting:
+            # Nothing comes back from the old release either: there is nothing to compare with.
+            verdict = "fine"
+        return verdict, found, -setting
+
+    def harm(self, found: Guardrail) -> str:
+        """Return what a guardrail with the verdict `harm` found, in one sentence."""
+        return f"{_spoken(found)} changed by {found.lower:.1%} to {found.upper:.1%} on {found.devices} devices"
+
+    def open_question(self, found: Guardrail) -> str:
+        """Return what cannot be told with the devices at hand, and how many it takes; "" when nothing is open.
+
+        Intervals narrow with the square root of the devices, so the number is an estimate.
+        """
+        if found.verdict != "undecided":
+            return ""
+        width = max(found.upper - found.estimate, found.estimate - found.lower)
+        if not math.isfinite(width) or not found.limit:
+            return "too few devices to tell any change"
+        needed = math.ceil(found.devices * (width / abs(found.limit)) ** 2)
+        limits = f"a change of less than {width:.0%} either way cannot be told from none yet"
+        return f"{limits}; that of the limit takes some {needed:,} devices, or the same ones for longer"
+
+
+class Rise(Comparison):
+    """The relative change of a mean beyond the limit, which says how many times the old one is allowed."""
+
+    def _judged(self, sides: Sides, setting: float, alpha: float) -> tuple[Verdict, Interval, float]:
+        found = _relative(sides, alpha=alpha, scale=setting)
+        return "harm" if found.lower > 0 else "fine", found, 0.0
+
+    def harm(self, found: Guardrail) -> str:
+        """Return what a guardrail with the verdict `harm` found, in one sentence."""
+        beyond = f"{found.lower:.1%} to {found.upper:.1%} beyond what is allowed"
+        return f"{_spoken(found)} is {beyond}, on {found.devices} devices"
+
+    def _hidden(self, found: Guardrail) -> str:
+        return f"{_spoken(found)} up to {found.upper:.0%} beyond what is allowed cannot be ruled out yet"
+
+
+def _relative(sides: Sides, *, alpha: float, scale: float = 1.0) -> Interval:
+    old = sides.old.ratio
+    found = ratio_difference(sides.new, sides.old, alpha=alpha, scale=scale)
+    if not old:
+        return Interval(0.0, float("-inf"), float("inf"), found.units)
+    return Interval(found.estimate / old, found.lower / old, found.upper / old, found.units)
+
+
+def _spoken(found: Guardrail) -> str:
+    return found.name.replace("_", "-")
