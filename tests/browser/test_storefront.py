@@ -32,8 +32,8 @@ def stored_events(server: LiveServer) -> list[Event]:
 
 
 def wait_for_events(server: LiveServer, number: int) -> list[Event]:
-    until = time.monotonic() + 20
-    while len(stored_events(server)) < number and time.monotonic() < until:
+    # Events that never come run into the test's timeout.
+    while len(stored_events(server)) < number:
         time.sleep(0.1)
     return stored_events(server)
 

@@ -74,7 +74,7 @@ def built(tiny_shop, tiny_settings, tmp_path_factory) -> Path:
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not bundle.exists():
-            done = pocketrec("build", tiny_shop, "--out", bundle, "--config", tiny_settings, "--json", timeout_s=280)
+            done = pocketrec("build", tiny_shop, "--out", bundle, "--config", tiny_settings, "--json", timeout_s=800)
             assert done.returncode == 0, done.stderr
             keep = os.environ.get("POCKETREC_KEEP_BUNDLE")
             if keep:

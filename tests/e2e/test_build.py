@@ -96,10 +96,8 @@ def _kill_when(file, arguments):
         [sys.executable, "-m", "pocketrec", *map(str, arguments)],
         cwd=REPOSITORY, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
     )  # fmt: skip
-    deadline = time.monotonic() + 240
     while not file.exists():
         assert process.poll() is None, "the build ended before it could be killed"
-        assert time.monotonic() < deadline, f"{file} did not appear"
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL

@@ -135,16 +135,16 @@ def test_a_device_loads_none_of_the_builder_or_server():
     assert _child(code) == ""
 
 
-def test_importing_the_device_package_adds_less_than_half_a_second_to_numpy():
-    # Processor time, because other work on the machine must not decide.
+def test_importing_the_device_package_loads_few_modules_besides_numpys():
     code = """
-        import time
+        import sys
         import numpy
-        started = time.process_time()
+        before = set(sys.modules)
         import edge_runtime
-        print(time.process_time() - started)
+        print(len(set(sys.modules) - before))
     """
-    assert min(float(_child(code)) for _ in range(3)) < 0.5
+    # 116 with Python 3.11; an interpreter of models, pyarrow or a web framework brings hundreds more.
+    assert int(_child(code)) < 180
 
 
 def _child(code: str) -> str:
