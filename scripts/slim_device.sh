@@ -8,7 +8,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 folder=$1
 python=${PYTHON:-python3}
-packages=(ai-edge-litert bsdiff4 cffi cryptography msgspec numpy pycparser securesystemslib tokenizers tuf urllib3 zstandard)
+packages=(ai-edge-litert cffi cryptography msgspec numpy pycparser securesystemslib tokenizers tuf urllib3 zstandard)
 
 "$python" -m venv --clear "$folder"
 awk -v names=" ${packages[*]} " '
@@ -26,6 +26,6 @@ rm -rf "$site"/numpy/{f2py,distutils,_pyinstaller} "$site"/zstandard/_cffi.*.so
 
 # What is left must do everything: answer, check signatures, make deltas, speak to a server.
 "$folder/bin/python" -m pocketrec prove tests/data/golden_bundle >&2
-"$folder/bin/python" -c 'import edge_runtime.node, edge_runtime.updates.updater, edge_runtime.feedback.event_queue, bsdiff4, zstandard, tuf.ngclient' >&2
+"$folder/bin/python" -c 'import edge_runtime.node, edge_runtime.updates.updater, edge_runtime.feedback.event_queue, zstandard, tuf.ngclient' >&2
 rm -rf "$site"/pip "$site"/pip-*
 du -sm --apparent-size "$site" | cut -f1 | sed 's/$/ MB in '"$(basename "$folder")"'/'

@@ -1,4 +1,4 @@
-"""Deltas: a file told as its difference from another one, and how to make the file from them (docs/sync-protocol.md).
+"""Deltas: a file described by its difference from another one, and how it is made from both (docs/sync-protocol.md).
 
 A delta is one of two formats. `patch` begins with the eight bytes of `PATCH_MAGIC`, then four little-endian unsigned
 64-bit numbers: how many instructions, and the lengths of the three zstd frames that follow: instructions, differences,
@@ -7,8 +7,8 @@ takes `copy` bytes of the base from where it stands, adds as many bytes of the d
 `extra` extra bytes, and moves on in the base by `jump` from where the copy ended. `zstd` is one zstd frame whose
 dictionary is the base.
 
-How a maker found its instructions does not matter to the reader, so tensor-aware deltas and bsdiff share `patch`.
-Nothing in a delta is believed: every length is compared with the result's, which is signed.
+How a publisher found the instructions does not matter to the reader. Nothing in a delta is believed: every length is
+compared with the result's, which is signed.
 """
 
 import struct
@@ -24,8 +24,8 @@ from edge_runtime.contract.errors import DeltaError
 
 PATCH_MAGIC = b"PKRPATCH"
 INSTRUCTION_BYTES = 24
-KINDS = ("tensors", "bsdiff", "zstd")
-"""How a delta was found: by tensor, by bsdiff (both of format `patch`), or by zstd with the base as dictionary."""
+KINDS = ("tensors", "zstd")
+"""How a delta was found: tensor by tensor (format `patch`), or by zstd with the base as dictionary."""
 
 _HEADER = struct.Struct("<4Q")
 _CHUNK_BYTES = 1 << 20
@@ -86,7 +86,7 @@ def apply_delta(
     watch = _Watch(clock() + limits.seconds, clock)
     if kind == "zstd":
         return _expand(delta, result_bytes, watch, what="delta", base=base)
-    if kind in KINDS:
+    if kind == "tensors":
         return _apply_patch(base, delta, result_bytes, limits, watch)
     raise DeltaError(f"this runtime knows no deltas of kind {kind!r}; update the runtime")
 

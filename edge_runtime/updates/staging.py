@@ -13,7 +13,7 @@ from tuf.api.metadata import TargetFile
 
 from edge_runtime.contract.atomic_files import disk_errors_named
 from edge_runtime.contract.bundle import Artifact, Manifest, check_artifact
-from edge_runtime.contract.delta import apply_delta
+from edge_runtime.contract.delta import KINDS, apply_delta
 from edge_runtime.contract.errors import (
     BundleError,
     DeltaError,
@@ -132,7 +132,8 @@ class Stager:
                 _LOG.warning("%s", error)
                 continue
             bound = (note.base_sha256, note.result_sha256, note.result_bytes)
-            if bound == (base_sha256, artifact.sha256, artifact.length_bytes):
+            # A kind from a newer publisher is passed over: another delta or the whole file does instead.
+            if note.kind in KINDS and bound == (base_sha256, artifact.sha256, artifact.length_bytes):
                 ways.append(_Way(target, note, base))
         return min(ways, key=lambda way: way.target.length, default=None)
 

@@ -1,30 +1,27 @@
 """Finding the smallest delta between two files, on the builder's side; `delta.py` is its reader.
 
-Three ways are tried. `tensors` reads which bytes of two .tflite files are the same tensor and subtracts them, which is
-where a model that was trained on has small numbers. `bsdiff` (bsdiff4) finds equal stretches wherever they moved, which
-suits databases. `zstd` with the base as dictionary is the one that can also do large files.
+Two ways are tried. `tensors` reads which bytes of two .tflite files are the same tensor and subtracts them, which is
+where a model that was trained on has small numbers. `zstd` takes the base as its dictionary, which suits everything else.
+docs/decisions/0007-deltas-without-bsdiff.md has the measurement behind this choice.
 """
 
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import bsdiff4.core
 import numpy as np
-import numpy.typing as npt
 import zstandard
 
 from edge_runtime.contract.delta import encode_patch
 
-MAX_BSDIFF_BYTES = 64_000_000
-"""Beyond this bsdiff takes minutes and gigabytes."""
 WORTHWHILE = 0.9
 """A delta must be smaller than this share of the whole file, or the whole file is sent."""
 
 _MIN_TENSOR_BYTES = 16
 _LEVEL = 19
+"""Levels up to 22 make no smaller deltas (docs/decisions/0007-deltas-without-bsdiff.md)."""
 _LARGEST_WINDOW_LOG = 27
-_Columns = npt.NDArray[np.int64]
+"""The longest window that a zstd reader accepts unless it is told otherwise: 128 MiB."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +46,7 @@ def make_delta(base: bytes, result: bytes) -> Delta | None:
 
     An empty base gives the result compressed by itself.
     """
-    made = [found for make in (_by_tensors, _by_bsdiff, _by_zstd) if (found := make(base, result)) is not None]
+    made = [found for make in (_by_tensors, _by_zstd) if (found := make(base, result)) is not None]
     best = min(made, key=lambda delta: len(delta.data))
     return best if len(best.data) < WORTHWHILE * len(result) else None
 
@@ -62,15 +59,6 @@ def _by_zstd(base: bytes, result: bytes) -> Delta:
     dictionary = zstandard.ZstdCompressionDict(base, dict_type=zstandard.DICT_TYPE_RAWCONTENT) if base else None
     compressor = zstandard.ZstdCompressor(dict_data=dictionary, compression_params=parameters)
     return Delta("zstd", compressor.compress(result))
-
-
-def _by_bsdiff(base: bytes, result: bytes) -> Delta | None:
-    if not base or max(len(base), len(result)) > MAX_BSDIFF_BYTES:
-        return None
-    control, differences, extra = bsdiff4.core.diff(base, result)
-    raw = np.frombuffer(control, "<u8").reshape(-1, 3).T
-    magnitude = (raw & np.uint64(2**63 - 1)).astype(np.int64)
-    return Delta("bsdiff", encode_patch(np.where(raw >> np.uint64(63), -magnitude, magnitude), differences, extra))
 
 
 def _by_tensors(base: bytes, result: bytes) -> Delta | None:

@@ -153,7 +153,7 @@ def test_delta_that_takes_too_long_gives_way_to_the_whole_file(server, home, old
     assert answering(home) == new.bundle_id
 
 
-@pytest.mark.parametrize("custom", [None, {"kind": 1}, {"kind": "bsdiff"}], ids=["none", "malformed", "cut"])
+@pytest.mark.parametrize("custom", [None, {"kind": 1}, {"kind": "zstd"}], ids=["none", "malformed", "cut"])
 def test_delta_with_a_malformed_note_is_not_taken(server, home, old, new, monkeypatch, custom):
     install_old_then_publish(server, home, old, new)
     whole = DeltaNote.from_target
@@ -172,12 +172,15 @@ def test_delta_whose_note_binds_another_base_is_not_taken(server, home, old, new
     assert not any("/deltas/" in request for request in server.transport.requests)
 
 
-def test_delta_of_a_kind_from_the_future_gives_way_to_the_whole_file(server, home, old, new):
+@pytest.mark.parametrize("kind", ["2031", "bsdiff"])
+def test_delta_of_an_unknown_kind_gives_way_to_the_whole_file(server, home, old, new, kind):
+    """A kind of a newer publisher, or one that is no longer made: it is not even fetched."""
     install_old_then_publish(
-        server, home, old, new, make=lambda base, result: Delta("2031", b"x" * 500) if base else None
+        server, home, old, new, make=lambda base, result: Delta(kind, b"x" * 500) if base else None
     )
     assert sync(server, home).deltas_applied == 0
     assert answering(home) == new.bundle_id
+    assert not any("/deltas/" in request for request in server.transport.requests)
 
 
 @pytest.fixture(scope="module")

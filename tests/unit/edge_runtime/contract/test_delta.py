@@ -33,7 +33,7 @@ def patch(*instructions, differences=b"", extra=b""):
 
 
 def apply_patch(base, delta, length, **limits):
-    return apply_delta(base, delta, kind="bsdiff", result_bytes=length, limits=DeltaLimits(**limits))
+    return apply_delta(base, delta, kind="tensors", result_bytes=length, limits=DeltaLimits(**limits))
 
 
 pieces = st.lists(st.binary(min_size=1, max_size=300), min_size=1, max_size=6)
@@ -41,14 +41,13 @@ pieces = st.lists(st.binary(min_size=1, max_size=300), min_size=1, max_size=6)
 
 @given(pieces, pieces, st.randoms(use_true_random=False))
 @settings(max_examples=60, deadline=None)
-def test_every_kind_gives_back_the_result(common, other, chance):
+def test_zstd_gives_back_the_result(common, other, chance):
     base = b"".join(common)
     mixed = [*common, *other]
     chance.shuffle(mixed)
     result = b"".join(mixed)
-    for make in (delta_making._by_zstd, delta_making._by_bsdiff):
-        delta = make(base, result)
-        assert apply_delta(base, delta.data, kind=delta.kind, result_bytes=len(result)) == result
+    delta = delta_making._by_zstd(base, result)
+    assert apply_delta(base, delta.data, kind=delta.kind, result_bytes=len(result)) == result
 
 
 @pytest.mark.parametrize("every", [1, 3, 50])
@@ -68,16 +67,12 @@ def test_tensor_that_moved_is_found_by_its_number():
     assert apply_patch(MODEL, delta, len(moved)) == moved
 
 
-def test_smallest_kind_is_chosen():
-    chance = np.random.default_rng(0)
-    base = chance.integers(0, 256, 20_000, np.uint8).tobytes()
-    result = base[:9_000] + b"something new" + base[9_000:]
-    made = make_delta(base, result)
-    sizes = {
-        make(base, result).kind: len(make(base, result).data)
-        for make in (delta_making._by_zstd, delta_making._by_bsdiff)
-    }
-    assert len(made.data) == min(sizes.values()) < 300 and sizes[made.kind] == len(made.data)
+@pytest.mark.parametrize(("result", "smallest"), [(retrained(MODEL), "tensors"), (MODEL[:-100] + b"cut", "zstd")])
+def test_smallest_kind_is_chosen(result, smallest):
+    makers = (delta_making._by_zstd, delta_making._by_tensors)
+    sizes = {delta.kind: len(delta.data) for delta in (make(MODEL, result) for make in makers)}
+    made = make_delta(MODEL, result)
+    assert made.kind == smallest and len(made.data) == sizes[smallest] == min(sizes.values())
 
 
 def test_file_that_has_nothing_in_common_is_sent_whole():
@@ -103,7 +98,7 @@ def test_file_that_is_no_model_has_no_tensors(data):
 @pytest.mark.parametrize("kind", KINDS)
 def test_wrong_base_does_not_give_the_result(kind):
     new = retrained(MODEL)
-    makers = {"tensors": "_by_tensors", "bsdiff": "_by_bsdiff", "zstd": "_by_zstd"}
+    makers = {"tensors": "_by_tensors", "zstd": "_by_zstd"}
     delta = getattr(delta_making, makers[kind])(MODEL, new)
     for wrong in (b"", MODEL[:500], MODEL[::-1]):
         with contextlib.suppress(DeltaError):
@@ -148,7 +143,7 @@ def test_delta_that_takes_too_long_is_given_up():
     ticks = itertools.count(step=50)
     delta = patch(*[(1, 0, 0)] * 20_000, differences=bytes(20_000))
     with pytest.raises(DeltaError, match="longer than it may"):
-        apply_delta(bytes(20_000), delta, kind="bsdiff", result_bytes=20_000, clock=lambda: next(ticks))
+        apply_delta(bytes(20_000), delta, kind="tensors", result_bytes=20_000, clock=lambda: next(ticks))
 
 
 @pytest.mark.parametrize(
