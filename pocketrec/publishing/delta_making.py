@@ -19,7 +19,7 @@ WORTHWHILE = 0.9
 
 _MIN_TENSOR_BYTES = 16
 _LEVEL = 19
-"""Levels up to 22 make no smaller deltas (docs/decisions/0007-deltas-without-bsdiff.md)."""
+"""The best level, 22, changes an update by 1.3% at most (docs/decisions/0007-deltas-without-bsdiff.md)."""
 _LARGEST_WINDOW_LOG = 27
 """The longest window that a zstd reader accepts unless it is told otherwise: 128 MiB."""
 
