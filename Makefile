@@ -2,7 +2,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-test demo test test-fast test-full-data test-builder test-device test-tflite-runtime lint types lock docs measure-house \
-        data bench-esci bench-online-retail bench-cold-start bench-learning-loop bench-sync clean web test-web bench-web conformance bench-edge test-arm64 bench-personal bench-device-size
+        data bench-esci bench-architectures bench-ablation bench-online-retail bench-cold-start bench-learning-loop bench-sync clean web test-web bench-web conformance bench-edge test-arm64 bench-personal bench-device-size
 
 # A bundle with a real int8 student, which the end-to-end tests leave for the environments that cannot build.
 TESTED_BUNDLE := build/tested-bundle

@@ -7,7 +7,6 @@ that was stopped goes on where it was. docs/ablation.md has the figures.
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -19,14 +18,15 @@ import numpy.typing as npt
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.machine import describe_machine
+from benchmarks.command import exit_code_of
+from benchmarks.result_file import RESULTS, write_result
 from benchmarks.search.esci import chosen_folds, data_folder
 from benchmarks.search.esci_bundle import write_fold_shop
+from benchmarks.search.esci_choosing import HELD_OUT
 from benchmarks.search.esci_protocol import EsciData, load_esci, shop_without
 from benchmarks.search.esci_shared import shared_teacher
+from benchmarks.table_cells import difference_cell
 from compress.measure.quality import ndcg_by_query
-from edge_runtime.contract.atomic_files import write_bytes_atomically
-from edge_runtime.contract.errors import PocketrecError
 from edge_runtime.settings import load_toml
 from pocketrec.cli.build import ConsoleReporter
 from pocketrec.pipeline.build import BundleBuild
@@ -38,8 +38,7 @@ from train.evaluation.intervals import mean_by_query, paired_columns
 from train.text.augmentation import with_typing_error
 from train.text.wordnet import read_synsets, synonyms_of, write_synonyms
 
-RESULT_FILE = Path(__file__).parents[1] / "results" / "ablation.json"
-HELD_OUT = 0.3
+RESULT_FILE = RESULTS / "ablation.json"
 WHOLE = "the build as it is"
 
 _TAUGHT = {"steps": 120, "negatives": False, "distil": "none"}
@@ -163,8 +162,8 @@ def print_table(rows: Sequence[Row], console: Console) -> None:
     table = Table("", "part", "re-rank nDCG@10", "retrieval nDCG@10", "re-rank nDCG@10, one typing error")
     for row in rows:
         cells = [
-            f"{mean:.3f}" if row.part == WHOLE else f"{mean:.3f}: {by[0]:+.3f} ({by[1]:+.3f} … {by[2]:+.3f})"
-            for mean, by in (
+            difference_cell(mean, difference, reference=row.part == WHOLE)
+            for mean, difference in (
                 (row.rerank_ndcg10, row.rerank_difference),
                 (row.retrieval_ndcg10, row.retrieval_difference),
                 (row.typo_rerank_ndcg10, row.typo_rerank_difference),
@@ -199,21 +198,18 @@ def run(options: argparse.Namespace) -> list[Row]:
 def main() -> int:
     """Run; return the exit code."""
     options = parse_arguments()
-    try:
+
+    def measure_and_write() -> None:
         rows = run(options)
         content = {
-            "machine": asdict(describe_machine(("numpy", "tensorflow"))),
             "folds": chosen_folds(options.folds),
             "distillation_steps": options.steps,
             "rows": [asdict(row) for row in rows],
         }
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        write_bytes_atomically(options.out, (json.dumps(content, indent=2) + "\n").encode())
-    except PocketrecError as error:
-        print(f"benchmarks.ablations.ablation: {error}", file=sys.stderr)
-        return error.exit_code
-    print_table(rows, Console(width=160))
-    return 0
+        write_result(options.out, ("numpy", "tensorflow"), content)
+        print_table(rows, Console(width=160))
+
+    return exit_code_of("benchmarks.ablations.ablation", measure_and_write)
 
 
 if __name__ == "__main__":

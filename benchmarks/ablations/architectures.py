@@ -7,7 +7,6 @@ first; differences are paired over the distinct queries. docs/architectures.md h
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -19,14 +18,16 @@ import numpy.typing as npt
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.machine import describe_machine
+from benchmarks.command import exit_code_of
+from benchmarks.result_file import RESULTS, write_result
 from benchmarks.search.esci import chosen_folds, data_folder
 from benchmarks.search.esci_bundle import write_fold_shop
+from benchmarks.search.esci_choosing import HELD_OUT
 from benchmarks.search.esci_protocol import EsciData, load_esci, shop_without
 from benchmarks.search.esci_shared import shared_teacher
+from benchmarks.table_cells import difference_cell, latency_cell, megabytes_cell
 from compress.measure.quality import ndcg_by_query
 from compress.variants import encode_all
-from edge_runtime.contract.atomic_files import write_bytes_atomically
 from edge_runtime.contract.bundle import ENCODER_FILE
 from edge_runtime.contract.errors import PocketrecError
 from edge_runtime.settings import load_toml
@@ -38,9 +39,7 @@ from pocketrec.pipeline.stages import Reporter, Stages
 from train.data.reading import read_shop
 from train.evaluation.intervals import mean_by_query, paired_columns
 
-RESULT_FILE = Path(__file__).parents[1] / "results" / "architectures.json"
-HELD_OUT = 0.3
-"""Of the training queries: more than in a build, since here they are all that judges."""
+RESULT_FILE = RESULTS / "architectures.json"
 
 CANDIDATES: Mapping[str, dict[str, Any]] = {
     "bag": {"architecture": "bag"},
@@ -194,8 +193,8 @@ def print_table(rows: Sequence[Row], console: Console) -> None:
     table = Table("", "re-rank nDCG@10", "retrieval nDCG@10", "MB", "operations in float", "LiteRT p50 / p99 ms")
     for row in rows:
         cells = [
-            f"{mean:.3f}" if row.name == SHIPPED else f"{mean:.3f}: {by[0]:+.3f} ({by[1]:+.3f} … {by[2]:+.3f})"
-            for mean, by in (
+            difference_cell(mean, difference, reference=row.name == SHIPPED)
+            for mean, difference in (
                 (row.rerank_ndcg10, row.rerank_difference),
                 (row.retrieval_ndcg10, row.retrieval_difference),
             )
@@ -203,9 +202,9 @@ def print_table(rows: Sequence[Row], console: Console) -> None:
         table.add_row(
             row.name,
             *cells,
-            "-" if row.bytes is None else f"{row.bytes / 1e6:.2f}",
+            megabytes_cell(row.bytes),
             "-" if row.operations_in_float is None else str(row.operations_in_float),
-            "-" if row.run_p50_ms is None else f"{row.run_p50_ms:.3f} / {row.run_p99_ms:.3f}",
+            latency_cell(row.run_p50_ms, row.run_p99_ms),
         )
     console.print(table)
     console.print(
@@ -216,20 +215,14 @@ def print_table(rows: Sequence[Row], console: Console) -> None:
 def main() -> int:
     """Run; return the exit code."""
     options = parse_arguments()
-    try:
+
+    def measure_and_write() -> None:
         rows = run(options)
-        content = {
-            "machine": asdict(describe_machine(("numpy", "ai-edge-litert", "tensorflow"))),
-            "folds": chosen_folds(options.folds),
-            "rows": [asdict(row) for row in rows],
-        }
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        write_bytes_atomically(options.out, (json.dumps(content, indent=2) + "\n").encode())
-    except PocketrecError as error:
-        print(f"benchmarks.ablations.architectures: {error}", file=sys.stderr)
-        return error.exit_code
-    print_table(rows, Console(width=160))
-    return 0
+        content = {"folds": chosen_folds(options.folds), "rows": [asdict(row) for row in rows]}
+        write_result(options.out, ("numpy", "ai-edge-litert", "tensorflow"), content)
+        print_table(rows, Console(width=160))
+
+    return exit_code_of("benchmarks.ablations.architectures", measure_and_write)
 
 
 if __name__ == "__main__":

@@ -5,40 +5,56 @@ the same customers. benchmarks/recommendation/online_retail_protocol.py has the 
 """
 
 import argparse
-import json
-import os
-import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from benchmarks.machine import describe_machine
-from benchmarks.peers.baskets import als_peer, buy_again_peer, item_knn_peer, popularity_peer, purchase_counts
+from benchmarks import command
+from benchmarks.peers.baskets import (
+    TIFU_GRID,
+    USER_KNN_GRID,
+    Baskets,
+    TifuKnn,
+    UserKnn,
+    als_peer,
+    buy_again_peer,
+    item_knn_peer,
+    popularity_peer,
+    purchase_counts,
+    tifu_knn_peer,
+    tuned,
+    user_knn_peer,
+)
 from benchmarks.peers.sasrec import sasrec_peer
 from benchmarks.recommendation.online_retail_cold import hold_products_out, run_cold
 from benchmarks.recommendation.online_retail_protocol import (
     TOP,
     Customer,
+    Rank,
     RetailData,
     Row,
     baskets_of,
     judge,
     load_retail,
 )
-from edge_runtime.contract.atomic_files import write_bytes_atomically
+from benchmarks.result_file import RESULTS, write_result
+from benchmarks.table_cells import interval_cell, megabytes_cell
 from edge_runtime.contract.bundle import CATALOGUE_FILES, MODEL_FILES, open_bundle
-from edge_runtime.contract.errors import ConfigError, PocketrecError
 from edge_runtime.recommender import Recommender
 
-RESULT_FILE = Path(__file__).parents[1] / "results" / "online_retail.json"
-COLD_RESULT_FILE = RESULT_FILE.with_name("online_retail_cold.json")
+RESULT_FILE = RESULTS / "online_retail.json"
+COLD_RESULT_FILE = RESULTS / "online_retail_cold.json"
+CUT_OFF_RESULT_FILE = RESULTS / "online_retail_cut_off.json"
+PACKAGES = ("numpy", "ai-edge-litert", "implicit", "tensorflow")
 SEED = 0
 
 Show = Callable[[str], Callable[[int, int], None]]
@@ -57,6 +73,12 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         metavar="SHARE",
         help="measure products whose purchases are held out instead, like 0.1",
     )
+    parser.add_argument(
+        "--cut-off",
+        type=parse_day,
+        metavar="DAY",
+        help="train on nothing from this day on, and test on each customer's first invoice since, like 2011-11-01",
+    )
     parser.add_argument("--work", type=Path, default=Path("work/online_retail"), help="shop and bundle are kept here")
     parser.add_argument(
         "--out", type=Path, help=f"where the result file goes, by default {RESULT_FILE.name} in benchmarks/results"
@@ -65,29 +87,17 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
 
 
 def data_folder() -> Path:
-    """Return the folder that POCKETREC_DATA names.
+    """Return the folder of the data (benchmarks/command.py)."""
+    return command.data_folder("online_retail")
+
+
+def parse_day(text: str) -> float:
+    """Return the seconds since 1970 at which a day like "2011-11-01" begins, in UTC as the invoices are read.
 
     Raises:
-        ConfigError: it is unset or no folder.
+        ValueError: no such day.
     """
-    value = os.environ.get("POCKETREC_DATA", "")
-    if not value or not Path(value).is_dir():
-        raise ConfigError(f"POCKETREC_DATA is {value!r}: set it to the folder that holds online_retail")
-    return Path(value)
-
-
-def build(shop: Path, bundle: Path, *, config: Path | None) -> None:
-    """Run `pocketrec build`; it goes on where an earlier run was stopped.
-
-    Raises:
-        PocketrecError: the build failed; it has said why on stderr.
-    """
-    command = [sys.executable, "-m", "pocketrec", "build", str(shop), "--out", str(bundle), "--resume"]
-    if config is not None:
-        command += ["--config", str(config)]
-    finished = subprocess.run(command, check=False, stdout=sys.stderr)
-    if finished.returncode != 0:
-        raise PocketrecError(f"`{' '.join(command[1:])}` ended with exit code {finished.returncode}; see above for why")
+    return datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()
 
 
 def judge_bundle(folder: Path, data: RetailData, show: Show) -> Row:
@@ -111,11 +121,20 @@ def judge_peers(data: RetailData, show: Show) -> list[Row]:
     """Train the peers on the same shop and return their lines."""
     baskets, products = baskets_of(data), len(data.training.products)
     counts, users = purchase_counts(baskets, products), list(baskets)
+
+    def learn_user_knn(before: Baskets, setting: UserKnn) -> Rank:
+        return user_knn_peer(purchase_counts(before, products), before, setting)
+
+    def learn_tifu(before: Baskets, setting: TifuKnn) -> Rank:
+        return tifu_knn_peer(before, products, setting)
+
     peers = {
         "popularity": popularity_peer(counts),
         "buy again": buy_again_peer(counts),
         "item-kNN, BM25": item_knn_peer(counts, users),
         "ALS, 128 factors": als_peer(counts, users, seed=SEED),
+        "UP-CF, tuned": user_knn_peer(counts, baskets, tuned(learn_user_knn, USER_KNN_GRID, data)),
+        "TIFU-KNN, tuned": tifu_knn_peer(baskets, products, tuned(learn_tifu, TIFU_GRID, data)),
         "SASRec": sasrec_peer(baskets, products, seed=SEED, progress=show("SASRec learns")),
     }
     return [judge(name, peer, data.customers, progress=show(name)) for name, peer in peers.items()]
@@ -127,28 +146,21 @@ def print_table(rows: Sequence[Row], console: Console) -> None:
     for row in rows:
         table.add_row(
             row.name,
-            _with_interval(row.recall10, row.recall10_ci95),
-            _with_interval(row.ndcg10, row.ndcg10_ci95),
-            _with_interval(row.new_recall10, row.new_recall10_ci95),
-            _with_interval(row.new_ndcg10, row.new_ndcg10_ci95),
-            "-" if row.bytes is None else f"{row.bytes / 1e6:.2f}",
+            interval_cell(row.recall10, row.recall10_ci95),
+            interval_cell(row.ndcg10, row.ndcg10_ci95),
+            interval_cell(row.new_recall10, row.new_recall10_ci95),
+            interval_cell(row.new_ndcg10, row.new_ndcg10_ci95),
+            megabytes_cell(row.bytes),
         )
     console.print(table)
 
 
-def _with_interval(mean: float, interval: tuple[float, float]) -> str:
-    return f"{mean:.3f} [{interval[0]:.3f}, {interval[1]:.3f}]"
-
-
-def write_result(path: Path, rows: Sequence[Row], bundle: Path | None) -> None:
-    """Write machine, digest of the build's settings and rows."""
-    content = {
-        "machine": asdict(describe_machine(("numpy", "ai-edge-litert", "implicit", "tensorflow"))),
+def result_content(rows: Sequence[Row], bundle: Path | None) -> dict[str, Any]:
+    """Return what the result file says: digest of the build's settings and rows."""
+    return {
         "config_digest": open_bundle(bundle).manifest.config_digest if bundle else None,
         "rows": [asdict(row) for row in rows],
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_bytes_atomically(path, (json.dumps(content, indent=2) + "\n").encode())
 
 
 def run(options: argparse.Namespace) -> None:
@@ -158,37 +170,40 @@ def run(options: argparse.Namespace) -> None:
         PocketrecError: wrong options, missing data, or a build that failed.
     """
     messages = Console(stderr=True)
-    options.work.mkdir(parents=True, exist_ok=True)
-    data = load_retail(data_folder(), options.work)
+    work, out = options.work, options.out or RESULT_FILE
+    if options.cut_off is not None:
+        work, out = work / f"cut-off-{options.cut_off:.0f}", options.out or CUT_OFF_RESULT_FILE
+    work.mkdir(parents=True, exist_ok=True)
+    data = load_retail(data_folder(), work, cut_off_s=options.cut_off)
     if options.cold_start is not None:
-        run_cold_start(options, data, messages)
+        run_cold_start(options, data, work, messages)
         return
     messages.print(f"{len(data.training.products):,} products, {len(data.customers):,} customers with a test basket")
     bundle: Path | None = None
     if not options.peers_only:
-        bundle = options.bundle or options.work / "bundle"
+        bundle = options.bundle or work / "bundle"
         if options.bundle is None:
-            build(options.work / "shop", bundle, config=options.config)
+            command.build_bundle(work / "shop", bundle, config=options.config)
     with _shown(messages) as show:
         rows = [judge_bundle(bundle, data, show)] if bundle else []
         rows += judge_peers(data, show)
-    write_result(options.out or RESULT_FILE, rows, bundle)
+    write_result(out, PACKAGES, result_content(rows, bundle))
     print_table(rows, Console(width=160))
 
 
-def run_cold_start(options: argparse.Namespace, data: RetailData, messages: Console) -> None:
+def run_cold_start(options: argparse.Namespace, data: RetailData, work: Path, messages: Console) -> None:
     """Build a bundle of the shop whose held-out products have no purchases, and measure how it recommends these.
 
     Raises:
         ConfigError: a share that leaves nothing to measure.
         PocketrecError: a build that failed.
     """
-    work = options.work / "cold"
-    cold = hold_products_out(data, pq.read_table(options.work / "shop" / "products.parquet"), options.cold_start, work)
+    products = pq.read_table(work / "shop" / "products.parquet")
+    cold = hold_products_out(data, products, options.cold_start, work / "cold")
     messages.print(f"{len(cold.held_out):,} products lose their purchases, {len(cold.data.customers):,} customers")
-    bundle = options.bundle or options.work / "cold-bundle"
+    bundle = options.bundle or work / "cold-bundle"
     if options.bundle is None:
-        build(work, bundle, config=options.config)
+        command.build_bundle(work / "cold", bundle, config=options.config)
     run_cold(cold, bundle, options.out or COLD_RESULT_FILE, Console(width=160))
 
 
@@ -207,12 +222,7 @@ def _shown(console: Console) -> Iterator[Show]:
 def main() -> int:
     """Run; return the exit code."""
     options = parse_arguments()
-    try:
-        run(options)
-    except PocketrecError as error:
-        print(f"benchmarks.recommendation.online_retail: {error}", file=sys.stderr)
-        return error.exit_code
-    return 0
+    return command.exit_code_of("benchmarks.recommendation.online_retail", lambda: run(options))
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ of the customer's history. Figures of products with purchases and without would 
 product competes with the shop's best sellers in no peer's favor.
 """
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -17,15 +16,13 @@ import pyarrow as pa
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.machine import describe_machine
-from benchmarks.recommendation.online_retail_protocol import TOP, Customer, RetailData
-from edge_runtime.contract.atomic_files import write_bytes_atomically
+from benchmarks.recommendation.online_retail_protocol import TOP, Customer, RetailData, write_purchases
+from benchmarks.result_file import write_result
+from benchmarks.table_cells import interval_cell
 from edge_runtime.contract.bundle import open_bundle
 from edge_runtime.contract.errors import ConfigError
 from edge_runtime.contract.types import Int32
 from edge_runtime.recommender import Recommender
-from train.data.reading import read_shop
-from train.data.writing import write_shop
 from train.evaluation.intervals import estimate_mean
 from train.evaluation.metrics import basket_figures, chance_basket_figures
 from train.models.teacher import Teacher
@@ -79,19 +76,15 @@ def hold_products_out(data: RetailData, products: pa.Table, share: float, folder
     bought = np.flatnonzero(sold)
     count = max(1, round(share * len(bought)))
     held_out = np.sort(np.random.default_rng(SEED).choice(bought, count, replace=False)).astype(np.int32)
-    left: dict[str, list[str | float]] = {"user_id": [], "product_id": [], "timestamp": [], "basket_id": []}
-    for user_id, of in data.training.baskets.items():
-        for number, basket in enumerate(of):
-            for row in np.setdiff1d(basket.rows, held_out):
-                left["user_id"].append(user_id)
-                left["product_id"].append(data.training.products[row].product_id)
-                left["timestamp"].append(basket.timestamp_s)
-                left["basket_id"].append(f"{user_id}-{number}")
-    write_shop(folder, {"products": products, "purchases": pa.table(left)}, overwrite=True)
+    left = {
+        user_id: [replace(basket, rows=np.setdiff1d(basket.rows, held_out)) for basket in of]
+        for user_id, of in data.training.baskets.items()
+    }
     customers = tuple(_customers_of(data, held_out))
     if not customers:
         raise ConfigError(f"--cold-start {share}: no test basket holds one of the {count} products held out")
-    return ColdData(RetailData(read_shop(folder), customers), held_out, sold[held_out])
+    training = write_purchases(folder, products, data.training, left)
+    return ColdData(RetailData(training, customers), held_out, sold[held_out])
 
 
 def _customers_of(data: RetailData, held_out: Int32) -> list[Customer]:
@@ -154,19 +147,17 @@ def run_cold(cold: ColdData, bundle: Path, out: Path, console: Console) -> None:
         rows = [judge_cold(name, rank, cold.data.customers) for name, rank in cold_rankers(cold, recommender).items()]
     rows.append(judge_random(cold))
     content = {
-        "machine": asdict(describe_machine(("numpy", "ai-edge-litert", "tensorflow"))),
         "config_digest": open_bundle(bundle).manifest.config_digest,
         "held_out_products": len(cold.held_out),
         "rows": [asdict(row) for row in rows],
     }
-    out.parent.mkdir(parents=True, exist_ok=True)
-    write_bytes_atomically(out, (json.dumps(content, indent=2) + "\n").encode())
+    write_result(out, ("numpy", "ai-edge-litert", "tensorflow"), content)
     table = Table(f"{len(cold.held_out)} products without purchases", "customers", "recall@10", "nDCG@10")
     for row in rows:
         table.add_row(
             row.name,
             str(row.customers),
-            f"{row.recall10:.3f} [{row.recall10_ci95[0]:.3f}, {row.recall10_ci95[1]:.3f}]",
-            f"{row.ndcg10:.3f} [{row.ndcg10_ci95[0]:.3f}, {row.ndcg10_ci95[1]:.3f}]",
+            interval_cell(row.recall10, row.recall10_ci95),
+            interval_cell(row.ndcg10, row.ndcg10_ci95),
         )
     console.print(table)

@@ -1,7 +1,9 @@
 """The Online Retail protocol: a shop without test baskets, its customers, and the figures of one ranking.
 
-Of each customer with at least three invoices the last one is the test basket and all before it the history. All
-products are ranked; figures are given over the whole basket and over its new products only, which the customer had
+Of each customer with at least three invoices the last one is the test basket and all before it the history. There is no
+cut in time: what other customers bought after that basket trains, so demand and popularity are known from the future of
+most customers, by every ranker alike. With a cut-off nothing from that day on trains, and the test basket is the first
+one from then on. All products are ranked; figures are given over the whole basket and over its new products only, which the customer had
 never bought. recall@10 divides by min(10, products to find).
 """
 
@@ -17,7 +19,7 @@ from edge_runtime.contract.errors import ConfigError
 from edge_runtime.contract.types import Int32
 from train.data.importers.online_retail import import_online_retail
 from train.data.reading import read_shop
-from train.data.tables import Shop
+from train.data.tables import Basket, Shop
 from train.data.writing import write_shop
 from train.evaluation.intervals import estimate_mean
 from train.evaluation.metrics import basket_figures
@@ -73,7 +75,7 @@ class Row:
     bytes: int | None = None
 
 
-def load_retail(data: Path, work: Path) -> RetailData:
+def load_retail(data: Path, work: Path, *, cut_off_s: float | None = None) -> RetailData:
     """Import the purchases below `data`, and write the shop without test baskets to `work/shop`.
 
     Raises:
@@ -85,27 +87,50 @@ def load_retail(data: Path, work: Path) -> RetailData:
         raise ConfigError(f"{source} is no folder; POCKETREC_DATA must name the folder that holds {SOURCE_FOLDER}")
     tables = import_online_retail(source)
     write_shop(work / "all", tables, overwrite=True)
-    return split_shop(read_shop(work / "all"), tables["products"], work / "shop")
+    return split_shop(read_shop(work / "all"), tables["products"], work / "shop", cut_off_s=cut_off_s)
 
 
-def split_shop(shop: Shop, products: pa.Table, folder: Path) -> RetailData:
-    """Take each customer's last invoice away; write `products` and what is left of the purchases to `folder`."""
-    customers = []
-    left: dict[str, list[str | float]] = {"user_id": [], "product_id": [], "timestamp": [], "basket_id": []}
+def split_shop(shop: Shop, products: pa.Table, folder: Path, *, cut_off_s: float | None = None) -> RetailData:
+    """Take the test baskets away; write `products` and what is left of the purchases to `folder`.
+
+    Args:
+        shop: all purchases.
+        products: the table of its products.
+        folder: of the shop that is left.
+        cut_off_s: nothing from this time on trains, and a test basket is a customer's first one from then on. None
+            takes each customer's last one, whatever others bought later.
+    """
+    customers, left = [], dict[str, Sequence[Basket]]()
     for user_id, baskets in shop.baskets.items():
-        tested = len(baskets) >= MIN_INVOICES
-        if tested:
-            customers.append(
-                Customer(user_id, tuple(basket.rows for basket in baskets[:-1]), np.sort(baskets[-1].rows))
-            )
-        for number, basket in enumerate(baskets[:-1] if tested else baskets):
-            for row in basket.rows:
-                left["user_id"].append(user_id)
-                left["product_id"].append(shop.products[row].product_id)
-                left["timestamp"].append(basket.timestamp_s)
-                left["basket_id"].append(f"{user_id}-{number}")
-    write_shop(folder, {"products": products, "purchases": pa.table(left)}, overwrite=True)
-    return RetailData(read_shop(folder), tuple(sorted(customers, key=lambda one: one.user_id)))
+        history, test = _split(baskets, cut_off_s)
+        left[user_id] = history
+        if test is not None:
+            customers.append(Customer(user_id, tuple(basket.rows for basket in history), np.sort(test.rows)))
+    training = write_purchases(folder, products, shop, left)
+    return RetailData(training, tuple(sorted(customers, key=lambda one: one.user_id)))
+
+
+def _split(baskets: Sequence[Basket], cut_off_s: float | None) -> tuple[Sequence[Basket], Basket | None]:
+    """Return the baskets that may train, and the test basket of a customer who has one."""
+    if cut_off_s is None:
+        return (baskets[:-1], baskets[-1]) if len(baskets) >= MIN_INVOICES else (baskets, None)
+    history = [basket for basket in baskets if basket.timestamp_s < cut_off_s]
+    tested = MIN_INVOICES - 1 <= len(history) < len(baskets)
+    return history, baskets[len(history)] if tested else None
+
+
+def write_purchases(folder: Path, products: pa.Table, shop: Shop, baskets: Mapping[str, Sequence[Basket]]) -> Shop:
+    """Write `products` and `baskets`, rows into the products of `shop`, as the shop `folder`, and read it."""
+    lines = [
+        (user_id, shop.products[row].product_id, basket.timestamp_s, f"{user_id}-{number}")
+        for user_id, of_user in baskets.items()
+        for number, basket in enumerate(of_user)
+        for row in basket.rows
+    ]
+    names = ("user_id", "product_id", "timestamp", "basket_id")
+    purchases = pa.table({name: [line[at] for line in lines] for at, name in enumerate(names)})
+    write_shop(folder, {"products": products, "purchases": purchases}, overwrite=True)
+    return read_shop(folder)
 
 
 def rank_scores(scores: npt.NDArray[np.floating], customer: Customer, new_only: bool) -> list[int]:
@@ -145,6 +170,12 @@ def judge(
     whole_estimates = (*estimate_mean(recall), *estimate_mean(ndcg))
     new_estimates = (*estimate_mean(new_recall), *estimate_mean(new_ndcg))
     return Row(name, len(whole), *whole_estimates, len(new), *new_estimates, size_bytes)
+
+
+def mean_ndcg(rank: Rank, customers: Sequence[Customer]) -> float:
+    """Return the mean nDCG@10 over the whole baskets, by which a peer's settings are chosen."""
+    figures = [basket_figures(rank(customer, False), customer.basket.tolist(), TOP) for customer in customers]
+    return float(np.mean(figures, axis=0)[1])
 
 
 def baskets_of(data: RetailData) -> Mapping[str, tuple[Int32, ...]]:

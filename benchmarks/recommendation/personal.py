@@ -7,7 +7,6 @@ chosen on the basket before, and the interval is a bootstrap over customers.
 """
 
 import argparse
-import json
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -15,10 +14,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+from rich.console import Console
+from rich.table import Table
 
-from benchmarks.recommendation.online_retail import build, data_folder
+from benchmarks.command import build_bundle, exit_code_of
+from benchmarks.recommendation.online_retail import data_folder
 from benchmarks.recommendation.online_retail_protocol import Customer, RetailData, load_retail
-from edge_runtime.contract.errors import PocketrecError
+from benchmarks.result_file import RESULTS, write_result
+from benchmarks.table_cells import interval_cell
 from edge_runtime.recommender import PERSONAL_WEIGHT, Recommender
 from edge_runtime.search.spelling import words_of
 from edge_runtime.search.user_profile import PersonalTaste
@@ -27,7 +30,7 @@ from train.evaluation.metrics import retrieval_ndcg
 
 WEIGHTS = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5)
 CUSTOMERS, PER_CUSTOMER = 300, 5
-RESULT = Path("benchmarks/results/personal.json")
+RESULT = RESULTS / "personal.json"
 TOP = 10
 _MIN_LETTERS = 3
 
@@ -110,24 +113,22 @@ def main() -> int:
     parser.add_argument("--work", type=Path, default=Path("work/online_retail"), help="shop and bundle are kept here")
     parser.add_argument("--out", type=Path, default=RESULT)
     options = parser.parse_args()
-    try:
+
+    def run() -> None:
         options.work.mkdir(parents=True, exist_ok=True)
         data = load_retail(data_folder(), options.work)
         bundle = options.bundle or options.work / "bundle"
         if options.bundle is None:
-            build(options.work / "shop", bundle, config=options.config)
+            build_bundle(options.work / "shop", bundle, config=options.config)
         rows = measure(bundle, data)
-    except PocketrecError as error:
-        print(error, file=sys.stderr)
-        return error.exit_code
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
-    for row in rows:
-        low, high = row.ndcg10_ci95
-        print(
-            f"{row.basket:10s} weight {row.weight:4.2f}  nDCG@10 {row.ndcg10:.4f} [{low:.4f}, {high:.4f}]  {row.customers} customers"
-        )
-    return 0
+        write_result(options.out, ("numpy", "ai-edge-litert"), {"rows": [asdict(row) for row in rows]})
+        table = Table("basket", "weight", "customers", "nDCG@10")
+        for row in rows:
+            cell = interval_cell(row.ndcg10, row.ndcg10_ci95)
+            table.add_row(row.basket, f"{row.weight:.2f}", str(row.customers), cell)
+        Console(width=100).print(table)
+
+    return exit_code_of("benchmarks.recommendation.personal", run)
 
 
 if __name__ == "__main__":

@@ -5,11 +5,10 @@ rank the same queries. A finished fold is not done again. docs/benchmarks.md has
 """
 
 import argparse
-import json
 import os
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,10 +19,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from benchmarks.machine import describe_machine
+from benchmarks import command
 from benchmarks.peers.esci import MINILM_INT8, Peers, prepare_peers
 from benchmarks.peers.latency import Latency, measure_in_turns, texts_of_length
+from benchmarks.result_file import RESULTS, write_result
 from benchmarks.search.esci_bundle import MODES, FoldResult, build_fold, judge_bundle, write_fold_shop
+from benchmarks.search.esci_choosing import choosing_queries
 from benchmarks.search.esci_protocol import (
     EsciData,
     Figures,
@@ -37,21 +38,22 @@ from benchmarks.search.esci_protocol import (
 )
 from benchmarks.search.esci_shared import shared_teacher
 from benchmarks.search.esci_shares import build_time, fold_shares, pooled_shares, print_shares, shares_as_json
-from edge_runtime.contract.atomic_files import write_bytes_atomically
-from edge_runtime.contract.errors import ConfigError, PocketrecError
+from benchmarks.table_cells import interval_cell, latency_cell, megabytes_cell
+from edge_runtime.contract.errors import ConfigError
 from edge_runtime.recommender import Recommender
 from pocketrec.cli.build import ConsoleReporter
 from train.data.splits import FOLDS
 from train.evaluation.intervals import estimate_difference
 
-RESULT_FILE = Path(__file__).parents[1] / "results" / "esci.json"
+RESULT_FILE = RESULTS / "esci.json"
+PACKAGES = ("numpy", "onnxruntime", "ai-edge-litert")
 QUERY_TOKENS = 16
 
 PerQuery = dict[str, QueryFigures]
 
 
 @dataclass(frozen=True)
-class Row:
+class Row(Figures):
     """One line of the table.
 
     `bytes` is model and tokenizer; `…_vs_hybrid` is this ranker minus our hybrid one on the same queries: mean and 95%
@@ -59,12 +61,6 @@ class Row:
     """
 
     name: str
-    rerank_ndcg10: float
-    rerank_ci95: tuple[float, float]
-    retrieval_ndcg10: float
-    retrieval_ci95: tuple[float, float]
-    recall100: float
-    recall100_ci95: tuple[float, float]
     bytes: int | None
     encode_p50_ms: float | None
     encode_p99_ms: float | None
@@ -97,17 +93,8 @@ def chosen_folds(text: str) -> list[int]:
 
 
 def data_folder() -> Path:
-    """Return the folder that POCKETREC_DATA names.
-
-    Raises:
-        ConfigError: it is unset or no folder.
-    """
-    value = os.environ.get("POCKETREC_DATA", "")
-    if not value or not Path(value).is_dir():
-        raise ConfigError(
-            f"POCKETREC_DATA is {value!r}: set it to the folder that holds esci_us, esci_pairs and wands_queries"
-        )
-    return Path(value)
+    """Return the folder of the data (benchmarks/command.py)."""
+    return command.data_folder("esci_us, esci_pairs and wands_queries")
 
 
 def rank_folds(data: EsciData, folds: Sequence[int], options: argparse.Namespace, console: Console) -> list[FoldResult]:
@@ -154,15 +141,9 @@ def make_row(
     latency: Latency | None = None,
 ) -> Row:
     """Return one line of the table; `hybrid` are our figures of the same queries."""
-    figures: Figures = summarize(per_query.values())
     return Row(
+        **vars(summarize(per_query.values())),
         name=name,
-        rerank_ndcg10=figures.rerank_ndcg10,
-        rerank_ci95=figures.rerank_ci95,
-        retrieval_ndcg10=figures.retrieval_ndcg10,
-        retrieval_ci95=figures.retrieval_ci95,
-        recall100=figures.recall100,
-        recall100_ci95=figures.recall100_ci95,
         bytes=size_bytes,
         encode_p50_ms=latency.p50_ms if latency else None,
         encode_p99_ms=latency.p99_ms if latency else None,
@@ -198,42 +179,51 @@ class _OurEncoder:
 
 
 def all_rows(
-    ours: Sequence[FoldResult], ranked: Mapping[str, PerQuery], peers: Peers, latencies: Mapping[str, Latency]
+    ours: Sequence[FoldResult],
+    ranked: Mapping[str, PerQuery],
+    peers: Peers,
+    latencies: Mapping[str, Latency],
+    *,
+    without: Collection[str] = (),
 ) -> list[Row]:
-    """Return the lines of the table: random, ours, peers."""
-    merged: dict[str, PerQuery] = {
-        mode: {query: one for fold in ours for query, one in fold.figures[mode].items()} for mode in MODES
-    }
+    """Return the lines of the table, random, ours, peers, over the queries that are not in `without`; none without any."""
+
+    def kept(per_query: PerQuery) -> PerQuery:
+        return {query: one for query, one in per_query.items() if query not in without}
+
+    if not kept(ranked["random"]):
+        return []
+    merged = {mode: kept({query: one for fold in ours for query, one in fold.figures[mode].items()}) for mode in MODES}
     hybrid = merged["hybrid"] or None
-    rows = [make_row("random", ranked["random"], hybrid)]
+    rows = [make_row("random", kept(ranked["random"]), hybrid)]
     if ours:
-        size = max(fold.model_bytes for fold in ours)
+        size, latency = max(fold.model_bytes for fold in ours), latencies.get("pocketrec")
         rows += [
-            make_row(
-                f"pocketrec int8 {mode}", merged[mode], hybrid, size_bytes=size, latency=latencies.get("pocketrec")
-            )
-            for mode in MODES
+            make_row(f"pocketrec int8 {mode}", merged[mode], hybrid, size_bytes=size, latency=latency) for mode in MODES
         ]
     sizes = {peer.name: peer.size_bytes for peer in peers.rankers}
     rows += [
-        make_row(name, per_query, hybrid, size_bytes=sizes[name], latency=latencies.get(name))
+        make_row(name, kept(per_query), hybrid, size_bytes=sizes[name], latency=latencies.get(name))
         for name, per_query in ranked.items()
         if name != "random"
     ]
     return rows
 
 
-def print_table(rows: Sequence[Row], console: Console) -> None:
-    """Print the rows with intervals."""
-    table = Table("", "re-rank nDCG@10", "retrieval nDCG@10", "recall@100", "MB", "encode p50 / p99 ms")
+def print_table(title: str, rows: Sequence[Row], console: Console) -> None:
+    """Print the rows with intervals; nothing when there is none."""
+    if not rows:
+        return
+    header = f"{rows[0].queries} queries{title}"
+    table = Table(header, "re-rank nDCG@10", "retrieval nDCG@10", "recall@100", "MB", "encode p50 / p99 ms")
     for row in rows:
         table.add_row(
             row.name,
-            _with_interval(row.rerank_ndcg10, row.rerank_ci95),
-            _with_interval(row.retrieval_ndcg10, row.retrieval_ci95),
-            _with_interval(row.recall100, row.recall100_ci95),
-            "-" if row.bytes is None else f"{row.bytes / 1e6:.2f}",
-            "-" if row.encode_p50_ms is None else f"{row.encode_p50_ms:.3f} / {row.encode_p99_ms:.3f}",
+            interval_cell(row.rerank_ndcg10, row.rerank_ci95),
+            interval_cell(row.retrieval_ndcg10, row.retrieval_ci95),
+            interval_cell(row.recall100, row.recall100_ci95),
+            megabytes_cell(row.bytes),
+            latency_cell(row.encode_p50_ms, row.encode_p99_ms),
         )
     console.print(table)
 
@@ -257,10 +247,6 @@ def print_stages(builds: Sequence[FoldResult], console: Console) -> None:
     console.print(table)
 
 
-def _with_interval(mean: float, interval: tuple[float, float]) -> str:
-    return f"{mean:.3f} [{interval[0]:.3f}, {interval[1]:.3f}]"
-
-
 def run(options: argparse.Namespace) -> None:
     """Run the benchmark and write its result file.
 
@@ -280,6 +266,7 @@ def run(options: argparse.Namespace) -> None:
     bundle = None if not ours else options.bundle or options.work / f"fold-{folds[0]}" / "bundle"
     latencies = measure_latency(data, peers, bundle)
     rows = all_rows(ours, ranked, peers, latencies)
+    untouched = all_rows(ours, ranked, peers, latencies, without=choosing_queries(data))
     parts = {
         one.fold: fold_shares(
             options.work / f"fold-{one.fold}",
@@ -291,41 +278,38 @@ def run(options: argparse.Namespace) -> None:
     }
     shares = pooled_shares(ours, parts, ranked["random"]) if ours else []
     time = build_time(options.work / "shared", parts)
-    write_result(options.out, rows, folds, ours, latencies, more=shares_as_json(shares, time))
+    found = result_content(rows, untouched, folds, ours, latencies)
+    write_result(options.out, PACKAGES, {**found, **shares_as_json(shares, time)})
     results = Console(width=160)
-    print_table(rows, results)
+    print_table("", rows, results)
+    print_table(" that chose no setting", untouched, results)
     print_stages(ours, results)
     print_shares(shares, time, results)
 
 
-def write_result(
-    path: Path,
+def result_content(
     rows: Sequence[Row],
+    untouched: Sequence[Row],
     folds: Sequence[int],
     ours: Sequence[FoldResult],
     latencies: Mapping[str, Latency],
-    *,
-    more: Mapping[str, Any],
-) -> None:
-    """Write the result file: machine, settings, rows, what each build said of its own stages, and `more`."""
+) -> dict[str, Any]:
+    """Return what the result file says of settings, rows (of all queries, of those that chose nothing) and builds."""
     mine, peer = latencies.get("pocketrec"), latencies[MINILM_INT8]
     digests = sorted({fold.config_digest for fold in ours})
-    content = {
-        "machine": asdict(describe_machine()),
+    return {
         "config_digest": ", ".join(digests) or None,
         "folds": list(folds),
         "queries": sum(len(fold.figures["hybrid"]) for fold in ours) or None,
         "rows": [asdict(row) for row in rows],
+        "rows_of_queries_that_chose_nothing": [asdict(row) for row in untouched],
         "encode_speed_up_p50": peer.p50_ms / mine.p50_ms if mine else None,
         "encode_speed_up_p99": peer.p99_ms / mine.p99_ms if mine else None,
         "builds": [
             {key: value for key, value in asdict(fold).items() if key not in ("figures", "config_digest")}
             for fold in ours
         ],
-        **more,
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_bytes_atomically(path, (json.dumps(content, indent=2) + "\n").encode())
 
 
 def _shown(progress: Progress) -> Callable[[str, int, int], None]:
@@ -342,12 +326,7 @@ def _shown(progress: Progress) -> Callable[[str, int, int], None]:
 def main() -> int:
     """Run; return the exit code."""
     options = parse_arguments()
-    try:
-        run(options)
-    except PocketrecError as error:
-        print(f"benchmarks.search.esci: {error}", file=sys.stderr)
-        return error.exit_code
-    return 0
+    return command.exit_code_of("benchmarks.search.esci", lambda: run(options))
 
 
 if __name__ == "__main__":

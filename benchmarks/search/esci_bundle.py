@@ -1,8 +1,6 @@
 """Our side of the ESCI benchmark: one bundle per fold, built by the command that users type, and its figures."""
 
 import json
-import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 
+from benchmarks.command import build_bundle
 from benchmarks.search.esci_protocol import (
     CATALOGUE_GROUP,
     RETRIEVED,
@@ -21,7 +20,6 @@ from benchmarks.search.esci_protocol import (
 )
 from edge_runtime.contract.atomic_files import write_bytes_atomically
 from edge_runtime.contract.bundle import MODEL_FILES, REPORT_FILE, open_bundle
-from edge_runtime.contract.errors import PocketrecError
 from edge_runtime.recommender import Recommender
 from train.data.writing import write_shop
 
@@ -74,18 +72,12 @@ def write_fold_shop(shop: FoldShop, folder: Path) -> None:
 
 
 def build_fold(shop: Path, bundle: Path, *, config: Path | None, teacher: Path, remembered: Path) -> None:
-    """Run `pocketrec build` on the shop of a fold; it goes on where an earlier run was stopped.
+    """Build the shop of a fold from the shared teacher.
 
     Raises:
         PocketrecError: the build failed; it has said why on stderr.
     """
-    command = [sys.executable, "-m", "pocketrec", "build", str(shop), "--out", str(bundle), "--resume"]
-    command += ["--teacher", str(teacher), "--remember", str(remembered)]
-    if config is not None:
-        command += ["--config", str(config)]
-    finished = subprocess.run(command, check=False, stdout=sys.stderr)
-    if finished.returncode != 0:
-        raise PocketrecError(f"`{' '.join(command[1:])}` ended with exit code {finished.returncode}; see above for why")
+    build_bundle(shop, bundle, config=config, options=("--teacher", str(teacher), "--remember", str(remembered)))
 
 
 def judge_bundle(folder: Path, data: EsciData, fold: int, queries: Sequence[str], *, kept: Path) -> FoldResult:

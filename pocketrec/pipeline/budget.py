@@ -5,7 +5,7 @@ keeps (compress/measure/retention.py).
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -154,7 +154,7 @@ def violations(point: Point, limits: BudgetSettings) -> dict[str, float]:
     return found
 
 
-def choose(points: Sequence[Point], limits: BudgetSettings, noise: Sequence[float]) -> int:
+def choose(points: Sequence[Point], limits: BudgetSettings, noise: Callable[[int, int], float]) -> int:
     """Return the position of the point to build.
 
     With `min_retention` it is the smallest that holds all limits. Without, it is the best that holds them, or rather
@@ -165,7 +165,8 @@ def choose(points: Sequence[Point], limits: BudgetSettings, noise: Sequence[floa
     Args:
         points: complete ones.
         limits: what was asked.
-        noise: for each point the standard error of its retention's difference to the best one's.
+        noise: (position of a point, of the best one that holds the limits) -> the standard error of the difference of
+            their retentions.
 
     Raises:
         QualityGateError: no point holds the limits; the text names the nearest one.
@@ -174,8 +175,8 @@ def choose(points: Sequence[Point], limits: BudgetSettings, noise: Sequence[floa
     if not fitting:
         raise QualityGateError(impossible(points, limits))
     if limits.min_retention is None:
-        best = max(points[at].retention for at in fitting)
-        fitting = [at for at in fitting if points[at].retention >= best - noise[at]]
+        best = max(fitting, key=lambda at: points[at].retention)
+        fitting = [at for at in fitting if points[at].retention >= points[best].retention - noise(at, best)]
     return min(fitting, key=lambda at: (points[at].bytes, points[at].compressed_bytes or 0, -points[at].retention))
 
 

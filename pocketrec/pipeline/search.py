@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from compress.measure.retention import MIN_QUERIES, Float64, RetentionScale, judged_by_teacher, optimism
 from compress.pruning import PruneSettings
@@ -21,13 +22,16 @@ from pocketrec.pipeline.budget import Point, choose, pareto_front, points_json
 from pocketrec.pipeline.encoder_stages import EncoderBuild, EncoderInputs, EncoderStages, RunStage, seeded_runner
 from pocketrec.pipeline.search_shapes import Shape, choose_trials, cut_to_language, measure_untrained, plausible_shapes
 from pocketrec.pipeline.settings import BuildSettings
-from pocketrec.pipeline.stages import KEY_FILE, Reporter, StageResult, Stages
+from pocketrec.pipeline.stages import KEY_FILE, Reporter, StageResult, Stages, digest_of
 from pocketrec.pipeline.student_stages import StudentStages
+from pocketrec.pipeline.teacher_stages import TeacherVectors
 from train.models.student import StudentSettings
+
+Int64 = npt.NDArray[np.int64]
 
 BUDGET_FOLDER = "budget"
 TEACHER_QUERIES = 200
-"""So many texts stand for queries where too few are judged."""
+"""So many texts stand for queries where too few are judged; they are at most a fifth of all, and train no student."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +110,8 @@ class BudgetSearch:
             QualityGateError: no point holds the limits; the text names the nearest one.
         """
         scale = retention_scale(inputs)
+        if scale.by_teacher:
+            inputs = without_judge_texts(inputs)
         most = replace(self._settings.student, vocabulary=max(shape.student.vocabulary for shape in shapes))
         vocabulary = EncoderStages(inputs, replace(self._settings, student=most), self._run_in("shapes")).vocabulary
         pieces = vocabulary.tokenizer.get_vocab_size()
@@ -207,8 +213,9 @@ class BudgetSearch:
         return [none] if student.architecture == "bag" or not asked.prunes else [none, asked]
 
     def _choose(self, scale: RetentionScale, finished: Sequence[_Tried]) -> _Tried:
-        best = max(finished, key=lambda one: one.point.retention)
-        noise = [scale.noise(one.values, best.values) for one in finished]
+        def noise(at: int, best: int) -> float:
+            return scale.noise(finished[at].values, finished[best].values)
+
         return finished[choose([one.point for one in finished], self._limits, noise)]
 
     def _report(
@@ -240,12 +247,27 @@ def retention_scale(inputs: EncoderInputs) -> RetentionScale:
         wide = RetentionScale(judged, vectors.wide_items, np.zeros((0, 2)), False)
         return RetentionScale(judged, items, wide.values(vectors.wide_held_out[at]), False)
     vectors = inputs.vectors
-    rows = np.linspace(0, len(vectors.student_texts) - 1, min(TEACHER_QUERIES, len(vectors.student_texts))).astype(int)
-    texts = {vectors.student_texts[row]: int(row) for row in rows}
-    targets = vectors.targets[list(texts.values())]
-    by_teacher = judged_by_teacher(list(texts), targets, items)
+    rows, _ = _judge_texts(vectors)
+    targets = vectors.targets[rows]
+    by_teacher = judged_by_teacher([vectors.student_texts[row] for row in rows], targets, items)
     scale = RetentionScale(by_teacher, items, np.zeros((0, 2)), True)
     return replace(scale, teacher=scale.values(targets))
+
+
+def without_judge_texts(inputs: EncoderInputs) -> EncoderInputs:
+    """Return `inputs` without the texts that stand for queries in `retention_scale`, in none of their spellings."""
+    vectors, (_, kept) = inputs.vectors, _judge_texts(inputs.vectors)
+    rest = replace(vectors, student_texts=[vectors.student_texts[row] for row in kept], targets=vectors.targets[kept])
+    encoded = replace(inputs.encoded, key=digest_of(inputs.encoded.key, "without the texts that judge"))
+    return replace(inputs, vectors=rest, encoded=encoded)
+
+
+def _judge_texts(vectors: TeacherVectors) -> tuple[Int64, Int64]:
+    """Return rows of `student_texts`: those that stand for queries, and those with the target of none of them."""
+    _, first, text_of = np.unique(vectors.targets, axis=0, return_index=True, return_inverse=True)
+    count = min(TEACHER_QUERIES, max(1, len(first) // 5))
+    chosen = np.linspace(0, len(first) - 1, count).astype(np.int64)
+    return first[chosen], np.flatnonzero(~np.isin(text_of.ravel(), chosen))
 
 
 def _pruning_name(prune: PruneSettings) -> str:

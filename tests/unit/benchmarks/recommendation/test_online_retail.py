@@ -8,10 +8,29 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from benchmarks.peers.baskets import als_peer, buy_again_peer, item_knn_peer, popularity_peer, purchase_counts
+from benchmarks.peers.baskets import (
+    TifuKnn,
+    UserKnn,
+    als_peer,
+    buy_again_peer,
+    item_knn_peer,
+    popularity_peer,
+    purchase_counts,
+    tifu_knn_peer,
+    tuned,
+    user_knn_peer,
+)
 from benchmarks.peers.sasrec import sasrec_peer
 from benchmarks.recommendation import online_retail
-from benchmarks.recommendation.online_retail import data_folder, judge_bundle, main, parse_arguments, write_result
+from benchmarks.recommendation.online_retail import (
+    PACKAGES,
+    data_folder,
+    judge_bundle,
+    main,
+    parse_arguments,
+    parse_day,
+    result_content,
+)
 from benchmarks.recommendation.online_retail_protocol import (
     Customer,
     RetailData,
@@ -20,6 +39,7 @@ from benchmarks.recommendation.online_retail_protocol import (
     load_retail,
     rank_scores,
 )
+from benchmarks.result_file import write_result
 from edge_runtime.contract.errors import ConfigError
 from tests.support.shops import make_shop
 from tests.support.toy_bundle import make_toy_bundle
@@ -138,6 +158,62 @@ def test_neighbors_beat_popularity_and_factors_know_the_customer(retail: RetailD
     assert np.mean([set(factors(one, False)[:4]) == set(one.bought.tolist()) for one in retail.customers]) > 0.9
 
 
+def test_with_a_cut_off_nothing_after_it_trains_and_the_first_invoice_since_is_asked(
+    retail: RetailData, tmp_path: Path
+) -> None:
+    cut = load_retail(write_invoices(tmp_path / "data"), tmp_path / "work", cut_off_s=parse_day("2011-01-03"))
+    newest = max(basket.timestamp_s for of in cut.training.baskets.values() for basket in of)
+    assert newest < parse_day("2011-01-03") < max(b.timestamp_s for of in retail.training.baskets.values() for b in of)
+    assert len(cut.customers) == 40
+    asked = next(one for one in cut.customers if one.user_id == "7")
+    assert len(asked.history) == 2
+    assert set(asked.basket.tolist()) == {row(retail, 9), row(retail, 10)}
+
+
+def test_a_day_that_does_not_exist_is_no_cut_off() -> None:
+    with pytest.raises(SystemExit):
+        parse_arguments(["--cut-off", "2011-13-01"])
+
+
+def rows_of(*baskets: list[int]) -> list[np.ndarray]:
+    return [np.array(one, np.int32) for one in baskets]
+
+
+TWINS = {"u": rows_of([0, 1]), "v": rows_of([0, 1], [0, 2]), "w": rows_of([3], [4])}
+
+
+def test_similar_customers_bring_what_the_customer_has_not_bought() -> None:
+    asked = customer([[0, 1]], [2])
+    for peer in (user_knn_peer(purchase_counts(TWINS, 5), TWINS), tifu_knn_peer(TWINS, 5, TifuKnn(neighbors=1))):
+        assert peer(asked, True)[0] == 2
+        assert set(peer(asked, False)[:2]) == {0, 1}
+
+
+def test_user_frequency_counts_the_last_baskets_only() -> None:
+    baskets, asked = {"u": rows_of([0], [1], [2])}, customer([[0], [1], [2]], [0])
+    counts = purchase_counts(baskets, 3)
+    assert user_knn_peer(counts, baskets, UserKnn(window=2))(asked, False) == [1, 2, 0]
+    assert user_knn_peer(counts, baskets, UserKnn(window=1))(asked, False) == [2, 0, 1]
+
+
+def test_item_frequency_decays_within_and_among_groups_as_worked_out_by_hand() -> None:
+    baskets = {"u": rows_of([0], [1], [2]), "v": rows_of([3])}
+    setting = TifuKnn(neighbors=1, group_size=2, basket_decay=0.5, group_decay=0.1, own_share=1.0)
+    # Groups from the newest: {2, 1} and {0}; 2 -> 1/4, 1 -> 0.5/4, 0 -> 0.1/2.
+    assert tifu_knn_peer(baskets, 4, setting)(customer([[0], [1], [2]], [3]), False) == [2, 1, 0, 3]
+
+
+def test_settings_are_chosen_on_the_basket_before_the_test_basket(retail: RetailData) -> None:
+    learned = []
+
+    def make(baskets, right):
+        learned.append(baskets["7"])
+        return lambda asked, _: asked.basket.tolist() if right else []
+
+    assert tuned(make, [False, True], retail) is True
+    assert all(len(one) == 2 for one in learned)
+
+
 def test_sasrec_learns_what_follows(retail: RetailData) -> None:
     steps: list[int] = []
     peer = sasrec_peer(baskets_of(retail), PRODUCTS, seed=0, steps=25, progress=lambda done, _: steps.append(done))
@@ -155,7 +231,7 @@ def test_bundle_is_asked_as_an_app_asks_it(tmp_path: Path) -> None:
     assert line.bytes is not None
     assert 0 < line.bytes < sum(artifact.length_bytes for artifact in bundle.manifest.artifacts)
     result = tmp_path / "results" / "retail.json"
-    write_result(result, [line], bundle.folder)
+    write_result(result, PACKAGES, result_content([line], bundle.folder))
     content = json.loads(result.read_text())
     assert content["config_digest"] == bundle.manifest.config_digest
     assert content["rows"][0]["name"] == "pocketrec int8"
@@ -168,7 +244,16 @@ def test_peers_run_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
     monkeypatch.setattr("sys.argv", ["x", "--peers-only", "--work", str(tmp_path / "work"), "--out", str(out)])
     assert main() == 0
     names = [line["name"] for line in json.loads(out.read_text())["rows"]]
-    assert names == ["popularity", "buy again", "item-kNN, BM25", "ALS, 128 factors", "SASRec"]
+    known = [
+        "popularity",
+        "buy again",
+        "item-kNN, BM25",
+        "ALS, 128 factors",
+        "UP-CF, tuned",
+        "TIFU-KNN, tuned",
+        "SASRec",
+    ]
+    assert names == known
     assert "item-kNN" in capsys.readouterr().out
 
 

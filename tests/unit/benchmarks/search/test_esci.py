@@ -11,6 +11,7 @@ import benchmarks.search.esci
 from benchmarks.peers.latency import measure_in_turns
 from benchmarks.search.esci import chosen_folds, data_folder, main, parse_arguments, print_stages
 from benchmarks.search.esci_bundle import FoldResult, build_fold, judge_bundle, write_fold_shop
+from benchmarks.search.esci_choosing import choosing_queries
 from benchmarks.search.esci_protocol import load_esci, shop_without
 from benchmarks.search.esci_shared import shared_shop
 from edge_runtime.contract.errors import ConfigError, PocketrecError
@@ -46,6 +47,11 @@ def test_bundle_and_peers_stand_in_one_table_and_one_file(small_world, monkeypat
     assert names[:3] == ["random", "pocketrec int8 hybrid", "pocketrec int8 dense"]
     assert len(names) == 8
     assert (result["config_digest"], result["folds"], result["queries"]) == ("0" * 64, [0, 1, 2, 3, 4], len(QUERIES))
+    untouched = result["rows_of_queries_that_chose_nothing"]
+    assert [row["name"] for row in untouched] == names
+    chose = len(choosing_queries(load_esci(small_world / "data")))
+    assert {row["queries"] for row in untouched} == {len(QUERIES) - chose}
+    assert {row["queries"] for row in result["rows"]} == {len(QUERIES)}
     ours = result["rows"][1]
     assert ours["bytes"] == sum(
         (small_world / "bundle" / name).stat().st_size for name in ("encoder.tflite", "tokenizer.json")
@@ -57,6 +63,7 @@ def test_bundle_and_peers_stand_in_one_table_and_one_file(small_world, monkeypat
     assert "figures" not in result["builds"][0]
     shown = capsys.readouterr()
     assert "pocketrec int8 hybrid" in shown.out
+    assert f"{len(QUERIES) - chose} queries that chose no setting" in shown.out
     assert "pocketrec" not in shown.err.replace("pocketrec build", "")
 
 

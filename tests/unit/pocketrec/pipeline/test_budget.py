@@ -11,6 +11,10 @@ BEATEN = point(300, 0.06, 0.85)
 POINTS = [BEATEN, LARGE, SMALL, MIDDLE]
 
 
+def noise_of(*errors):
+    return lambda at, best: errors[at]
+
+
 @pytest.mark.parametrize(
     ("text", "size"),
     [("1500000", 1_500_000), ("1.5MB", 1_500_000), ("900 kB", 900_000), ("1MiB", 1_048_576), ("1_000", 1_000)],
@@ -44,18 +48,29 @@ def test_every_broken_limit_is_told_with_its_share():
 
 
 def test_the_best_within_the_limits_is_built():
-    assert POINTS[choose(POINTS, BudgetSettings(max_bytes=250), [0.0] * 4)] is MIDDLE
-    assert POINTS[choose(POINTS, BudgetSettings(max_latency_ms=0.05), [0.0] * 4)] is LARGE
+    assert POINTS[choose(POINTS, BudgetSettings(max_bytes=250), noise_of(0.0, 0.0, 0.0, 0.0))] is MIDDLE
+    assert POINTS[choose(POINTS, BudgetSettings(max_latency_ms=0.05), noise_of(0.0, 0.0, 0.0, 0.0))] is LARGE
 
 
 def test_a_lead_within_the_noise_is_not_worth_bytes():
     limits = BudgetSettings(max_bytes=1_000)
-    assert POINTS[choose(POINTS, limits, [0.06, 0.0, 0.01, 0.06])] is MIDDLE
-    assert POINTS[choose(POINTS, limits, [0.06, 0.0, 0.2, 0.06])] is SMALL
+    assert POINTS[choose(POINTS, limits, noise_of(0.06, 0.0, 0.01, 0.06))] is MIDDLE
+    assert POINTS[choose(POINTS, limits, noise_of(0.06, 0.0, 0.2, 0.06))] is SMALL
+
+
+def test_noise_is_measured_against_the_best_point_that_holds_the_limits():
+    asked = []
+
+    def noise(at, best):
+        asked.append(POINTS[best])
+        return 0.0
+
+    choose(POINTS, BudgetSettings(max_bytes=250), noise)
+    assert set(map(id, asked)) == {id(MIDDLE)}
 
 
 def test_with_a_retention_to_keep_the_smallest_that_keeps_it_is_built():
-    assert POINTS[choose(POINTS, BudgetSettings(min_retention=0.85), [1.0] * 4)] is MIDDLE
+    assert POINTS[choose(POINTS, BudgetSettings(min_retention=0.85), noise_of(1.0, 1.0, 1.0, 1.0))] is MIDDLE
 
 
 @pytest.mark.parametrize(
@@ -69,7 +84,7 @@ def test_with_a_retention_to_keep_the_smallest_that_keeps_it_is_built():
 )
 def test_an_impossible_budget_fails_its_gate_and_names_the_nearest_point(limits, said):
     with pytest.raises(QualityGateError, match="no student holds the budget") as failed:
-        choose(POINTS, limits, [0.0] * 4)
+        choose(POINTS, limits, noise_of(0.0, 0.0, 0.0, 0.0))
     assert said in str(failed.value)
     assert failed.value.exit_code == 3
 

@@ -1,7 +1,8 @@
 """How the search chooses, with students whose quality is known beforehand."""
 
 import json
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,10 +13,11 @@ from compress.measure.retention import RetentionScale
 from compress.pruning import PruneSettings
 from pocketrec.pipeline import search as search_module
 from pocketrec.pipeline.budget import BudgetSettings
-from pocketrec.pipeline.search import BudgetSearch
+from pocketrec.pipeline.search import BudgetSearch, retention_scale, without_judge_texts
 from pocketrec.pipeline.search_shapes import Shape
 from pocketrec.pipeline.settings import BuildSettings
-from pocketrec.pipeline.stages import KEY_FILE, Stages
+from pocketrec.pipeline.stages import KEY_FILE, StageResult, Stages
+from pocketrec.pipeline.teacher_stages import TeacherVectors
 from tests.support.budget_points import point
 from train.data.tables import Judgement
 from train.models.student import StudentSettings
@@ -131,3 +133,32 @@ def test_a_new_build_removes_what_an_older_search_left(tmp_path):
     assert (tmp_path / "budget" / KEY_FILE).exists()
     Stages(tmp_path, resume=False, reporter=None)
     assert not (tmp_path / "budget").exists()
+
+
+@dataclass(frozen=True)
+class Inputs:
+    vectors: TeacherVectors
+    encoded: StageResult
+    held_out: dict
+    history: object
+    head: StageResult
+
+
+def test_texts_that_stand_for_queries_train_no_student_in_any_spelling(tmp_path):
+    random = np.random.default_rng(0)
+    targets = unit_rows(random.standard_normal((60, 8)))
+    texts = [f"{kind} {number}" for number in range(60) for kind in ("text", "txet")]
+    none = np.zeros((0, 8), np.float32)
+    vectors = TeacherVectors(
+        unit_rows(random.standard_normal((30, 8))), texts, targets.repeat(2, axis=0), none, none, none
+    )
+    stage = StageResult(tmp_path, "key", {}, 0.0)
+    history = SimpleNamespace(item_vectors=lambda _folder: vectors.items)
+    inputs = Inputs(vectors, stage, {}, history, stage)
+    scale = retention_scale(inputs)
+    rest = without_judge_texts(inputs)
+    judging = {text.split()[1] for text in scale.judged}
+    assert (scale.by_teacher, len(judging)) == (True, 12)
+    assert {text.split()[1] for text in rest.vectors.student_texts} == {str(n) for n in range(60)} - judging
+    assert len(rest.vectors.targets) == len(rest.vectors.student_texts) == 96
+    assert rest.encoded.key != inputs.encoded.key
