@@ -14,11 +14,12 @@ from edge_runtime.contract.bundle import (
     open_bundle,
 )
 from edge_runtime.contract.errors import ConfigError
+from edge_runtime.contract.product_columns import ProductRow
 from edge_runtime.contract.types import Float32
 from edge_runtime.inference.encoder import Encoder
 from edge_runtime.products.columns import ProductColumns
 from edge_runtime.products.filters import Where
-from edge_runtime.products.product_rows import ProductRow, ProductRows
+from edge_runtime.products.product_rows import ProductRows
 from edge_runtime.products.rows_database import RowsDatabase
 from edge_runtime.search.arguments import check_ids, checked_text
 from edge_runtime.search.deadline import RungCosts

@@ -21,7 +21,7 @@ def has_checkpoint(folder: Path) -> bool:
 class TrainingCheckpoint:
     """Saves and restores every variable of a model and its optimizer, and the number of finished steps.
 
-    Variables are told apart by their place in the order in which the model and the optimizer list them, so the same
+    Variables are identified by their place in the order in which the model and the optimizer list them, so the same
     code must have built both. Stopped halfway through `save`, the folder holds the checkpoint before.
     """
 

@@ -18,7 +18,7 @@ from train.losses import COSINE_TEMPERATURE
 from train.losses.contrastive import contrastive_loss
 from train.models.bert import INPUTS
 from train.models.teacher import Teacher
-from train.sampling.contrastive_batches import KINDS, BatchShape, Kind, Supervision
+from train.sampling.contrastive_batches import KINDS, BatchShape, ContrastiveBatches, Kind
 
 PADDING = -1
 
@@ -118,7 +118,7 @@ def fine_tune(
         StorageError: a checkpoint could not be written.
         TrainingError: a checkpoint is damaged or of another model.
     """
-    supervision = Supervision(shop, batch_shape(settings), kinds=_kinds(settings))
+    supervision = ContrastiveBatches(shop, batch_shape(settings), kinds=_kinds(settings))
     counts = supervision.counts
     steps = steps_of(supervision, settings)
     if steps == 0:
@@ -175,7 +175,7 @@ def batch_shape(settings: TeacherSettings) -> BatchShape:
     )
 
 
-def steps_of(supervision: Supervision, settings: TeacherSettings) -> int:
+def steps_of(supervision: ContrastiveBatches, settings: TeacherSettings) -> int:
     """Return how many steps `fine_tune` makes."""
     per_epoch = sum(supervision.batches_per_epoch().values())
     if per_epoch == 0:
@@ -196,7 +196,7 @@ def _kinds(settings: TeacherSettings) -> list[Kind]:
 
 
 def _batches(
-    teacher: Teacher, shop: Shop, supervision: Supervision, settings: TeacherSettings, *, steps: int, seed: int
+    teacher: Teacher, shop: Shop, supervision: ContrastiveBatches, settings: TeacherSettings, *, steps: int, seed: int
 ) -> Batches:
     """Return batches of (left ids, right ids, targets, hidden, weights, 1.0 when both directions count)."""
     queries = _id_table(

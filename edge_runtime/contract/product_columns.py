@@ -3,7 +3,8 @@
 `contract/product_columns.ts` holds the same list for the browser; a test compares them.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 ColumnType = Literal["text", "number", "flag", "texts"]
@@ -56,3 +57,26 @@ PRODUCT_COLUMNS = (
 """In the order of a product's fields. Single attributes filter and count as `attributes.NAME`; `extra` is only shown."""
 
 SQL_TYPES: dict[ColumnType, str] = {"text": "TEXT", "number": "REAL", "flag": "INTEGER", "texts": "TEXT"}
+
+
+@dataclass(frozen=True)
+class ProductRow:
+    """A product as an app shows it: a field for each of `PRODUCT_COLUMNS`, in their order.
+
+    `group` is the seller or whatever exposure is reported by, `extra` holds the shop's own columns.
+    """
+
+    product_id: str
+    title: str
+    description: str | None = None
+    brand: str | None = None
+    category: str | None = None
+    attributes: Mapping[str, str] = field(default_factory=dict)
+    price: float | None = None
+    group: str | None = None
+    url: str | None = None
+    image_url: str | None = None
+    currency: str | None = None
+    in_stock: bool | None = None
+    rating: float | None = None
+    extra: Mapping[str, str] = field(default_factory=dict)

@@ -2,15 +2,14 @@
 
 import functools
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from edge_runtime.contract.errors import BundleFormatError
-from edge_runtime.contract.product_columns import PRODUCT_COLUMNS, ProductColumn
+from edge_runtime.contract.product_columns import PRODUCT_COLUMNS, ProductColumn, ProductRow
 from edge_runtime.products.filters import SqlFilter, Where, compile_where
 from edge_runtime.products.rows_database import RowsDatabase
 from edge_runtime.search.ranking import Ranked, best_rows
@@ -19,29 +18,6 @@ _CACHED_FILTERS = 32
 
 Rows = npt.NDArray[np.int32]
 Mask = npt.NDArray[np.bool_]
-
-
-@dataclass(frozen=True)
-class ProductRow:
-    """A product as an app shows it, its fields as `contract.product_columns` declares them.
-
-    `group` is the seller or whatever exposure is reported by, `extra` holds the shop's own columns.
-    """
-
-    product_id: str
-    title: str
-    description: str | None = None
-    brand: str | None = None
-    category: str | None = None
-    attributes: Mapping[str, str] = field(default_factory=dict)
-    price: float | None = None
-    group: str | None = None
-    url: str | None = None
-    image_url: str | None = None
-    currency: str | None = None
-    in_stock: bool | None = None
-    rating: float | None = None
-    extra: Mapping[str, str] = field(default_factory=dict)
 
 
 def _shown(value: Any, column: ProductColumn, row: int) -> Any:

@@ -14,7 +14,7 @@ from train.data.tables import Judgement, Shop
 from train.evaluation.metrics import rerank_ndcg
 from train.models.cross_encoder_training import CrossEncoderRounds
 from train.models.teacher import Teacher
-from train.text.embedding_cache import TextVectors
+from train.text.embedding_cache import EmbeddingCache
 
 VECTORS_FOLDER = "encoded"
 """Where the stage remembers vectors when the build has no folder for them."""
@@ -32,7 +32,7 @@ def teach_cross_encoder(
 ) -> tuple[str, dict[str, Any]]:
     """Teach a cross-encoder that starts as the teacher in `teacher_folder`; write what `read_said` reads."""
     source = teacher_folder / TEACHER_FOLDER
-    encoder = TextVectors(Teacher.load(source), remembered or folder / VECTORS_FOLDER)
+    encoder = EmbeddingCache(Teacher.load(source), remembered or folder / VECTORS_FOLDER)
     rounds = CrossEncoderRounds(
         Teacher.load(source),
         shop,

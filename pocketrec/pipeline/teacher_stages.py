@@ -21,7 +21,7 @@ from train.models.teacher import Teacher
 from train.models.vocabulary import CutVocabulary, cut_vocabulary
 from train.sampling.hard_negatives import ScoredLists
 from train.text.augmentation import distillation_texts
-from train.text.embedding_cache import TextVectors
+from train.text.embedding_cache import EmbeddingCache
 
 QUERY_WEIGHT = 3.0
 """A token of a query counts this often when the vocabulary is cut: queries are few, and they are what is typed."""
@@ -85,7 +85,7 @@ def encode_shop(
         remembered: vectors of texts that other builds have encoded (train/text/embedding_cache.py).
         said: what a cross-encoder said of this shop.
     """
-    encoder = TextVectors(Teacher.load(teacher_folder / TEACHER_FOLDER), remembered)
+    encoder = EmbeddingCache(Teacher.load(teacher_folder / TEACHER_FOLDER), remembered)
     pairs = distillation_texts(shop, settings.texts, seed=settings.seed)
     texts = sorted({pair.teacher_text for pair in pairs})
     item_texts = [product.text for product in shop.products]

@@ -2,7 +2,7 @@
 
 The model is position-based: a product is wanted when its place is looked at and the product is attractive, both
 independent (Craswell et al., "An experimental comparison of click position-bias models", 2008). How much less a place is
-looked at than the one above it is told from swapped neighbors, each weighted by the inverse of its logged propensity
+looked at than the one above it is estimated from swapped neighbors, each weighted by the inverse of its logged propensity
 (intervention harvesting: Agarwal et al., "Estimating position bias without intrusive interventions", 2019). A click then
 counts by the inverse of the chance that its place was looked at, clipped (Joachims, Swaminathan and Schnabel, "Unbiased
 learning-to-rank with biased feedback", 2017).
@@ -23,10 +23,10 @@ class ClickSettings:
     """How clicks become judgements.
 
     Attributes:
-        max_weight: no click counts as more than so many; clipping costs bias, not clipping variance.
-        max_inverse_propensity: the same for the inverse of a logged probability.
-        prior_impressions: a product's attraction is drawn towards its query's mean as if so many impressions said so.
-        prior_clicks: a step of the position bias is drawn towards 1/position as if so many clicks said so.
+        max_weight: the most that one click counts; a low limit adds bias, a high one variance.
+        max_inverse_propensity: the most that the inverse of a logged probability counts.
+        prior_impressions: a product's attraction is drawn towards its query's mean with the weight of so many impressions.
+        prior_clicks: a step of the position bias is drawn towards 1/position with the weight of so many clicks.
     """
 
     max_weight: float = 20.0
@@ -84,7 +84,7 @@ class SwapCounts:
         # float64 [blocks, places - 1, 5]: at the upper place shown and wanted, at the lower the same, plain clicks.
         self._sums = np.zeros((self._blocks, places - 1, 5))
         for place in range(1, places):
-            # Only what may stand at both places tells one from the other: the same products, by coin.
+            # Only products that a coin may put at either place show what the place itself does.
             pair = (log.rank == place) | (log.rank == place + 1)
             here = [pair & (log.position == place), pair & (log.position == place + 1)]
             self._swaps += int(((here[0] | here[1]) & (log.position != log.rank)).sum())

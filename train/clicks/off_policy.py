@@ -1,4 +1,4 @@
-"""What another ranking would have earned, told from the log of this one.
+"""What another ranking would have earned, estimated from the log of this one.
 
 The value of a ranking is the wanted products per list: the sum over places of examination times attraction. A logged
 product i that stood at place k, and that was on the page with probability P, is worth under a ranking that puts it at
@@ -193,7 +193,7 @@ def _places_under(ranking: Rankings, log: FeedbackLog, places: int) -> npt.NDArr
 
 
 def _cross_fitted(log: FeedbackLog, settings: ClickSettings) -> tuple[Float64, npt.NDArray[np.bool_]]:
-    """Return attraction float64 [folds, queries, products] as the devices outside each fold tell, and what was shown."""
+    """Return attraction float64 [folds, queries, products] as learned from the devices outside each fold, and what was shown."""
     model = np.zeros((_FOLDS, len(log.queries), len(log.products)))
     seen = np.zeros((len(log.queries), len(log.products)), dtype=np.bool_)
     seen[log.query, log.product] = True
@@ -202,14 +202,15 @@ def _cross_fitted(log: FeedbackLog, settings: ClickSettings) -> tuple[Float64, n
         if not len(others.query):
             continue
         bias = estimate_position_bias(others, settings)
-        told = estimate_attractions(others, bias, settings)
-        model[fold] = _query_means(told, log)[:, None] * seen
-        model[fold, told.query, told.product] = told.attraction
+        learned = estimate_attractions(others, bias, settings)
+        model[fold] = _query_means(learned, log)[:, None] * seen
+        model[fold, learned.query, learned.product] = learned.attraction
     return model, seen
 
 
-def _query_means(told: Attractions, log: FeedbackLog) -> Float64:
-    shown = np.bincount(told.query, weights=told.impressions, minlength=len(log.queries))
-    total = np.bincount(told.query, weights=told.impressions * told.attraction, minlength=len(log.queries))
+def _query_means(learned: Attractions, log: FeedbackLog) -> Float64:
+    shown = np.bincount(learned.query, weights=learned.impressions, minlength=len(log.queries))
+    wanted = learned.impressions * learned.attraction
+    total = np.bincount(learned.query, weights=wanted, minlength=len(log.queries))
     mean = total.sum() / max(shown.sum(), 1.0)
     return np.where(shown > 0, total / np.maximum(shown, 1.0), mean)

@@ -73,7 +73,7 @@ def import_shop(
         folder: as in `write_shop`.
         options: which part of ESCI; None for the other publishers.
         overwrite: as in `write_shop`.
-        progress: told how a download goes on.
+        progress: called as a download proceeds.
 
     Raises:
         ConfigError: an unknown publisher, or options that it does not have.

@@ -1,36 +1,18 @@
 """The shop in memory: what `read_shop` promises to the rest of the house after checking and cleaning."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from edge_runtime.contract.product_columns import ProductRow
 from edge_runtime.contract.text import item_text
 
 
 @dataclass(frozen=True)
-class Product:
-    """One product, its fields as `contract.product_columns` declares them.
-
-    `attributes` in the order of the table, `group` is the seller or whatever exposure is reported by, `extra` holds the
-    shop's own columns, which are shown and nothing else.
-    """
-
-    product_id: str
-    title: str
-    description: str | None = None
-    brand: str | None = None
-    category: str | None = None
-    attributes: Mapping[str, str] = field(default_factory=dict)
-    price: float | None = None
-    group: str | None = None
-    url: str | None = None
-    image_url: str | None = None
-    currency: str | None = None
-    in_stock: bool | None = None
-    rating: float | None = None
-    extra: Mapping[str, str] = field(default_factory=dict)
+class Product(ProductRow):
+    """One product of the shop, with the fields of `ProductRow`; `attributes` are in the order of the table."""
 
     @property
     def text(self) -> str:

@@ -16,7 +16,7 @@ from train.data.tables import Shop
 from train.losses import COSINE_TEMPERATURE
 from train.losses.contrastive import contrastive_loss
 from train.losses.distillation import ScoreLoss, score_loss
-from train.sampling.contrastive_batches import BatchShape, Kind, RelevanceBatch, Supervision
+from train.sampling.contrastive_batches import BatchShape, ContrastiveBatches, Kind, RelevanceBatch
 from train.sampling.hard_negatives import ScoredLists
 
 EVIDENCE: tuple[Kind, ...] = ("lists", "pairs")
@@ -111,7 +111,7 @@ def learn_projection(
     """
     taught = taught or CrossEncoderLessons()
     shape = BatchShape(lists=16, list_size=48, pairs=128, negatives=256, hard=HARD_NEGATIVES if taught.negatives else 0)
-    evidence = Supervision(shop, shape, kinds=EVIDENCE, hard=taught.negatives)
+    evidence = ContrastiveBatches(shop, shape, kinds=EVIDENCE, hard=taught.negatives)
     if not any(evidence.counts.values()) or not settings.steps:
         return start
     queries = encode(list(evidence.queries))

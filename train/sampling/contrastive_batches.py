@@ -21,13 +21,13 @@ import numpy as np
 import numpy.typing as npt
 
 from train.data.tables import Judgement, Shop
-from train.text.synthetic_queries import pseudo_queries
+from train.text.synthetic_queries import synthetic_queries
 
 POSITIVE_GAIN = 0.5
 
 Kind = Literal["lists", "pairs", "baskets", "catalogue"]
 KINDS: tuple[Kind, ...] = ("lists", "pairs", "baskets", "catalogue")
-MAX_PSEUDO_QUERIES = 20_000
+MAX_SYNTHETIC_QUERIES = 20_000
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class RelevanceBatch:
 
     Attributes:
         kind: which evidence.
-        queries: the left texts as indices into `Supervision.queries`; for baskets, rows of products.
+        queries: the left texts as indices into `ContrastiveBatches.queries`; for baskets, rows of products.
         rows: the right texts, rows of products, int64 [right].
         targets: float32 [left, right], each row sums to 1.
         hidden: bool [left, right], right texts that a left text must not see.
@@ -75,7 +75,7 @@ class _List:
     weights: npt.NDArray[np.float64]
 
 
-class Supervision:
+class ContrastiveBatches:
     """The evidence of one shop.
 
     Attributes:
@@ -106,8 +106,8 @@ class Supervision:
             grouped[judgement.query].append(judgement)
         judged = [_as_list(number, judgements) for number, judgements in enumerate(grouped.values())]
         # A product once or a few times: a single one has no other to be told from.
-        wanted = min(MAX_PSEUDO_QUERIES, 2 * self._products) if "catalogue" in kinds and self._products > 1 else 0
-        made = pseudo_queries(shop.products, wanted, seed=0)
+        wanted = min(MAX_SYNTHETIC_QUERIES, 2 * self._products) if "catalogue" in kinds and self._products > 1 else 0
+        made = synthetic_queries(shop.products, wanted, seed=0)
         self.queries = (*grouped, *(text for text, _row in made))
         self._made = [(len(grouped) + number, row) for number, (_text, row) in enumerate(made)]
         # A list whose gains are all equal says nothing about order.

@@ -30,7 +30,7 @@ class JudgedQuery:
 
 @dataclass(frozen=True)
 class ScoredLists:
-    """What a cross-encoder said.
+    """Candidates with the scores of a cross-encoder.
 
     Attributes:
         texts: one for each list.

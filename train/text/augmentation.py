@@ -50,7 +50,7 @@ class TextSettings:
         noise: a keyboard neighbor, a lost, doubled or swapped letter.
         synonyms: a term replaced by an alternative from the shop's table, in both directions.
         word_order: the words in another order.
-        back_translation: said in other words by `back_translator`; without one there are none.
+        back_translation: paraphrased by `back_translator`; without one there are none.
         back_translator: "module:function", see train/text/paraphrase.py.
     """
 
@@ -115,7 +115,7 @@ def distillation_texts(shop: Shop, settings: TextSettings, *, seed: int) -> list
     pool.fill("title_pieces", wanted["title_pieces"], lambda: made(title_piece, pieces))
     pool.fill("phrases", wanted["phrases"], lambda: made(phrase, phrases))
     clean = [pair.student_text for pair in pool.pairs[len(queries) :]]
-    # With everything clean switched off there is still something to damage.
+    # Titles are damaged where neither title pieces nor phrases are asked for.
     bases = _Bases(queries, clean or [normalize_text(product.title) for product in shop.products], random)
     pool.fill("noise", wanted["noise"], lambda: _changed(bases.draw(), with_typing_error, random))
     reword = _Rewording(shop.synonyms)
@@ -127,8 +127,8 @@ def distillation_texts(shop: Shop, settings: TextSettings, *, seed: int) -> list
         own = np.random.default_rng((seed, 3))
         texts = list(dict.fromkeys(bases.all()))
         chosen = [texts[row] for row in own.permutation(len(texts))[: wanted["back_translation"]]]
-        for text, said in zip(chosen, call_paraphraser(settings.back_translator, chosen), strict=True):
-            pool.add(said, text, "back_translation")
+        for text, paraphrase in zip(chosen, call_paraphraser(settings.back_translator, chosen), strict=True):
+            pool.add(paraphrase, text, "back_translation")
     if settings.title_pieces:
         pool.fill("title_pieces", settings.count - len(pool.pairs), lambda: made(title_piece, pieces))
     return pool.pairs
@@ -217,8 +217,8 @@ def title_piece(product: Product, random: np.random.Generator) -> str:
 
 
 def _trimmed(words: Sequence[str]) -> list[str]:
-    told = [place for place, word in enumerate(words) if word.casefold() not in _CONNECTORS]
-    return list(words[told[0] : told[-1] + 1]) if told else []
+    content = [place for place, word in enumerate(words) if word.casefold() not in _CONNECTORS]
+    return list(words[content[0] : content[-1] + 1]) if content else []
 
 
 def phrase(product: Product, random: np.random.Generator) -> str:
@@ -228,9 +228,9 @@ def phrase(product: Product, random: np.random.Generator) -> str:
     category = (product.category or "").rsplit(">", 1)[-1].strip()
     parts = [part for part in (product.brand or "", *product.attributes.values(), category) if part.strip()]
     chosen = [parts[index] for index in random.permutation(len(parts))[: int(random.integers(1, 4))]]
-    said = chosen if category in chosen and random.random() < 0.5 else [*chosen, kind]
-    # A word is said once: brands stand in many titles.
-    distinct = {word.casefold(): word for word in reversed(" ".join(said).split()[: 2 * MAX_PIECE_WORDS])}
+    pieces = chosen if category in chosen and random.random() < 0.5 else [*chosen, kind]
+    # A word is kept once: many titles repeat the brand.
+    distinct = {word.casefold(): word for word in reversed(" ".join(pieces).split()[: 2 * MAX_PIECE_WORDS])}
     return " ".join(reversed(distinct.values()))
 
 

@@ -13,15 +13,15 @@ from edge_runtime.contract.types import Float32, Progress
 from train.models.teacher import Teacher
 
 CHUNK = 2_048
-"""So many texts are encoded between two writes: what a stopped build loses."""
+"""Texts encoded between two writes to the disk; a stopped build loses at most these."""
 
 MAX_TOKENS = 64
 
 
-class TextVectors:
+class EmbeddingCache:
     """Encodes texts with one teacher, and remembers them in a folder.
 
-    The folder may serve many builds and many teachers: entries are told apart by the teacher's weights and by the text.
+    The folder may serve many builds and many teachers: an entry's key is made of the teacher's weights and by the text.
     Builds that run at the same time may share it too; at worst both encode the same text.
     """
 

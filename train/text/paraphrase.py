@@ -1,7 +1,7 @@
 """A paraphraser of the user's own, such as back-translation through another language: "module:function".
 
-The function gets a list of texts and returns a list of as many: each said in other words, or the text itself (or an empty
-one) where it has nothing to say. It is called once in a build, and must answer alike when a build is resumed.
+The function gets a list of texts and returns a list of as many: each in other words, or the text itself (or an empty
+one) where it has none. It is called once in a build, and must answer alike when a build is resumed.
 """
 
 import importlib
@@ -46,15 +46,15 @@ def call_paraphraser(reference: str, texts: Sequence[str]) -> list[str]:
             f"texts.back_translator: cannot find {reference} ({error}); expected a function of an importable module"
         ) from error
     try:
-        said = function(list(texts))
+        answer = function(list(texts))
     except _FAILURES as error:
         raise ConfigError(f"texts.back_translator: {reference} failed with {type(error).__name__}: {error}") from error
-    if not isinstance(said, list | tuple) or not all(isinstance(text, str) for text in said):
+    if not isinstance(answer, list | tuple) or not all(isinstance(text, str) for text in answer):
         raise ConfigError(
-            f"texts.back_translator: {reference} returned {type(said).__name__}, expected a list of texts"
+            f"texts.back_translator: {reference} returned {type(answer).__name__}, expected a list of texts"
         )
-    if len(said) != len(texts):
+    if len(answer) != len(texts):
         raise ConfigError(
-            f"texts.back_translator: {reference} returned {len(said)} texts for {len(texts)}, expected one for each"
+            f"texts.back_translator: {reference} returned {len(answer)} texts for {len(texts)}, expected one for each"
         )
-    return list(said)
+    return list(answer)

@@ -20,7 +20,7 @@ TITLE_SHARE, PHRASE_SHARE = 0.35, 0.25
 _PASSAGE_CHARS = (40, 300)
 
 
-def pseudo_queries(products: Sequence[Product], count: int, *, seed: int) -> list[tuple[str, int]]:
+def synthetic_queries(products: Sequence[Product], count: int, *, seed: int) -> list[tuple[str, int]]:
     """Return `count` pairs of a text and the row of the product that it was made from.
 
     Every product is drawn before any is drawn again. Equal arguments give equal pairs.

@@ -9,10 +9,10 @@ import pytest
 from compress.catalogue.rows import write_catalogue_rows
 from edge_runtime.contract.bundle import CATALOGUE_ROWS_FILE
 from edge_runtime.contract.errors import ConfigError
-from edge_runtime.contract.product_columns import PRODUCT_COLUMNS
+from edge_runtime.contract.product_columns import PRODUCT_COLUMNS, ProductRow
 from edge_runtime.products.columns import ProductColumns
 from edge_runtime.products.facets import count_values
-from edge_runtime.products.product_rows import ProductRow, ProductRows
+from edge_runtime.products.product_rows import ProductRows
 from edge_runtime.products.rows_database import RowsDatabase
 from tests.support.toy_shop import toy_products
 from train.data.reading import read_shop, shop_digest

@@ -12,7 +12,7 @@ from train.data.tables import Basket, Judgement, Product
 from train.errors import DivergedError
 from train.fine_tuning import TeacherSettings, batch_shape, fine_tune, steps_of
 from train.models.teacher import Teacher
-from train.sampling.contrastive_batches import Supervision
+from train.sampling.contrastive_batches import ContrastiveBatches
 
 COLORS, THINGS = ("red", "blue", "green"), ("lamp", "table", "chair", "desk")
 TITLES = [f"{color} {thing}" for color in COLORS for thing in THINGS]
@@ -160,7 +160,7 @@ def test_settings_with_which_no_step_can_be_made_are_refused(values, message):
 
 
 def test_steps_follow_the_shop_up_to_the_limit():
-    supervision = Supervision(judged_shop(), batch_shape(SETTINGS))
+    supervision = ContrastiveBatches(judged_shop(), batch_shape(SETTINGS))
     per_epoch = sum(supervision.batches_per_epoch().values())
     unset = replace(SETTINGS, steps=None)
     assert steps_of(supervision, replace(unset, epochs=3.0)) == 3 * per_epoch

@@ -46,7 +46,7 @@ def download(remote: RemoteFile, folder: Path, *, progress: Progress, sha256: st
     Args:
         remote: what to fetch.
         folder: where it goes; must exist.
-        progress: told about every megabyte.
+        progress: called after every megabyte.
         sha256: the expected digest, instead of the pinned one.
 
     Raises:

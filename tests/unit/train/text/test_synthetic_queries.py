@@ -1,6 +1,6 @@
 from edge_runtime.contract.text import normalize_text
 from train.data.tables import Product
-from train.text.synthetic_queries import pseudo_queries
+from train.text.synthetic_queries import synthetic_queries
 
 PRODUCTS = [
     Product(
@@ -14,7 +14,7 @@ PRODUCTS = [
 
 
 def test_texts_are_made_of_their_products_own_words():
-    for text, row in pseudo_queries(PRODUCTS, 60, seed=0):
+    for text, row in synthetic_queries(PRODUCTS, 60, seed=0):
         product = PRODUCTS[row]
         own = (
             f"{product.title} {product.brand} {product.category} {product.attributes} {product.description}".casefold()
@@ -26,15 +26,15 @@ def test_texts_are_made_of_their_products_own_words():
 
 
 def test_every_product_is_drawn_before_any_is_drawn_again():
-    rows = [row for _text, row in pseudo_queries(PRODUCTS, 7, seed=1)]
+    rows = [row for _text, row in synthetic_queries(PRODUCTS, 7, seed=1)]
     assert sorted(rows[:3]) == sorted(rows[3:6]) == [0, 1, 2]
     assert len(rows) == 7
 
 
 def test_equal_seeds_give_equal_texts():
-    assert pseudo_queries(PRODUCTS, 20, seed=2) == pseudo_queries(PRODUCTS, 20, seed=2)
-    assert pseudo_queries(PRODUCTS, 20, seed=2) != pseudo_queries(PRODUCTS, 20, seed=3)
+    assert synthetic_queries(PRODUCTS, 20, seed=2) == synthetic_queries(PRODUCTS, 20, seed=2)
+    assert synthetic_queries(PRODUCTS, 20, seed=2) != synthetic_queries(PRODUCTS, 20, seed=3)
 
 
 def test_no_products_give_no_texts():
-    assert pseudo_queries([], 5, seed=0) == []
+    assert synthetic_queries([], 5, seed=0) == []
