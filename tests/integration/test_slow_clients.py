@@ -17,28 +17,22 @@ from tests.support.child import pocketrec
 from tests.support.source_tree import REPOSITORY
 
 SLOW_CLIENTS = 60
-SETTINGS = "workers = 1\nthreads = 4\nslow_header_s = 2\nslow_request_s = 2\nslow_transfer_s = 4\nport = 0\n"
+SETTINGS = "workers = 1\nthreads = 4\nport = 0\n"
+# Longer than any test waits: who is slow stays.
+PATIENT = SETTINGS + "slow_header_s = 600\nslow_request_s = 600\nslow_transfer_s = 600\n"
+STRICT = SETTINGS + "slow_header_s = 2\nslow_request_s = 2\nslow_transfer_s = 4\n"
 
 
-@pytest.fixture(scope="module")
-def address(tmp_path_factory):
-    """A server with four threads: five slow clients would occupy it, if they could."""
-    folder = tmp_path_factory.mktemp("slow")
+@contextlib.contextmanager
+def serving(folder, settings):
+    """A server with four threads: five slow clients would occupy it, if they could. Yields its host and port."""
     assert pocketrec("keys", "init", "--dir", folder / "keys").returncode == 0
-    (folder / "server.toml").write_text(SETTINGS)
-    words = (
-        "serve",
-        "--home",
-        folder / "home",
-        "--keys",
-        folder / "keys",
-        "--config",
-        folder / "server.toml",
-        "--json",
-    )
+    (folder / "server.toml").write_text(settings)
+    places = {"--home": folder / "home", "--keys": folder / "keys", "--config": folder / "server.toml"}
+    words = [str(word) for option in places.items() for word in option]
     with (folder / "log").open("w") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "pocketrec", *map(str, words)],
+            [sys.executable, "-m", "pocketrec", "serve", *words, "--json"],
             cwd=REPOSITORY,
             env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
             stdout=subprocess.PIPE,
@@ -53,6 +47,18 @@ def address(tmp_path_factory):
     assert process.wait(timeout=60) == 0
     process.stdout.close()
     assert "Traceback" not in (folder / "log").read_text()
+
+
+@pytest.fixture(scope="module")
+def patient(tmp_path_factory):
+    with serving(tmp_path_factory.mktemp("patient"), PATIENT) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def strict(tmp_path_factory):
+    with serving(tmp_path_factory.mktemp("strict"), STRICT) as address:
+        yield address
 
 
 class Dripping:
@@ -96,47 +102,52 @@ class Dripping:
         return closed
 
 
-def honest_request_s(address):
-    started = time.monotonic()
-    with urllib.request.urlopen(f"http://{address[0]}:{address[1]}/healthz", timeout=30) as answer:
+def honest_request(address):
+    with urllib.request.urlopen(f"http://{address[0]}:{address[1]}/healthz", timeout=60) as answer:
         assert json.load(answer) == {"status": "up"}
-    return time.monotonic() - started
 
 
-@pytest.mark.parametrize("beginning", [b"", b"G", b"GET /healthz HTTP/1.1\r\nHost: x\r\nX-Slow: "])
-def test_slow_headers_occupy_no_thread_and_are_ended(address, beginning):
-    """Slowloris: the honest client is answered at once, not after the others' deadlines."""
-    with Dripping(address, beginning, drip=b"a" if beginning else b"") as slow:
-        assert max(honest_request_s(address) for _ in range(5)) < 1.5
-        deadline = time.monotonic() + 20
+BEGINNINGS = pytest.mark.parametrize("beginning", [b"", b"G", b"GET /healthz HTTP/1.1\r\nHost: x\r\nX-Slow: "])
+
+
+@BEGINNINGS
+def test_slow_headers_occupy_no_thread(patient, beginning):
+    """Slowloris: the honest client is answered while every slow one is still there."""
+    with Dripping(patient, beginning, drip=b"a" if beginning else b"") as slow:
+        for _ in range(5):
+            honest_request(patient)
+        assert slow.closed_by_server() == 0
+
+
+# The waits have no end of their own: a server that never hangs up runs into the test's timeout.
+@BEGINNINGS
+def test_slow_headers_are_ended(strict, beginning):
+    with Dripping(strict, beginning, drip=b"a" if beginning else b"") as slow:
         while slow.closed_by_server() < SLOW_CLIENTS:
-            assert time.monotonic() < deadline, "slow clients are ended"
             time.sleep(0.2)
 
 
-def test_slow_body_is_ended(address):
+def test_slow_body_is_ended(strict):
     header = b"POST /v1/devices/enroll HTTP/1.1\r\nHost: x\r\nContent-Length: 4000\r\n\r\n"
-    client = socket.create_connection(address, timeout=20)
-    client.sendall(header)
-    started = time.monotonic()
-    with contextlib.suppress(OSError):
-        while time.monotonic() - started < 15:
-            client.sendall(b"{")
-            time.sleep(0.2)
-    assert time.monotonic() - started < 10, "the server hung up"
-    client.close()
-    assert honest_request_s(address) < 5
+    with socket.create_connection(strict, timeout=60) as client:
+        client.sendall(header)
+        with pytest.raises(OSError):
+            while True:
+                client.sendall(b"{")
+                time.sleep(0.2)
+    honest_request(strict)
 
 
-def test_requests_that_come_in_pieces_or_together_are_answered(address):
-    client = socket.create_connection(address, timeout=10)
+def test_requests_that_come_in_pieces_or_together_are_answered(patient):
+    client = socket.create_connection(patient, timeout=60)
     for piece in (b"GET /healthz HT", b"TP/1.1\r\nHost: x\r", b"\n\r\n"):
         client.sendall(piece)
         time.sleep(0.3)
     assert client.recv(10_000).startswith(b"HTTP/1.1 200")
     client.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n" * 2)
-    answers, deadline = b"", time.monotonic() + 10
-    while answers.count(b"HTTP/1.1 200") < 2 and time.monotonic() < deadline:
-        answers += client.recv(10_000)
-    assert answers.count(b"HTTP/1.1 200") == 2
+    answers = b""
+    while answers.count(b"HTTP/1.1 200") < 2:
+        piece = client.recv(10_000)
+        assert piece, "the server hung up after one answer"
+        answers += piece
     client.close()
