@@ -28,7 +28,7 @@ def receive() -> JsonAnswer:
     except EventRejectedError as error:
         raise RequestError(f"the report is not as agreed: {error}", status_code=400) from error
     now_s = services().clock_s()
-    # A window that is not over yet, or is of another year, cannot be told from a forged one by its bits.
+    # The bits do not show whether a window is plausible, so one that is not over yet is refused by its time.
     if report.window * report.window_s > now_s + report.window_s:
         raise RequestError("the report's window lies in the future; set the device's clock", status_code=400)
     is_new = store_report(services().engine, report, now_s=now_s)

@@ -42,7 +42,7 @@ def start_experiment() -> JsonAnswer:
     actor = require_role("publisher").name
     wanted = decode_body(ExperimentRequest, max_bytes=_MAX_REQUEST_BYTES)
     started = services().experiments.start(
-        channel=wanted.channel, name=wanted.name[:200], arms=wanted.arms, actor=actor
+        channel=wanted.channel, name=wanted.name[:200], variants=wanted.arms, actor=actor
     )
     services().offers.forget()
     return json_answer(started, 201)

@@ -1,4 +1,4 @@
-"""The answer that devices ask for most: nothing is new. It costs no database and no framework."""
+"""The most frequent answer to devices, "nothing is new": given without the database and without Flask."""
 
 import hashlib
 import logging
@@ -102,7 +102,7 @@ class FreshAnswers:
             _LOG.error("the timestamp cannot be read: %s", error.strerror)
             return None
         except StorageError as error:
-            # The old timestamp is good for half its life yet: time for the operator to read this.
+            # The old timestamp is valid for half its life from here on: time for the operator to read this.
             _LOG.error("the timestamp was not renewed: %s", error)
         self._served = served
         return served

@@ -39,7 +39,7 @@ def _renew() -> None:
     try:
         services().repository.renew()
     except StorageError as error:
-        # The old timestamp is good for half its life yet: time for the operator to read this.
+        # The old timestamp is valid for half its life from here on: time for the operator to read this.
         _LOG.error("the timestamp was not renewed: %s", error)
 
 

@@ -1,4 +1,4 @@
-"""What devices tell of their bundles: stored once each, and which release every device has."""
+"""Devices' reports about their bundles, each stored once, and which release every device has."""
 
 import itertools
 from collections.abc import Callable
@@ -47,7 +47,7 @@ class DeviceReports:
             batch: reports of an enrolled device, whose identity the caller has checked.
 
         Raises:
-            RequestError: no reports, numbers that do not rise, or a report that cannot mean anything.
+            RequestError: no reports, numbers that do not rise, or a report that breaks the contract.
             StorageError: the database cannot be written; nothing of the batch is stored.
         """
         numbers = [report.number for report in batch.reports]
@@ -103,7 +103,7 @@ class DeviceReports:
 
     def installed_by_day(self, channel: str) -> list[tuple[int, int, int]]:
         """Return (days since 1970, release, devices that installed it on that day), oldest first."""
-        # A whole number of days by subtraction of the remainder: both databases do it alike.
+        # Both databases have floor(), which gives whole days.
         seconds = func.floor(DeviceReportRow.received_at_s / 86_400.0)
         query = (
             select(seconds, DeviceReportRow.release, func.count(func.distinct(DeviceReportRow.device_id)))

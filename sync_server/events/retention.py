@@ -1,7 +1,7 @@
 """Removing what is older than the retention of the settings allows.
 
-An event that was removed stays away: the device's row remembers up to which number, and what is sent again below it is a
-duplicate (event_writer.py).
+A removed event does not come back: the device's row holds the number up to which its events were removed, and what is sent
+again up to that number counts as a duplicate (event_writer.py).
 """
 
 from collections import defaultdict
@@ -15,7 +15,7 @@ from sync_server.database.tables.counts import CountRow
 from sync_server.database.tables.devices import Device, DeviceReportRow
 from sync_server.database.tables.events import Event
 
-# A part is small enough that feedback, which waits for its transaction, does not notice.
+# So few that feedback, which waits for this transaction to end, is not delayed noticeably.
 _PART_ROWS = 5_000
 _SWEEP_EVERY_S = 60.0
 _DAY_S = 86_400.0
@@ -30,7 +30,7 @@ class Retention:
     _next_s: float = 0.0
 
     def sweep_if_due(self, now_s: float) -> int:
-        """Remove a part of what is too old, when the last part is a minute ago; return how many rows went.
+        """Remove a part of what is too old when the last part was removed at least a minute ago; return how many rows went.
 
         Raises:
             StorageError: the database cannot be written; nothing was removed.

@@ -32,7 +32,7 @@ SAMPLE_RATIO_ALPHA = 0.001
 """Below this p-value the devices were not shared out as planned, and no result can be believed."""
 
 
-class ArmResult(msgspec.Struct, frozen=True, kw_only=True):
+class VariantResult(msgspec.Struct, frozen=True, kw_only=True):
     """One variant: its devices, its click-through, and the difference from the first variant (lower, upper)."""
 
     name: str
@@ -75,7 +75,7 @@ class ExperimentStatus(msgspec.Struct, frozen=True, kw_only=True):
     ended_at_s: float | None
     sample_ratio_p: float
     sample_ratio_mismatch: bool
-    arms: list[ArmResult]
+    arms: list[VariantResult]
     teams: TeamResult | None
 
 
@@ -93,13 +93,13 @@ class Experiments:
     rollouts: Rollouts
     clock_s: Callable[[], float]
 
-    def start(self, *, channel: str, name: str, arms: list[ArmOffer], actor: str) -> ExperimentStatus:
+    def start(self, *, channel: str, name: str, variants: list[ArmOffer], actor: str) -> ExperimentStatus:
         """Begin to give devices of a channel one of several releases.
 
         Args:
             channel: whose devices.
             name: for people.
-            arms: variants with their releases and shares of the fleet; the first is the one that others are compared
+            variants: variants with their releases and shares of the fleet; the first is the one that others are compared
                 with. Without any, the experiment is one of interleaved lists, which devices make themselves.
             actor: who says so.
 
@@ -108,15 +108,17 @@ class Experiments:
             RequestError: a release is not signed, or something else is under way in the channel.
             StorageError: the database cannot be written.
         """
-        _check_arms(arms)
+        _check_variants(variants)
         notes = self.rollouts.signed(check_channel(channel))
-        unsigned = sorted({arm.release for arm in arms} - notes.keys())
+        unsigned = sorted({variant.release for variant in variants} - notes.keys())
         if unsigned:
             raise RequestError(f"channel {channel} has no signed release {unsigned[0]}", status_code=404)
         with database_errors_named(), Session(self.engine) as session, session.begin():
             take_turn(session, f"channel {channel}")
             rollout = newest_rollout(session, channel)
-            if arms and (active_experiment(session, channel) or (rollout and rollout.state in ("running", "paused"))):
+            if variants and (
+                active_experiment(session, channel) or (rollout and rollout.state in ("running", "paused"))
+            ):
                 raise RequestError(
                     f"a rollout or an experiment of {channel} is under way; end it first", status_code=409
                 )
@@ -125,7 +127,7 @@ class Experiments:
                 channel=channel,
                 name=name,
                 seed=secrets.token_hex(8),
-                arms=msgspec.json.encode(arms).decode(),
+                arms=msgspec.json.encode(variants).decode(),
                 state="running",
                 created_at_s=self.clock_s(),
             )
@@ -174,10 +176,10 @@ class Experiments:
         return row
 
     def _status(self, session: Session, row: ExperimentRow) -> ExperimentStatus:
-        arms = arms_of(row)
-        counts = assigned(session, row.experiment_id, [arm.name for arm in arms])
-        total = sum(arm.weight for arm in arms)
-        p_value = chi_square_p_value(counts, [arm.weight / total for arm in arms]) if arms else 1.0
+        variants = variants_of(row)
+        counts = assigned(session, row.experiment_id, [variant.name for variant in variants])
+        total = sum(variant.weight for variant in variants)
+        p_value = chi_square_p_value(counts, [variant.weight / total for variant in variants]) if variants else 1.0
         clicks = click_sums(session, Event.variant, Event.experiment == row.experiment_id, Event.variant.is_not(None))
         wins = team_wins(session, row.experiment_id)
         return ExperimentStatus(
@@ -189,32 +191,35 @@ class Experiments:
             ended_at_s=row.ended_at_s,
             sample_ratio_p=p_value,
             sample_ratio_mismatch=p_value < SAMPLE_RATIO_ALPHA,
-            arms=_results(arms, counts, clicks),
+            arms=_results(variants, counts, clicks),
             teams=_team_result(wins) if any(wins) else None,
         )
 
 
-def _check_arms(arms: list[ArmOffer]) -> None:
-    names = {arm.name for arm in arms}
-    if arms and (len(arms) < 2 or len(names) < len(arms) or not all(0 < len(name) <= 40 for name in names)):
+def _check_variants(variants: list[ArmOffer]) -> None:
+    names = {variant.name for variant in variants}
+    if variants and (len(variants) < 2 or len(names) < len(variants) or not all(0 < len(name) <= 40 for name in names)):
         raise ConfigError("expected at least two variants of different names (up to 40 characters)")
-    if any(not 0 < arm.weight <= 1 for arm in arms) or sum(arm.weight for arm in arms) > 1 + 1e-9:
+    if (
+        any(not 0 < variant.weight <= 1 for variant in variants)
+        or sum(variant.weight for variant in variants) > 1 + 1e-9
+    ):
         raise ConfigError("expected shares above 0 that sum up to 1 at most")
 
 
-def _results(arms: list[ArmOffer], counts: list[int], clicks: dict[str, RatioSums]) -> list[ArmResult]:
+def _results(variants: list[ArmOffer], counts: list[int], clicks: dict[str, RatioSums]) -> list[VariantResult]:
     results = []
-    for place, (arm, count) in enumerate(zip(arms, counts, strict=True)):
-        sums = clicks.get(arm.name, NOTHING)
+    for place, (variant, count) in enumerate(zip(variants, counts, strict=True)):
+        sums = clicks.get(variant.name, NOTHING)
         found: Interval | None = None
         if place:
-            first = clicks.get(arms[0].name, NOTHING)
-            found = ratio_difference(sums, first, alpha=ALPHA / (len(arms) - 1))
+            first = clicks.get(variants[0].name, NOTHING)
+            found = ratio_difference(sums, first, alpha=ALPHA / (len(variants) - 1))
         results.append(
-            ArmResult(
-                name=arm.name,
-                release=arm.release,
-                weight=arm.weight,
+            VariantResult(
+                name=variant.name,
+                release=variant.release,
+                weight=variant.weight,
                 assigned=count,
                 devices=sums.devices,
                 impressions=int(sums.d),
@@ -247,6 +252,6 @@ def active_experiment(session: Session, channel: str) -> ExperimentRow | None:
     return session.scalar(query)
 
 
-def arms_of(row: ExperimentRow) -> list[ArmOffer]:
+def variants_of(row: ExperimentRow) -> list[ArmOffer]:
     """Return an experiment's variants."""
     return msgspec.json.decode(row.arms, type=list[ArmOffer])

@@ -12,7 +12,7 @@ from sync_server.app import create_app
 from sync_server.config import ServerConfig
 from sync_server.hosting.slow_clients import SlowLimits
 from sync_server.metrics import share_between_workers
-from sync_server.rollouts.scheduler import start_judging
+from sync_server.rollouts.scheduler import start_scheduler
 from sync_server.services import EXTENSION, Services
 
 
@@ -47,7 +47,7 @@ class _Server(BaseApplication):
         # In the worker, after the fork: a database connection must not cross it.
         app = create_app(self._config)
         services: Services = app.extensions[EXTENSION]
-        start_judging(services.rollouts, services.offers)
+        start_scheduler(services.rollouts, services.offers)
         return app
 
     def _exit(self, _arbiter: Any) -> None:

@@ -115,15 +115,15 @@ def _mean_sums(
     return RatioSums(int(count), float(total), float(count), float(squares), float(total), float(count))
 
 
-def assigned(session: Session, experiment_id: str, arms: Sequence[str]) -> list[int]:
+def assigned(session: Session, experiment_id: str, variants: Sequence[str]) -> list[int]:
     """Return how many devices took part in each of an experiment's variants, by their reports."""
     rows = session.execute(
         select(DeviceReportRow.arm, func.count(func.distinct(DeviceReportRow.device_id)))
         .where(DeviceReportRow.reason == experiment_id)
         .group_by(DeviceReportRow.arm)
     )
-    counts = {arm: int(count) for arm, count in rows}
-    return [counts.get(arm, 0) for arm in arms]
+    counts = {variant: int(count) for variant, count in rows}
+    return [counts.get(variant, 0) for variant in variants]
 
 
 def team_wins(session: Session, experiment_id: str) -> tuple[int, int, int]:

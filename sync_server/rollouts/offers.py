@@ -13,7 +13,7 @@ from edge_runtime.contract.offer import ExperimentOffer, Offer, RolloutOffer, of
 from edge_runtime.contract.release import ReleaseNote
 from sync_server.database.engine import database_errors_named, reading
 from sync_server.database.tables.rollouts import RolloutRow
-from sync_server.experiments.service import active_experiment, arms_of
+from sync_server.experiments.service import active_experiment, variants_of
 from sync_server.repository.releases import all_releases
 from sync_server.repository.tuf_repository import Repository
 from sync_server.rollouts.plan import share_of
@@ -89,7 +89,7 @@ class Offers:
         try:
             self.repository.renew()
         except StorageError as error:
-            # The old timestamp is good for half its life yet: time for the operator to read this.
+            # The old timestamp is valid for half its life from here on: time for the operator to read this.
             _LOG.error("the timestamp was not renewed: %s", error)
         timestamp = self.repository.metadata_path("timestamp.json")
         targets = self.repository.channel_targets(channel)
@@ -113,10 +113,10 @@ class Offers:
         row = active_experiment(session, channel)
         if row is None:
             return None
-        arms = arms_of(row)
-        if any(arm.release not in notes for arm in arms):
+        variants = variants_of(row)
+        if any(variant.release not in notes for variant in variants):
             return None
-        return ExperimentOffer(row.experiment_id, row.seed, arms)
+        return ExperimentOffer(row.experiment_id, row.seed, variants)
 
 
 def _rollout_offer(row: RolloutRow, notes: dict[int, ReleaseNote]) -> RolloutOffer | None:

@@ -1,4 +1,4 @@
-"""Judges the rollouts that are due every few seconds, in a thread of each worker."""
+"""The rollout scheduler: a thread of each worker that judges the rollouts which are due, every few seconds."""
 
 import logging
 import threading
@@ -11,7 +11,7 @@ _LOG = logging.getLogger(__name__)
 LOOKS_EVERY_S = 15.0
 
 
-def judge_until(stop: threading.Event, rollouts: Rollouts, offers: Offers, *, every_s: float = LOOKS_EVERY_S) -> None:
+def run_scheduler(stop: threading.Event, rollouts: Rollouts, offers: Offers, *, every_s: float = LOOKS_EVERY_S) -> None:
     """Judge the rollouts that are due, again and again until `stop` is set; failures are logged and tried again.
 
     Args:
@@ -28,8 +28,8 @@ def judge_until(stop: threading.Event, rollouts: Rollouts, offers: Offers, *, ev
             _LOG.error("the rollouts were not judged: %s", error)
 
 
-def start_judging(rollouts: Rollouts, offers: Offers) -> threading.Event:
+def start_scheduler(rollouts: Rollouts, offers: Offers) -> threading.Event:
     """Start the thread; it ends with the process, or when the event that is returned is set."""
     stop = threading.Event()
-    threading.Thread(target=judge_until, args=(stop, rollouts, offers), name="judging", daemon=True).start()
+    threading.Thread(target=run_scheduler, args=(stop, rollouts, offers), name="rollout-scheduler", daemon=True).start()
     return stop

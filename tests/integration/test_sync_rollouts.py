@@ -16,7 +16,7 @@ from edge_runtime.node import EdgeNode, enroll
 from pocketrec.verbs import main
 from sync_server.database.tables.devices import DeviceReportRow
 from sync_server.rollouts.plan import RolloutPlan
-from sync_server.rollouts.scheduler import judge_until
+from sync_server.rollouts.scheduler import run_scheduler
 from tests.support.fake_recommender import FakeRecommender
 from tests.support.fleet_bundles import write_bundle
 from tests.support.server_simulator import URL
@@ -145,7 +145,7 @@ def test_lost_receipt_of_reports_counts_them_once(server, tmp_path):
 def test_events_carry_the_variant_of_the_device(server, nodes, tmp_path):
     server.publish(write_bundle(tmp_path / "two", words="two"), staged=True)
     arms = [ArmOffer("old", 1, 0.5), ArmOffer("new", 2, 0.5)]
-    started = server.services.experiments.start(channel="stable", name="new model", arms=arms, actor="ann")
+    started = server.services.experiments.start(channel="stable", name="new model", variants=arms, actor="ann")
     server.services.offers.forget()
     have = sync_all(nodes)
     for node in nodes:
@@ -175,7 +175,7 @@ def test_judging_goes_on_after_a_failure_and_makes_offers_anew(server, tmp_path,
             stop.set()
             return server.services.rollouts.tick()
 
-    judge_until(stop, Failing(), server.services.offers, every_s=0.001)
+    run_scheduler(stop, Failing(), server.services.offers, every_s=0.001)
     assert len(looks) == 2 and "not now" in caplog.text
     assert server.services.rollouts.find(rollout.id).judged_at_s > 0
 

@@ -128,4 +128,4 @@ def _guardrail(name: str, middle: float, width: float, limit: float, look: int, 
 
 
 def _experiment(simulator: ServerSimulator) -> None:
-    simulator.services.experiments.start(channel="stable", name="interleaved ranking", arms=[], actor="publisher")
+    simulator.services.experiments.start(channel="stable", name="interleaved ranking", variants=[], actor="publisher")

@@ -63,7 +63,7 @@ class AuditRow(Base):
 
 
 class AuditHead(Base):
-    """The one row that says where the audit log ends; who appends locks it first, so that numbers have no gaps."""
+    """The one row that says where the audit log ends; whoever appends locks it first, so that numbers have no gaps."""
 
     __tablename__ = "audit_head"
 

@@ -89,7 +89,7 @@ def test_click_after_a_switch_is_told_of_the_variant_that_ranked_the_page(server
     SlowRecommender.may_answer.set()
     server.publish(write_bundle(tmp_path / "two", words="two"), staged=True)
     started = server.services.experiments.start(
-        channel="stable", name="x", arms=[ArmOffer("old", 1, 0.01), ArmOffer("new", 2, 0.99)], actor="ann"
+        channel="stable", name="x", variants=[ArmOffer("old", 1, 0.01), ArmOffer("new", 2, 0.99)], actor="ann"
     )
     server.services.offers.forget()
     node.sync()

@@ -278,7 +278,7 @@ def test_guardrails_are_remembered_while_they_move(server, rollout):
 def test_experiment_is_shown_and_ended(server, rollout):
     server.services.rollouts.act(rollout.id, "halt", actor="test")
     arms = [ArmOffer("old", 1, 0.5), ArmOffer(EVIL[:40], 2, 0.5)]
-    made = server.services.experiments.start(channel="stable", name=EVIL, arms=arms, actor="test")
+    made = server.services.experiments.start(channel="stable", name=EVIL, variants=arms, actor="test")
     client, _ = log_in(server, "publisher")
     page = client.get("/console/experiments").text
     assert "<script>alert" not in page and "compared with" in page

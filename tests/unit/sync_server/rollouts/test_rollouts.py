@@ -356,12 +356,12 @@ ARMS = [ArmOffer("old", 1, 0.5), ArmOffer("new", 2, 0.5)]
 
 def test_experiment_shares_devices_out_and_ends(server):
     experiments = server.services.experiments
-    started = experiments.start(channel="stable", name="new model", arms=ARMS, actor="ann")
+    started = experiments.start(channel="stable", name="new model", variants=ARMS, actor="ann")
     found = offer(server)
     arms = [assign(found, device_id=f"d{n}", installed_release=1).arm for n in range(2_000)]
     assert arms.count("old") == pytest.approx(1_000, abs=120) and arms.count(None) == 0
     with pytest.raises(RequestError, match="under way"):
-        experiments.start(channel="stable", name="another", arms=ARMS, actor="ann")
+        experiments.start(channel="stable", name="another", variants=ARMS, actor="ann")
     assert experiments.stop(started.id, actor="ann").state == "ended"
     assert offer(server).experiment is None
     with pytest.raises(RequestError, match="ended already"):
@@ -371,7 +371,7 @@ def test_experiment_shares_devices_out_and_ends(server):
 @on_both_databases
 def test_experiment_shows_the_difference_with_its_interval(server):
     experiments = server.services.experiments
-    started = experiments.start(channel="stable", name="new model", arms=ARMS, actor="ann")
+    started = experiments.start(channel="stable", name="new model", variants=ARMS, actor="ann")
     for place, device in enumerate(enrolled(server, 160)):
         arm = ARMS[place % 2]
         report(server, device, release=arm.release, reason=started.id, arm=arm.name)
@@ -387,7 +387,7 @@ def test_experiment_shows_the_difference_with_its_interval(server):
 
 
 def test_devices_that_were_not_shared_out_as_planned_are_noticed(server):
-    started = server.services.experiments.start(channel="stable", name="skewed", arms=ARMS, actor="ann")
+    started = server.services.experiments.start(channel="stable", name="skewed", variants=ARMS, actor="ann")
     for number in range(200):
         arm = ARMS[number % 4 == 0]
         report(server, f"d{number}", release=arm.release, reason=started.id, arm=arm.name)
@@ -397,7 +397,7 @@ def test_devices_that_were_not_shared_out_as_planned_are_noticed(server):
 
 @on_both_databases
 def test_interleaved_lists_are_counted_by_device(server):
-    started = server.services.experiments.start(channel="stable", name="interleaved", arms=[], actor="ann")
+    started = server.services.experiments.start(channel="stable", name="interleaved", variants=[], actor="ann")
     for place, device in enumerate(enrolled(server, 30)):
         team = "a" if place < 3 else "b"
         server.ingest.store(
@@ -420,13 +420,13 @@ def test_interleaved_lists_are_counted_by_device(server):
 )
 def test_malformed_experiment_is_refused(server, arms):
     with pytest.raises(ConfigError):
-        server.services.experiments.start(channel="stable", name="x", arms=arms, actor="ann")
+        server.services.experiments.start(channel="stable", name="x", variants=arms, actor="ann")
 
 
 def test_experiment_with_an_unsigned_release_is_refused(server):
     with pytest.raises(RequestError, match="no signed release 9"):
         server.services.experiments.start(
-            channel="stable", name="x", arms=[ARMS[0], ArmOffer("b", 9, 0.5)], actor="ann"
+            channel="stable", name="x", variants=[ARMS[0], ArmOffer("b", 9, 0.5)], actor="ann"
         )
 
 

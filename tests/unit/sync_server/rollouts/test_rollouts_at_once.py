@@ -31,7 +31,7 @@ def start(server):
 
 
 def experiment(server):
-    return server.services.experiments.start(channel="stable", name="test", arms=ARMS, actor="ann")
+    return server.services.experiments.start(channel="stable", name="test", variants=ARMS, actor="ann")
 
 
 @pytest.mark.parametrize("begin", [start, experiment])
