@@ -5,31 +5,29 @@ time from the last typed letter to the painted page, and whether the browser ans
 """
 
 import argparse
-import json
 import os
 import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from benchmarks.command import exit_code_of
 from benchmarks.fleet.server_process import ServerProcess
-from benchmarks.machine import describe_machine
+from benchmarks.result_file import RESULTS, write_result
 from benchmarks.search.esci import data_folder
 from benchmarks.search.esci_protocol import load_esci
-from edge_runtime.contract.atomic_files import write_bytes_atomically
 from edge_runtime.contract.bundle import open_bundle
-from edge_runtime.contract.errors import ConfigError, PocketrecError
+from edge_runtime.contract.errors import ConfigError
 from edge_runtime.recommender import Recommender
 from pocketrec.publishing.publisher import LocalTarget, publish
 from sync_server.api.storefront import FILES
 from sync_server.hosting.home import open_repository
 
-RESULT_FILE = Path(__file__).parents[1] / "results" / "web.json"
+RESULT_FILE = RESULTS / "web.json"
 WARM_UP = 20
 BATCH = 100
 _OPTIONS = (
@@ -197,18 +195,14 @@ def show(rows: Sequence[Row]) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print, and write the result file."""
     options = parse_arguments(arguments)
-    try:
+
+    def run() -> None:
         rows = measure(options.bundle)
-    except PocketrecError as error:
-        print(f"benchmarks.device.web: {error}", file=sys.stderr)
-        return error.exit_code
-    show(rows)
-    result: dict[str, Any] = {
-        "machine": asdict(describe_machine(("numpy", "ai-edge-litert", "playwright"))),
-        "rows": [asdict(row) for row in rows],
-    }
-    write_bytes_atomically(options.out, json.dumps(result, indent=2).encode() + b"\n")
-    return 0
+        show(rows)
+        content = {"rows": [asdict(row) for row in rows]}
+        write_result(options.out, ("numpy", "ai-edge-litert", "playwright"), content)
+
+    return exit_code_of("benchmarks.device.web", run)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ sample shop -> build -> devices show randomized pages, people click -> server st
 """
 
 import argparse
-import json
 import shutil
 import sys
 import time
@@ -21,8 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.fleet.simulated_users import People, log_of, people_of, seen_lists
-from benchmarks.machine import describe_machine
-from edge_runtime.contract.atomic_files import write_bytes_atomically
+from benchmarks.result_file import write_result
 from edge_runtime.contract.bundle import open_bundle
 from edge_runtime.contract.errors import PocketrecError
 from edge_runtime.contract.events import FeedbackBatch, FeedbackEvent, SequencedEvent
@@ -230,7 +228,6 @@ def run(options: argparse.Namespace) -> int:
     messages.print(f"coverage of the intervals over {options.repeats} fresh logs")
     covered = coverage(people, before, after, taught.reserve, options, settings)
     content = {
-        "machine": asdict(describe_machine()),
         "people": {"devices": options.devices, "lists": options.lists, "queries": len(people.queries)},
         "policy": {"swap": POLICY.swap, "guest": POLICY.guest, "reserve": POLICY.reserve},
         "true_value": {
@@ -244,8 +241,7 @@ def run(options: argparse.Namespace) -> int:
         "retrain": asdict(replace(report, left_out=dict(report.left_out))),
         "seconds": round(time.monotonic() - began, 1),
     }
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    write_bytes_atomically(options.out, (json.dumps(content, indent=2) + "\n").encode())
+    write_result(options.out, ("numpy", "onnxruntime", "ai-edge-litert"), content)
     show(content, report, Console(width=120))
     return 3 if report.failed_gates else 0
 

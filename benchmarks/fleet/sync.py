@@ -26,8 +26,7 @@ from benchmarks.fleet.sync_idle import measure_idle_sync
 from benchmarks.fleet.sync_load import measure_freshness, measure_storing, publish_to
 from benchmarks.fleet.sync_table import figure_table
 from benchmarks.fleet.virtual_fleet import Fleet
-from benchmarks.machine import describe_machine
-from edge_runtime.contract.atomic_files import write_bytes_atomically
+from benchmarks.result_file import write_result
 from edge_runtime.contract.errors import PocketrecError
 
 RESULTS = Path(__file__).parents[1] / "results" / "sync.json"
@@ -151,8 +150,8 @@ def main() -> int:
         _say(f"benchmarks.fleet.sync: {error}")
         return error.exit_code
     packages = ("flask", "gunicorn", "sqlalchemy", "psycopg", "msgspec", "tuf")
-    result["machine"] = dataclasses.asdict(describe_machine(packages))
-    write_bytes_atomically(options.out, json.dumps(result, indent=1).encode() + b"\n")
+    result.pop("machine", None)
+    write_result(options.out, packages, result)
     print(figure_table(result))
     return 0
 

@@ -26,7 +26,7 @@ _HISTOGRAM_BINS = 24
 Judged = Mapping[str, Sequence[Judgement]]
 
 
-def bundle_findings(recommender: Recommender, shop: Shop, judged: Judged, *, seed: int) -> dict[str, Any]:
+def bundle_diagnostics(recommender: Recommender, shop: Shop, judged: Judged, *, seed: int) -> dict[str, Any]:
     """Return what the report tells of the finished bundle as plain JSON.
 
     Args:

@@ -23,7 +23,7 @@ from compress.fusion import (
     learn_dense_weight,
 )
 from compress.measure.quality import StageQuality, rank_quality
-from compress.report.diagnostics import bundle_findings
+from compress.report.diagnostics import bundle_diagnostics
 from edge_runtime.contract.atomic_files import disk_errors_named, sync_folder, write_bytes_atomically
 from edge_runtime.contract.bundle import (
     CATALOGUE_ROWS_FILE,
@@ -109,11 +109,11 @@ def pack_bundle(folder: Path, facts: BuildFacts, progress: Progress) -> tuple[st
         fusion = msgspec.structs.replace(fusion, dense_weight=learn_dense_weight(facts.held_out, scores))
     with Recommender(_seal(target, facts, catalogue, fusion)) as recommender:
         golden = _golden(recommender, facts)
-        findings = bundle_findings(recommender, facts.shop, facts.held_out, seed=facts.settings.seed)
+        diagnostics = bundle_diagnostics(recommender, facts.shop, facts.held_out, seed=facts.settings.seed)
     write_bytes_atomically(target / GOLDEN_FILE, msgspec.json.encode(golden))
     quality = [*facts.quality, *_device_quality(facts, scores)]
     inputs = ReportInputs(
-        facts.shop, facts.settings, facts.stages, quality, fusion, findings, facts.created_at, facts.budget
+        facts.shop, facts.settings, facts.stages, quality, fusion, diagnostics, facts.created_at, facts.budget
     )
     write_report(target, report_content(target, inputs))
     bundle = _seal(target, facts, catalogue, fusion)

@@ -20,14 +20,14 @@ from train.data.tables import Shop
 
 @dataclass(frozen=True)
 class ReportInputs:
-    """What the report is made of: `findings` are those of `bundle_findings`, `budget` what a search for it found."""
+    """What the report is made of: `diagnostics` are those of `bundle_diagnostics`, `budget` what a search for it found."""
 
     shop: Shop
     settings: BuildSettings
     stages: Sequence[StageResult]
     quality: Sequence[StageQuality]
     fusion: FusionSpec
-    findings: Mapping[str, Any]
+    diagnostics: Mapping[str, Any]
     created_at: str
     budget: Mapping[str, Any] | None = None
 
@@ -51,7 +51,7 @@ def report_content(folder: Path, inputs: ReportInputs) -> dict[str, Any]:
         },
         "quality": [asdict(stage) for stage in inputs.quality],
         "quality_of": "queries that no training saw; int8 hybrid under fusion weights learned on the other half of them",
-        **inputs.findings,
+        **inputs.diagnostics,
         "budget": inputs.budget,
         "fusion": msgspec.to_builtins(inputs.fusion),
         "stages": {stage.folder.name: {"seconds": round(stage.seconds, 1), **stage.report} for stage in inputs.stages},

@@ -4,7 +4,7 @@ import re
 import pytest
 
 from compress.report.charts import pareto_picture, quality_scale, tenths
-from compress.report.diagnostics import WORST_QUERIES, bundle_findings, typo_suite, worst_queries
+from compress.report.diagnostics import WORST_QUERIES, bundle_diagnostics, typo_suite, worst_queries
 from compress.report.fairness import cost_of_bounds, exposure_by_group, rank_all
 from compress.report.page import quality_rows, report_page
 from edge_runtime.recommender import Recommender
@@ -38,7 +38,7 @@ JUDGED = {
 
 
 def content(recommender, judged, **changes):
-    findings = bundle_findings(recommender, SHOP, judged, seed=0)
+    diagnostics = bundle_diagnostics(recommender, SHOP, judged, seed=0)
     stage = {
         "stage": "int8 hybrid", "queries": 12, "rerank_ndcg10": 0.7, "rerank_ci95": [0.6, 0.8],
         "retrieval_ndcg10": 0.65, "retrieval_ci95": [0.5, 0.7],
@@ -46,7 +46,7 @@ def content(recommender, judged, **changes):
     shop = {"products": 30, "judgements": 36, "queries": 5, "users": 2, "baskets": 3, "dropped": []}
     made = {
         "name": "toy", "created_at": "2026-01-01", "machine": {"processor": "x86_64"}, "shop": shop,
-        "quality": [stage] if judged else [], "quality_of": "queries", **findings, "budget": None,
+        "quality": [stage] if judged else [], "quality_of": "queries", **diagnostics, "budget": None,
         "stages": {
             "prune": {"seconds": 1.0, "sparsity": {"block0_query": 0.5}},
             "convert": {
