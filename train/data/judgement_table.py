@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -34,7 +33,7 @@ def read_judgements(path: Path, product_ids: pa.Array, log: DropLog) -> tuple[Ju
     """
     table = load_table(path, required=_JUDGED)
     gains = _gains(table).tolist()
-    weights = _weights(table).tolist()
+    weights = table.numbers_or_one("weight", above=0.0, expected="a number above 0").tolist()
     ids = table.ids("product_id")
     rows = pc.index_in(ids, value_set=product_ids, skip_nulls=True).to_pylist()
     merged: dict[tuple[str, int], list[int]] = {}
@@ -109,12 +108,7 @@ def synonym_lists(table: TableFile) -> list[list[str]]:
 def _alternatives(table: TableFile, row: int, value: object) -> list[str]:
     if isinstance(value, str):
         if value.lstrip().startswith("["):
-            try:
-                value = msgspec.json.decode(value)
-            except (msgspec.MsgspecError, RecursionError) as error:
-                raise table.error(
-                    row, "alternatives", f'expected a list like ["couch", "settee"], found {shown(value)}'
-                ) from error
+            value = table.json(row, "alternatives", value, expected='a list like ["couch", "settee"]')
         else:
             value = value.split("|" if "|" in value else ",")
     if value is None:
@@ -157,16 +151,3 @@ def _gains(table: TableFile) -> npt.NDArray[np.float64]:
             "correct the row or remove it",
         )
     return numbers if is_gain else (np.exp2(numbers) - 1.0) / (2.0**MAX_GRADE - 1.0)
-
-
-def _weights(table: TableFile) -> npt.NDArray[np.float64]:
-    if "weight" not in table.columns:
-        return np.ones(table.rows)
-    texts = table.texts("weight")
-    numbers, missing = table.numbers("weight")
-    empty = texts.is_null().to_numpy(zero_copy_only=False)
-    wrong = np.flatnonzero((missing & ~empty) | (numbers <= 0))
-    if wrong.size:
-        row = int(wrong[0])
-        raise table.error(row, "weight", f"expected a number above 0, found {shown(texts[row].as_py())}; correct it")
-    return np.where(empty, 1.0, numbers)

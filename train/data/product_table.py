@@ -1,11 +1,11 @@
 """Table `products`: rows -> products, and the index by which the other tables find them."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -33,9 +33,31 @@ _REQUIRED = ("product_id", "title")
 # The shop's own columns are named one by one, `extra.NAME`.
 _KNOWN = {"image_vector", *(column.name for column in PRODUCT_COLUMNS if column.name != "extra")}
 _FLAGS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
-# An app opens these addresses, so nothing but the web: never "javascript:" or a file.
 _ADDRESS = re.compile(r"https?://[^\s\x00-\x1f<>\"]{1,2000}", re.IGNORECASE)
 _CURRENCY = re.compile(r"[A-Za-z]{3}")
+
+
+@dataclass(frozen=True)
+class _Rule:
+    """How a column's text is read (None: it is not what was expected), and what was expected, for the report."""
+
+    read: Callable[[str], object | None]
+    expected: str
+
+
+# An app opens these addresses, so nothing but the web: never "javascript:" or a file.
+_WEB_ADDRESS = _Rule(
+    lambda text: text if _ADDRESS.fullmatch(text) else None, "an address that begins with http:// or https://"
+)
+_RULES = {
+    "url": _WEB_ADDRESS,
+    "image_url": _WEB_ADDRESS,
+    "currency": _Rule(lambda text: text.upper() if _CURRENCY.fullmatch(text) else None, "three letters like EUR"),
+    "in_stock": _Rule(lambda text: _FLAGS.get(text.lower()), "true or false"),
+}
+_JSON_OBJECT = 'a JSON object like {"color": "red"}'
+_SHORT_TEXTS = ("brand", "category", "group")
+_AMOUNTS = tuple(column.name for column in PRODUCT_COLUMNS if column.type == "number")
 
 
 @dataclass(frozen=True)
@@ -118,54 +140,34 @@ def _note_changes(table: TableFile, column: str, row: int, raw: str, limit: int,
 def _products(
     table: TableFile, ids: list[str], titles: list[str | None], kept: npt.NDArray[np.int64], log: DropLog
 ) -> tuple[Product, ...]:
-    brands, categories, groups = (
-        [clean_short(text) for text in table.texts(column).to_pylist()] for column in ("brand", "category", "group")
-    )
     descriptions = table.texts("description").to_pylist()
-    prices, ratings = (_amounts(table, column, log) for column in ("price", "rating"))
-    urls, image_urls = (
-        _checked(table, column, _ADDRESS.fullmatch, "an address that begins with http:// or https://", log)
-        for column in ("url", "image_url")
-    )
-    currencies = _checked(table, "currency", _CURRENCY.fullmatch, "three letters like EUR", log)
-    stocks = _checked(table, "in_stock", lambda text: text.lower() in _FLAGS, "true or false", log)
-    attributes = _attributes(table)
-    extras = _named_texts(table, EXTRA_PREFIX)
+    columns: dict[str, Sequence[Any]] = {
+        "product_id": ids,
+        "title": titles,
+        "attributes": _attributes(table),
+        "extra": _named_texts(table, EXTRA_PREFIX),
+        **{name: [clean_short(text) for text in table.texts(name).to_pylist()] for name in _SHORT_TEXTS},
+        **{name: _amounts(table, name, log) for name in _AMOUNTS},
+        **{name: _checked(table, name, rule, log) for name, rule in _RULES.items()},
+    }
     products = []
     for row in kept.tolist():
         description = descriptions[row]
         if description is not None and len(description) > MAX_DESCRIPTION_CHARS:
             log.note(table.name, f"description cut to {MAX_DESCRIPTION_CHARS} characters", table.place(row))
-        products.append(
-            Product(
-                product_id=ids[row],
-                title=titles[row] or "",
-                description=clean_long(description),
-                brand=brands[row],
-                category=categories[row],
-                attributes=attributes[row],
-                price=prices[row],
-                group=groups[row],
-                url=urls[row],
-                image_url=image_urls[row],
-                currency=None if (currency := currencies[row]) is None else currency.upper(),
-                in_stock=None if (stock := stocks[row]) is None else _FLAGS[stock.lower()],
-                rating=ratings[row],
-                extra=extras[row],
-            )
-        )
+        values = {name: column[row] for name, column in columns.items()}
+        products.append(Product(description=clean_long(description), **values))
     return tuple(products)
 
 
-def _checked(
-    table: TableFile, column: str, accepts: Callable[[str], object], expected: str, log: DropLog
-) -> list[str | None]:
-    """Return a column of short texts; what is not as expected is left out and counted."""
-    found = [clean_short(text) for text in table.texts(column).to_pylist()]
+def _checked(table: TableFile, column: str, rule: _Rule, log: DropLog) -> list[Any]:
+    """Return the values of a column that has a rule; what is not as expected is left out and counted."""
+    found: list[Any] = [clean_short(text) for text in table.texts(column).to_pylist()]
     for row, text in enumerate(found):
-        if text is not None and not accepts(text):
-            log.note(table.name, f"{column} left out: not {expected}", f"{table.place(row)} ({shown(text)})")
-            found[row] = None
+        if text is not None:
+            found[row] = rule.read(text)
+            if found[row] is None:
+                log.note(table.name, f"{column} left out: not {rule.expected}", f"{table.place(row)} ({shown(text)})")
     return found
 
 
@@ -207,21 +209,14 @@ def _named_texts(table: TableFile, prefix: str) -> list[dict[str, str]]:
 
 def _attribute_record(table: TableFile, row: int, value: object) -> Mapping[object, object]:
     if isinstance(value, str):
-        try:
-            value = msgspec.json.decode(value)
-        except (msgspec.MsgspecError, RecursionError) as error:
-            raise table.error(
-                row, "attributes", f'expected a JSON object like {{"color": "red"}}, found {shown(value)}; correct it'
-            ) from error
+        value = table.json(row, "attributes", value, expected=_JSON_OBJECT)
     if isinstance(value, list):  # an Arrow map comes as pairs
         try:
             return dict(value)
         except (TypeError, ValueError):
             pass
     if not isinstance(value, dict):
-        raise table.error(
-            row, "attributes", f'expected a JSON object like {{"color": "red"}}, found {shown(value)}; correct it'
-        )
+        raise table.error(row, "attributes", f"expected {_JSON_OBJECT}, found {shown(value)}; correct it")
     return value
 
 
@@ -251,7 +246,16 @@ def _image_vectors(table: TableFile, kept: npt.NDArray[np.int64], log: DropLog) 
     matrix = _even_vectors(column)
     if matrix is not None:
         return matrix[kept]
-    rows = column.to_pylist() if pa.types.is_nested(column.type) else _json_vectors(table)
+    rows = (
+        column.to_pylist()
+        if pa.types.is_nested(column.type)
+        else [
+            None
+            if text is None
+            else table.json(row, "image_vector", text, expected="a list of numbers like [0.1, 0.2]")
+            for row, text in enumerate(table.texts("image_vector").to_pylist())
+        ]
+    )
     width: int | None = None
     vectors: list[npt.NDArray[np.float32] | None] = []
     for row, values in enumerate(rows):
@@ -285,18 +289,6 @@ def _even_vectors(column: pa.Array) -> npt.NDArray[np.float32] | None:
     with np.errstate(over="ignore"):
         matrix = np.asarray(numbers.to_numpy(zero_copy_only=False), dtype=np.float32).reshape(len(column), -1)
     return matrix if np.isfinite(matrix).all() else None
-
-
-def _json_vectors(table: TableFile) -> list[object]:
-    decoded: list[object] = []
-    for row, text in enumerate(table.texts("image_vector").to_pylist()):
-        try:
-            decoded.append(None if text is None else msgspec.json.decode(text))
-        except (msgspec.MsgspecError, RecursionError) as error:
-            raise table.error(
-                row, "image_vector", f"expected a list of numbers like [0.1, 0.2], found {shown(text)}; correct it"
-            ) from error
-    return decoded
 
 
 def _vector(table: TableFile, row: int, values: object) -> npt.NDArray[np.float32]:

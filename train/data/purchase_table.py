@@ -41,7 +41,8 @@ def read_purchases(path: Path, product_ids: pa.Array, log: DropLog) -> dict[str,
     rows = pc.index_in(ids, value_set=product_ids, skip_nulls=True)
     keep = _kept(table, np.ones(table.rows, dtype=np.bool_), ~_nulls(users), "no user", None, log)
     # A cancelled order may name no known product and no time: it is judged by its quantity first.
-    keep = _kept(table, keep, _quantities(table) > 0, "cancelled or returned (quantity not above 0)", None, log)
+    quantities = table.numbers_or_one("quantity", above=-np.inf, expected="a number")
+    keep = _kept(table, keep, quantities > 0, "cancelled or returned (quantity not above 0)", None, log)
     keep = _kept(table, keep, ~_nulls(rows), "unknown product", ids, log)
     times = _timestamps_s(table, keep)
     if not keep.any():
@@ -66,21 +67,6 @@ def _kept(table: TableFile, keep: Bool, good: Bool, reason: str, values: pa.Arra
 
 def _nulls(values: pa.Array) -> Bool:
     return np.asarray(values.is_null().to_numpy(zero_copy_only=False), dtype=np.bool_)
-
-
-def _quantities(table: TableFile) -> npt.NDArray[np.float64]:
-    if "quantity" not in table.columns:
-        return np.ones(table.rows)
-    numbers, missing = table.numbers("quantity")
-    if missing.any():
-        texts = table.texts("quantity")
-        empty = _nulls(texts)
-        wrong = np.flatnonzero(missing & ~empty)
-        if wrong.size:
-            row = int(wrong[0])
-            raise table.error(row, "quantity", f"expected a number, found {shown(texts[row].as_py())}; correct it")
-        numbers = np.where(empty, 1.0, numbers)
-    return numbers
 
 
 def _timestamps_s(table: TableFile, keep: Bool) -> npt.NDArray[np.float64]:
