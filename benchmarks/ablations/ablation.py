@@ -30,9 +30,9 @@ from compress.measure.quality import ndcg_by_query
 from edge_runtime.settings import load_toml
 from pocketrec.cli.build import ConsoleReporter
 from pocketrec.pipeline.build import BundleBuild
-from pocketrec.pipeline.encoder_stages import EncoderStages, seeded_runner
 from pocketrec.pipeline.settings import BuildSettings
 from pocketrec.pipeline.stages import Reporter, Stages
+from pocketrec.pipeline.student_stages import EncoderStages, seeded_runner
 from train.data.reading import read_shop
 from train.evaluation.intervals import mean_by_query, paired_columns
 from train.text.augmentation import with_typing_error

@@ -25,10 +25,10 @@ from edge_runtime.contract.bundle import open_bundle
 from edge_runtime.contract.errors import PocketrecError
 from edge_runtime.contract.events import FeedbackBatch, FeedbackEvent, SequencedEvent
 from edge_runtime.feedback.exploration import LoggingPolicy
-from pocketrec.pipeline.cli_subprocess import run_command
+from pocketrec.cli_subprocess import run_command
 from pocketrec.pipeline.demo import SETTINGS
-from pocketrec.pipeline.retrain import rankings, retrain_bundle
-from pocketrec.pipeline.retrain_settings import RetrainReport, RetrainSettings
+from pocketrec.pipeline.retrain import RetrainReport, rankings, retrain_bundle
+from pocketrec.pipeline.settings import RetrainSettings
 from sync_server.database.engine import migrate, open_database
 from sync_server.devices.enrollment import Enrollment
 from sync_server.events.export import export_parquet

@@ -36,9 +36,9 @@ from edge_runtime.contract.bundle import (
 )
 from edge_runtime.contract.delta import apply_delta
 from edge_runtime.contract.types import Float32
-from pocketrec.pipeline.cli_subprocess import run_command
+from pocketrec.cli_subprocess import run_command
 from pocketrec.pipeline.demo import SETTINGS as DEMO_SETTINGS
-from pocketrec.pipeline.retrain_settings import RetrainSettings
+from pocketrec.pipeline.settings import RetrainSettings
 from pocketrec.publishing.delta_making import make_delta
 from train.data.tables import Product
 

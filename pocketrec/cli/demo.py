@@ -10,9 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from pocketrec.pipeline.demo import SETTINGS, run_demo
-from pocketrec.pipeline.demo_storefront import serving_storefront, storefront_command
-from pocketrec.pipeline.demo_tables import show_demo
+from pocketrec.pipeline.demo import SETTINGS, run_demo, serving_storefront, show_demo, storefront_command
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import re
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -12,8 +13,10 @@ from rich.table import Table
 
 from compress.measure.bench import BenchResult, bench_bundle
 from compress.measure.evaluate import BasketQuality, Evaluation, evaluate_bundle
-from pocketrec.pipeline.budget import parse_bytes
 from train.data.reading import read_shop
+
+_UNITS = {"": 1, "b": 1, "kb": 1_000, "mb": 1_000_000, "kib": 1_024, "mib": 1_048_576}
+_SIZE = re.compile(r"\s*([0-9][0-9_]*(?:\.[0-9]+)?)\s*([a-z]*)\s*", re.IGNORECASE)
 
 
 def add_build_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,7 +42,7 @@ def add_build_arguments(parser: argparse.ArgumentParser) -> None:
         "budget", "with any of these, shape and recipe of the student are searched; exit 3 when nothing fits"
     )
     budget.add_argument(
-        "--max-bytes", type=_bytes, metavar="SIZE", help="of model and tokenizer together, like 900kB or 1.5MB"
+        "--max-bytes", type=parse_bytes, metavar="SIZE", help="of model and tokenizer together, like 900kB or 1.5MB"
     )
     budget.add_argument("--max-latency-ms", type=float, metavar="MS", help="p50 of encoding a query here, one thread")
     budget.add_argument(
@@ -51,11 +54,19 @@ def add_build_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
 
 
-def _bytes(text: str) -> int:
-    try:
-        return parse_bytes(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
+def parse_bytes(text: str) -> int:
+    """Return the bytes that "1500000", "1.5MB", "900 kB" or "1MiB" name.
+
+    Raises:
+        ArgumentTypeError: another unit, or no number.
+    """
+    match = _SIZE.fullmatch(text)
+    unit = _UNITS.get(match[2].lower()) if match else None
+    if match is None or unit is None:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no size; expected a number of bytes, or one with kB, MB, KiB or MiB"
+        )
+    return round(float(match[1].replace("_", "")) * unit)
 
 
 def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:

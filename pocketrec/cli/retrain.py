@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from edge_runtime.contract.errors import ConfigError
 
 if TYPE_CHECKING:
-    from pocketrec.pipeline.retrain_settings import RetrainReport
+    from pocketrec.pipeline.retrain import RetrainReport
 
 GATE_FAILED = 3
 
@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
 
     from edge_runtime.settings import load_toml
     from pocketrec.pipeline.retrain import retrain_bundle
-    from pocketrec.pipeline.retrain_settings import RetrainSettings
+    from pocketrec.pipeline.settings import RetrainSettings
     from train.data.reading import read_shop
 
     _check_publishing(args)
@@ -88,7 +88,7 @@ def _check_publishing(args: argparse.Namespace) -> None:
 
 
 def _publish(args: argparse.Namespace) -> dict[str, object]:
-    from pocketrec.pipeline.cli_subprocess import run_command
+    from pocketrec.cli_subprocess import run_command
 
     places = {"--server": args.server, "--store": args.store, "--config": args.server_config}
     place = next([flag, str(value)] for flag, value in places.items() if value)

@@ -1,67 +1,27 @@
-"""Budgets of a build: what a student may cost, which points are worth having, and which one is built.
+"""Points and shapes of the search under a budget: what a student costs, which could hold a limit, which one is built.
 
 A point is one student under one recipe. `retention` is the share of the teacher's ranking quality above chance that it
-keeps (compress/measure/retention.py).
+keeps (compress/measure/retention.py). A shape is a student before any training: its bytes are computed, its latency is
+measured, and as an untrained student is as large and as fast as a trained one, most shapes are ruled out in seconds.
 """
 
-import re
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
 
 from compress.errors import QualityGateError
-
-_UNITS = {"": 1, "b": 1, "kb": 1_000, "mb": 1_000_000, "kib": 1_024, "mib": 1_048_576}
-_SIZE = re.compile(r"\s*([0-9][0-9_]*(?:\.[0-9]+)?)\s*([a-z]*)\s*", re.IGNORECASE)
-
-
-@dataclass(frozen=True)
-class BudgetSettings:
-    """Limits of the student, and how far the search for it goes. Without a limit nothing is searched.
-
-    Attributes:
-        max_bytes: of `encoder.tflite` and `tokenizer.json` together: the model that a device downloads.
-        max_latency_ms: p50 of encoding a query in the interpreter, one thread, on the build machine.
-        min_retention: share of the teacher's ranking quality above chance, 0 … 1.
-        trials: so many shapes are trained, for a short while.
-        finalists: so many of them are trained to the end.
-        first_share: share of `distill.steps` that the short training takes.
-        vocabularies: word pieces to choose from.
-        widths: hidden widths to choose from.
-        depths: numbers of layers to choose from.
-    """
-
-    max_bytes: int | None = None
-    max_latency_ms: float | None = None
-    min_retention: float | None = None
-    trials: int = 8
-    finalists: int = 2
-    first_share: float = 0.2
-    vocabularies: tuple[int, ...] = (1_000, 2_000, 4_000, 8_000, 12_000)
-    widths: tuple[int, ...] = (32, 64, 96, 128, 192)
-    depths: tuple[int, ...] = (1, 2, 3)
-
-    def __post_init__(self) -> None:
-        """Refuse limits that nothing can hold, and a search of nothing."""
-        for name in ("max_bytes", "max_latency_ms"):
-            value = getattr(self, name)
-            if value is not None and value <= 0:
-                raise ValueError(f"{name} is {value}, expected more than 0")
-        if self.min_retention is not None and not 0.0 < self.min_retention <= 1.0:
-            raise ValueError(f"min_retention is {self.min_retention}, expected a share above 0, at most 1")
-        if not 1 <= self.finalists <= self.trials:
-            raise ValueError(f"finalists is {self.finalists}, expected 1 to trials ({self.trials})")
-        if not 0.0 < self.first_share <= 1.0:
-            raise ValueError(f"first_share is {self.first_share}, expected a share above 0, at most 1")
-        for name in ("vocabularies", "widths", "depths"):
-            values = getattr(self, name)
-            if not values or min(values) < 1:
-                raise ValueError(f"{name} is {list(values)}, expected at least one number, each 1 or more")
-
-    @property
-    def asked(self) -> bool:
-        """Whether there is any limit."""
-        return any(limit is not None for limit in (self.max_bytes, self.max_latency_ms, self.min_retention))
+from compress.quantization import quantize
+from compress.tflite import convert_query_encoder
+from compress.variants import encode_all
+from edge_runtime.contract.atomic_files import write_bytes_atomically
+from edge_runtime.contract.bundle import ENCODER_FILE
+from edge_runtime.contract.types import Progress
+from pocketrec.pipeline.settings import BudgetSettings, BuildSettings
+from train.models.history import build_history_head
+from train.models.student import Architecture, StudentSettings, build_student
 
 
 @dataclass(frozen=True)
@@ -108,19 +68,6 @@ class Point:
         depth = f" × {self.layers}" if self.layers else ""
         pruning = "" if self.pruning == "none" else f", pruned {self.pruning}"
         return f"{self.architecture} {self.hidden}{depth}, {self.vocabulary:,} pieces{pruning}, {self.variant}"
-
-
-def parse_bytes(text: str) -> int:
-    """Return the bytes that "1500000", "1.5MB", "900 kB" or "1MiB" name.
-
-    Raises:
-        ValueError: another unit, or no number.
-    """
-    match = _SIZE.fullmatch(text)
-    unit = _UNITS.get(match[2].lower()) if match else None
-    if match is None or unit is None:
-        raise ValueError(f"{text!r} is no size; expected a number of bytes, or one with kB, MB, KiB or MiB")
-    return round(float(match[1].replace("_", "")) * unit)
 
 
 def pareto_front(points: Sequence[Point]) -> list[Point]:
@@ -207,3 +154,217 @@ def points_json(points: Sequence[Point]) -> list[dict[str, Any]]:
 
 def _costs(point: Point) -> tuple[float, float, float]:
     return point.bytes, point.latency_ms or 0.0, -point.retention
+
+
+TOKENIZER_BYTES_PER_PIECE = 12
+"""Of `tokenizer.json`, on average; the finished points have the true size."""
+
+GRAPH_BYTES_PER_LAYER = 400
+"""What the converter writes for one layer beside its weights, in all signatures."""
+
+BYTES_TOLERANCE, LATENCY_TOLERANCE = 1.03, 1.2
+"""A prediction this much above a limit may still come out below it."""
+
+_PROBE_PIECES = 200
+
+Latencies = Callable[[StudentSettings], dict[str, float]]
+"""Shape -> p50 in milliseconds of its int8 and its dynamic-range form."""
+
+Blocks = tuple[str, int, int]
+"""Architecture, width and depth: all that latency depends on."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A student that could hold the budget: predicted bytes of model and tokenizer; latency where one was asked for."""
+
+    student: StudentSettings
+    bytes: int
+    latency_ms: float | None
+
+    @property
+    def name(self) -> str:
+        """Names a folder."""
+        student = self.student
+        depth = "" if student.architecture == "bag" else f"-l{student.layers}"
+        return f"{student.architecture}-v{student.vocabulary}-h{student.hidden}{depth}"
+
+
+def shape_grid(base: StudentSettings, limits: BudgetSettings) -> list[StudentSettings]:
+    """Return every shape of the search; what it does not vary is that of `base`, in proportion to the width."""
+    shapes = []
+    for architecture in get_args(Architecture):
+        for hidden in sorted(set(limits.widths)):
+            heads = max(1, round(hidden * base.heads / base.hidden))
+            width = {
+                "architecture": architecture,
+                "hidden": hidden,
+                "heads": heads if hidden % heads == 0 else 1,
+                "feed_forward": max(1, round(hidden * base.feed_forward / base.hidden)),
+            }
+            # A bag has no layers: one depth stands for all.
+            depths = sorted(set(limits.depths)) if architecture != "bag" else [base.layers]
+            shapes += [
+                replace(base, vocabulary=vocabulary, layers=layers, **width)
+                for layers in depths
+                for vocabulary in sorted(set(limits.vocabularies))
+            ]
+    return shapes
+
+
+def plausible_shapes(settings: BuildSettings, latencies: Latencies) -> list[Shape]:
+    """Return the shapes that may hold the limits on bytes and latency, each architecture's smallest first.
+
+    Latency is measured only where a limit asks for it, the largest shapes first: what is no larger than a fast one is
+    fast, what is no smaller than a slow one is slow.
+
+    Raises:
+        QualityGateError: none may; the text names the nearest one.
+    """
+    limits = settings.budget
+    predict = _BytesOf(settings)
+    sized = [(student, predict(student)) for student in shape_grid(settings.student, limits)]
+    fitting = [
+        (student, size)
+        for student, size in sized
+        if limits.max_bytes is None or size <= limits.max_bytes * BYTES_TOLERANCE
+    ]
+    if not fitting:
+        smallest, size = min(sized, key=lambda one: one[1])
+        raise QualityGateError(_impossible(smallest, size, None, limits))
+    if limits.max_latency_ms is None:
+        return [Shape(student, size, None) for student, size in fitting]
+    fast, slow = _by_latency([student for student, _ in fitting], latencies, limits.max_latency_ms * LATENCY_TOLERANCE)
+    if not fast:
+        fastest = min(slow, key=lambda blocks: slow[blocks])
+        student, size = min((one for one in fitting if _blocks(one[0]) == fastest), key=lambda one: one[1])
+        raise QualityGateError(_impossible(student, size, slow[fastest], limits))
+    return [Shape(student, size, fast[_blocks(student)]) for student, size in fitting if _blocks(student) in fast]
+
+
+def _by_latency(
+    students: Sequence[StudentSettings], latencies: Latencies, limit_ms: float
+) -> tuple[dict[Blocks, float | None], dict[Blocks, float]]:
+    """Return what holds `limit_ms`, with its latency where it was measured, and what was measured and does not."""
+    fast: dict[Blocks, float | None] = {}
+    slow: dict[Blocks, float] = {}
+    one_of = {_blocks(student): student for student in students}
+    for blocks in sorted(one_of, key=lambda one: (one[0], -one[1] * one[2])):
+        if any(_not_smaller(known, blocks) for known in fast):
+            fast[blocks] = None
+        elif not any(_not_smaller(blocks, known) for known in slow):
+            milliseconds = min(latencies(one_of[blocks]).values())
+            (fast if milliseconds <= limit_ms else slow)[blocks] = milliseconds
+    return fast, slow
+
+
+def choose_trials(shapes: Sequence[Shape], limits: BudgetSettings) -> list[Shape]:
+    """Return at most `limits.trials` shapes to train, the same number of each architecture where there are enough.
+
+    Without `min_retention` they are the largest that no other one of their architecture exceeds in vocabulary, width
+    and depth at once: within limits, more is better. With it they are spread evenly over the sizes.
+    """
+    queues = []
+    for architecture in get_args(Architecture):
+        own = sorted((one for one in shapes if one.student.architecture == architecture), key=lambda one: -one.bytes)
+        if limits.min_retention is not None:
+            share = -(-limits.trials // len(get_args(Architecture)))
+            places = np.linspace(0, len(own) - 1, min(len(own), share)).round().astype(int).tolist() if own else []
+            queues.append([own[place] for place in dict.fromkeys(places)])
+        else:
+            queues.append([one for one in own if not any(_exceeds(other, one) for other in own)])
+    chosen: list[Shape] = []
+    while any(queues) and len(chosen) < limits.trials:
+        for queue in queues:
+            if queue and len(chosen) < limits.trials:
+                chosen.append(queue.pop(0))
+    return chosen
+
+
+def cut_to_language(shapes: Sequence[Shape], pieces: int) -> list[Shape]:
+    """Return the shapes with no more word pieces than the shop's language has, each once."""
+    cut = [
+        replace(one, student=replace(one.student, vocabulary=min(one.student.vocabulary, pieces)))
+        for one in sorted(shapes, key=lambda one: one.bytes)
+    ]
+    return list({one.name: one for one in reversed(cut)}.values())[::-1]
+
+
+def measure_untrained(
+    folder: Path, student: StudentSettings, *, dim: int, progress: Progress
+) -> tuple[str, dict[str, float]]:
+    """Convert an untrained `student` to int8 and to dynamic-range and measure both; return a line and p50 by variant.
+
+    Weights do not change how long a product takes, nor does the number of rows in the word table.
+    """
+    model = build_student(student, vocabulary=_PROBE_PIECES, dim=dim)
+    ids = np.random.default_rng(0).integers(1, _PROBE_PIECES, (16, student.query_tokens)).astype(np.int32)
+    forms: dict[str, Callable[[], Any]] = {"dynamic-range": lambda: model, "int8": lambda: quantize(model)}
+    found = {}
+    for number, (name, form) in enumerate(forms.items(), 1):
+        path = folder / name / ENCODER_FILE
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_bytes_atomically(path, convert_query_encoder(form(), tokens=student.query_tokens))
+        found[name] = encode_all(path, ids).p50_ms
+        progress(number, len(forms))
+    line = ", ".join(f"{name} {milliseconds:.3f} ms" for name, milliseconds in found.items())
+    return f"{Shape(student, 0, None).name.replace(f'-v{student.vocabulary}', '')}: {line}", found
+
+
+class _BytesOf:
+    """Predicts the bytes of model and tokenizer: int8 matrices, 32-bit vectors, the graph, the tokenizer's pieces."""
+
+    def __init__(self, settings: BuildSettings) -> None:
+        self._dim = settings.dim
+        self._head = _weights_bytes(build_history_head(settings.history, dim=settings.dim))
+        self._known: dict[Blocks, int] = {}
+
+    def __call__(self, student: StudentSettings) -> int:
+        blocks = _blocks(student)
+        if blocks not in self._known:
+            model = build_student(student, vocabulary=_PROBE_PIECES, dim=self._dim)
+            self._known[blocks] = _weights_bytes(model) - _PROBE_PIECES * student.hidden
+        table = student.vocabulary * (student.hidden + TOKENIZER_BYTES_PER_PIECE)
+        return self._known[blocks] + self._head + table
+
+
+def _weights_bytes(model: Any) -> int:
+    weights = [variable.shape.as_list() for variable in model.weights]
+    return sum(int(np.prod(shape)) * (1 if len(shape) > 1 else 4) for shape in weights) + GRAPH_BYTES_PER_LAYER * len(
+        model.layers
+    )
+
+
+def _impossible(student: StudentSettings, size: int, latency_ms: float | None, limits: BudgetSettings) -> str:
+    untrained = Point(
+        architecture=student.architecture,
+        vocabulary=student.vocabulary,
+        hidden=student.hidden,
+        layers=0 if student.architecture == "bag" else student.layers,
+        pruning="none",
+        variant="untrained",
+        steps=0,
+        complete=False,
+        bytes=size,
+        compressed_bytes=None,
+        latency_ms=latency_ms,
+        rerank_ndcg10=0.0,
+        retrieval_ndcg10=0.0,
+        retention=0.0,
+        retention_ci95=(0.0, 0.0),
+    )
+    return impossible([untrained], replace(limits, min_retention=None))
+
+
+def _blocks(student: StudentSettings) -> Blocks:
+    return student.architecture, student.hidden, student.layers
+
+
+def _not_smaller(blocks: Blocks, other: Blocks) -> bool:
+    return blocks[0] == other[0] and blocks[1] >= other[1] and blocks[2] >= other[2]
+
+
+def _exceeds(other: Shape, one: Shape) -> bool:
+    a, b = other.student, one.student
+    pairs = ((a.vocabulary, b.vocabulary), (a.hidden, b.hidden), (a.layers, b.layers))
+    return all(x >= y for x, y in pairs) and any(x > y for x, y in pairs)

@@ -11,16 +11,15 @@ from compress.measure.quality import StageQuality, rank_quality
 from edge_runtime.contract.atomic_files import disk_errors_named
 from edge_runtime.contract.bundle import Bundle
 from edge_runtime.contract.types import Float32
-from pocketrec.pipeline.cross_encoder_labels import read_said
-from pocketrec.pipeline.cross_encoder_stage import VECTORS_FOLDER, teach_cross_encoder
-from pocketrec.pipeline.encoder_stages import EncoderInputs, EncoderStages, seeded_runner
+from pocketrec.pipeline.cross_encoder import VECTORS_FOLDER, read_said, teach_cross_encoder
 from pocketrec.pipeline.graph import record_artifacts
 from pocketrec.pipeline.history_stages import HistoryStages
 from pocketrec.pipeline.packing import BUNDLE_FOLDER, BuildFacts, install_bundle, pack_bundle, refuse_to_replace
 from pocketrec.pipeline.search import BudgetSearch
 from pocketrec.pipeline.settings import BuildSettings
 from pocketrec.pipeline.stages import Reporter, StageResult, Stages, digest_of, locked
-from pocketrec.pipeline.teacher_stages import encode_shop, read_vectors, teach
+from pocketrec.pipeline.student_stages import EncoderInputs, EncoderStages, seeded_runner
+from pocketrec.pipeline.teacher_stages import TEACHER_FOLDER, encode_shop, read_vectors, teach
 from train.data.splits import split_holdout
 from train.data.tables import Shop
 from train.models.pretrained import source_identity
@@ -180,7 +179,13 @@ class BundleBuild:
             "cross-encoder",
             [teacher.key, self._held_out, settings.cross_encoder.of_training, settings.seed],
             lambda folder, progress: teach_cross_encoder(
-                folder, teacher.folder, shop, self._held_out, settings, progress, remembered=self._remembered
+                folder,
+                teacher.folder / TEACHER_FOLDER,
+                shop,
+                self._held_out,
+                settings,
+                progress,
+                remembered=self._remembered,
             ),
         )
 

@@ -50,7 +50,7 @@ _STUDENT = Stage(
 
 STAGES: Mapping[str, Stage] = {
     "teacher": Stage("pocketrec.pipeline.teacher_stages", ("train.fine_tuning", "train.models.teacher"), _KERAS),
-    "cross-encoder": Stage("pocketrec.pipeline.cross_encoder_stage", ("train.models.cross_encoder_training",), _KERAS),
+    "cross-encoder": Stage("pocketrec.pipeline.cross_encoder", ("train.models.cross_encoder_training",), _KERAS),
     "vectors": Stage(
         "pocketrec.pipeline.teacher_stages",
         ("train.models.projection", "train.models.teacher", "train.text.augmentation", "train.text.embedding_cache"),
@@ -64,8 +64,8 @@ STAGES: Mapping[str, Stage] = {
     "short": _STUDENT,
     "prune": Stage("pocketrec.pipeline.student_stages", ("train.distillation", "compress.pruning"), _TFMOT),
     "quantize": Stage("pocketrec.pipeline.student_stages", ("train.distillation", "compress.quantization"), _TFMOT),
-    "convert": Stage("pocketrec.pipeline.encoder_stages", ("compress.tflite", "compress.variants"), _TFMOT),
-    "shape": Stage("pocketrec.pipeline.search_shapes", ("compress.tflite", "train.models.student"), _TFMOT),
+    "convert": Stage("pocketrec.pipeline.student_stages", ("compress.tflite", "compress.variants"), _TFMOT),
+    "shape": Stage("pocketrec.pipeline.budget", ("compress.tflite", "train.models.student"), _TFMOT),
     "pack": Stage(
         "pocketrec.pipeline.packing",
         ("compress.catalogue.writing", "compress.fusion", "compress.measure.quality", "compress.report.page"),

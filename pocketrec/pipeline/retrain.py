@@ -7,8 +7,8 @@ import contextlib
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping
-from dataclasses import asdict, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,33 +38,70 @@ from edge_runtime.contract.types import NamedProgress
 from edge_runtime.products.rows_database import RowsDatabase
 from edge_runtime.recommender import Recommender
 from edge_runtime.updates.self_test import golden_answers
-from pocketrec.pipeline.click_labels import click_targets
 from pocketrec.pipeline.graph import TUNED, Artifacts, artifacts_of, record_artifacts
 from pocketrec.pipeline.history_stages import HistoryStages
 from pocketrec.pipeline.packing import install_bundle, refuse_to_replace
-from pocketrec.pipeline.retrain_settings import GateSettings, RetrainReport, RetrainSettings
-from pocketrec.pipeline.settings import BuildSettings, build_settings_of
+from pocketrec.pipeline.settings import BuildSettings, GateSettings, RetrainSettings, build_settings_of
 from pocketrec.pipeline.stages import KEY_FILE, LOCK_FILE, digest_of, locked
 from pocketrec.pipeline.student_stages import WEIGHTS_FILE, StudentStages, distillation_set
 from pocketrec.pipeline.teacher_stages import read_vectors
 from pocketrec.publishing.delta_making import make_delta
 from train.backend import make_reproducible
 from train.clicks.click_model import (
+    Attractions,
     PositionBias,
     estimate_attractions,
     estimate_position_bias,
 )
 from train.clicks.log import FeedbackLog, read_feedback_log, split_by_device
 from train.clicks.off_policy import OffPolicyResult, Rankings, compare_off_policy
-from train.clicks.ranknet_tuning import FrozenTable, tuning_batches, tuning_loss
+from train.clicks.ranknet_tuning import ClickTargets, FrozenTable, tuning_batches, tuning_loss
 from train.data.splits import split_holdout
 from train.data.tables import Shop
+from train.errors import EmptyDatasetError
 from train.loop import FitSettings, fit
 from train.models.vocabulary import token_ids
 
 NEEDED_STAGES = ("vectors", "prune", "history", "history-int8")
 _PAGE = 10
 _ENCODE_BATCH = 512
+
+
+@dataclass(frozen=True)
+class RetrainReport:
+    """What a retraining did.
+
+    Attributes:
+        bundle_id: of the new bundle.
+        base_bundle_id: of the bundle it was made from.
+        lists: logged lists that taught, and that judged.
+        queries: that taught.
+        position_bias: examination by place, as the teaching devices tell.
+        position_bias_is_estimated: False when it was assumed.
+        left_out: reason -> how many events were not used.
+        trained_weights: how many numbers were free to change.
+        off_policy: the judging devices' verdict.
+        holdout_before: re-rank nDCG@10 on the held-out queries; None without any.
+        holdout_after: the same of the new bundle.
+        delta_bytes: of the encoder's file.
+        encoder_bytes: of the new encoder's file.
+        failed_gates: a sentence for each gate that the bundle did not pass; none: it may go out.
+    """
+
+    bundle_id: str
+    base_bundle_id: str
+    lists: tuple[int, int]
+    queries: int
+    position_bias: list[float]
+    position_bias_is_estimated: bool
+    left_out: Mapping[str, int]
+    trained_weights: int
+    off_policy: OffPolicyResult
+    holdout_before: float | None
+    holdout_after: float | None
+    delta_bytes: int
+    encoder_bytes: int
+    failed_gates: list[str]
 
 
 def retrain_bundle(
@@ -352,3 +389,76 @@ def _seal_with_report(made: Bundle, base: Bundle, retrained: dict[str, Any], cre
     with Recommender(sealed) as recommender:
         recommender.prove()
     return sealed
+
+
+_MAX_SHOWN = 40
+
+
+def click_targets(
+    told: Attractions,
+    log: FeedbackLog,
+    shop: Shop,
+    recommender: Recommender,
+    query_ids: Callable[[list[str]], Any],
+) -> ClickTargets:
+    """Return the targets of every query that has two products which the shop still sells.
+
+    Args:
+        told: what the teaching devices say.
+        log: whose numbers `told` uses.
+        shop: rows of products.
+        recommender: the bundle that is being tuned; tells what words contribute to the hybrid score.
+        query_ids: texts -> int32 [texts, query_tokens].
+
+    Raises:
+        EmptyDatasetError: there is no such query.
+    """
+    row_of = {product.product_id: row for row, product in enumerate(shop.products)}
+    texts: list[str] = []
+    rows: list[tuple[list[int], list[float], Sequence[float]]] = []
+    for query in np.unique(told.query):
+        mine = told.query == query
+        shown = [
+            (product_id, float(attraction))
+            for product_id, attraction in sorted(
+                zip((log.products[one] for one in told.product[mine]), told.attraction[mine], strict=True),
+                key=lambda pair: -pair[1],
+            )
+            if product_id in row_of
+        ][:_MAX_SHOWN]
+        if len(shown) < 2:
+            continue
+        ids = [product_id for product_id, _ in shown]
+        texts.append(log.queries[query])
+        offsets = _word_offsets(recommender, log.queries[query], ids)
+        rows.append(([row_of[one] for one in ids], [attraction for _, attraction in shown], offsets))
+    if not texts:
+        raise EmptyDatasetError("no query of the feedback has two products that the shop still sells")
+    items = np.zeros((len(rows), _MAX_SHOWN), np.int32)
+    targets, mask, words = (np.zeros((len(rows), _MAX_SHOWN), np.float32) for _ in range(3))
+    for number, (products, attractions, offsets) in enumerate(rows):
+        count = len(products)
+        items[number, :count] = products
+        targets[number, :count] = attractions
+        mask[number, :count] = 1.0
+        words[number, :count] = offsets
+    return ClickTargets(query_ids(texts), items, targets, mask, words)
+
+
+def _word_offsets(recommender: Recommender, query: str, ids: list[str]) -> Any:
+    """Return what must be added to each cosine so that cosines order as hybrid scores do."""
+    fusion = recommender.bundle.manifest.fusion
+    if fusion.dense_weight <= 0.0:
+        return np.zeros(len(ids), np.float32)
+    cosines, _ = recommender.score_parts(query, ids)
+    hybrid = recommender.score(query, ids)
+    # hybrid = w (cosine + 1) / (best + 1) + words: solved for the words, in units of a cosine.
+    scale = fusion.dense_weight / (
+        1.0
+        + float(
+            np.max(
+                recommender.score(query, [recommender.search(query, k=1, mode="dense").product_ids[0]], mode="dense")
+            )
+        )
+    )
+    return (hybrid / scale - (cosines + 1.0)).astype(np.float32)

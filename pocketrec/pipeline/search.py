@@ -18,12 +18,27 @@ from compress.pruning import PruneSettings
 from compress.variants import VARIANTS, VariantName, encode_all
 from edge_runtime.contract.atomic_files import write_bytes_atomically
 from edge_runtime.contract.bundle import ENCODER_FILE, TOKENIZER_FILE
-from pocketrec.pipeline.budget import Point, choose, pareto_front, points_json
-from pocketrec.pipeline.encoder_stages import EncoderBuild, EncoderInputs, EncoderStages, RunStage, seeded_runner
-from pocketrec.pipeline.search_shapes import Shape, choose_trials, cut_to_language, measure_untrained, plausible_shapes
+from pocketrec.pipeline.budget import (
+    Point,
+    Shape,
+    choose,
+    choose_trials,
+    cut_to_language,
+    measure_untrained,
+    pareto_front,
+    plausible_shapes,
+    points_json,
+)
 from pocketrec.pipeline.settings import BuildSettings
 from pocketrec.pipeline.stages import KEY_FILE, Reporter, StageResult, Stages, digest_of
-from pocketrec.pipeline.student_stages import StudentStages
+from pocketrec.pipeline.student_stages import (
+    EncoderBuild,
+    EncoderInputs,
+    EncoderStages,
+    RunStage,
+    StudentStages,
+    seeded_runner,
+)
 from pocketrec.pipeline.teacher_stages import TeacherVectors
 from train.models.student import StudentSettings
 

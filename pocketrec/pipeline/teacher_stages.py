@@ -12,7 +12,7 @@ from compress.measure.quality import unit_rows
 from edge_runtime.contract.atomic_files import write_bytes_atomically
 from edge_runtime.contract.bundle import TOKENIZER_FILE
 from edge_runtime.contract.types import Float32, Progress
-from pocketrec.pipeline.cross_encoder_labels import Said, lessons, read_lists, write_lists
+from pocketrec.pipeline.cross_encoder import Said, lessons, read_lists, write_lists
 from pocketrec.pipeline.settings import BuildSettings
 from train.data.tables import Shop
 from train.fine_tuning import fine_tune

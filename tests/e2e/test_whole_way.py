@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pocketrec.pipeline.cli_subprocess import serving
+from pocketrec.cli_subprocess import serving
 from tests.support.child import pocketrec
 
 pytestmark = pytest.mark.timeout(900)

@@ -13,8 +13,6 @@ from edge_runtime.contract import errors
 from tests.support.source_tree import REPOSITORY, SourceFile, is_within, parse, product_files
 
 MAX_FOLDER_MODULES = 15
-# The stages of a build are not yet declared in one graph.
-CROWDED_FOLDERS = {"pocketrec/pipeline"}
 MAX_FUNCTION_LINES = 60
 BANNED_NAMES = {"utils", "util", "common", "helpers", "helper", "manager", "misc"}
 TEXT_SUFFIXES = {
@@ -91,8 +89,7 @@ def crowded(paths: Iterable[str]) -> dict[str, int]:
 
 
 def test_a_folder_has_few_modules():
-    found = crowded(file.path for file in product_files())
-    assert {folder: count for folder, count in found.items() if folder not in CROWDED_FOLDERS} == {}
+    assert crowded(file.path for file in product_files()) == {}
 
 
 def test_the_guard_sees_a_crowded_folder():

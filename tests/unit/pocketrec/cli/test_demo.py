@@ -9,11 +9,9 @@ import pytest
 from rich.console import Console
 
 from compress.errors import DemoError
-from pocketrec.pipeline import cli_subprocess
-from pocketrec.pipeline.cli_subprocess import run_command, serving
-from pocketrec.pipeline.demo import MARK_FILE, Answer, DemoReport, Update, run_demo
-from pocketrec.pipeline.demo_storefront import serving_storefront
-from pocketrec.pipeline.demo_tables import show_demo
+from pocketrec import cli_subprocess
+from pocketrec.cli_subprocess import run_command, serving
+from pocketrec.pipeline.demo import MARK_FILE, Answer, DemoReport, Update, run_demo, serving_storefront, show_demo
 
 
 @pytest.fixture

@@ -3,7 +3,8 @@ from dataclasses import replace
 import pytest
 
 from compress.errors import QualityGateError
-from pocketrec.pipeline.budget import BudgetSettings, choose, pareto_front, parse_bytes, points_json, violations
+from pocketrec.pipeline.budget import choose, pareto_front, points_json, violations
+from pocketrec.pipeline.settings import BudgetSettings
 from tests.support.budget_points import BASE_POINT, point
 
 SMALL, MIDDLE, LARGE = point(100, 0.01, 0.80), point(200, 0.02, 0.90), point(400, 0.05, 0.95)
@@ -13,20 +14,6 @@ POINTS = [BEATEN, LARGE, SMALL, MIDDLE]
 
 def noise_of(*errors):
     return lambda at, best: errors[at]
-
-
-@pytest.mark.parametrize(
-    ("text", "size"),
-    [("1500000", 1_500_000), ("1.5MB", 1_500_000), ("900 kB", 900_000), ("1MiB", 1_048_576), ("1_000", 1_000)],
-)
-def test_a_size_is_read_with_and_without_a_unit(text, size):
-    assert parse_bytes(text) == size
-
-
-@pytest.mark.parametrize("text", ["", "MB", "1.5 XB", "-3", "1e6"])
-def test_what_is_no_size_is_refused(text):
-    with pytest.raises(ValueError, match="is no size"):
-        parse_bytes(text)
 
 
 def test_the_front_has_what_no_other_beats_smallest_first():

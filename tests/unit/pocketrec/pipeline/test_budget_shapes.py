@@ -5,8 +5,7 @@ import pytest
 from compress.errors import QualityGateError
 from compress.tflite import convert_encoder
 from edge_runtime.contract.bundle import EncoderSpec
-from pocketrec.pipeline.budget import BudgetSettings
-from pocketrec.pipeline.search_shapes import (
+from pocketrec.pipeline.budget import (
     TOKENIZER_BYTES_PER_PIECE,
     Shape,
     choose_trials,
@@ -14,7 +13,7 @@ from pocketrec.pipeline.search_shapes import (
     plausible_shapes,
     shape_grid,
 )
-from pocketrec.pipeline.settings import BuildSettings
+from pocketrec.pipeline.settings import BudgetSettings, BuildSettings
 from train.models.history import HistorySettings, build_history_head
 from train.models.student import StudentSettings, build_student
 

@@ -14,7 +14,7 @@ from pocketrec.cli.build import ConsoleReporter, _front_lines
 from pocketrec.cli.evaluate import COMMANDS
 from pocketrec.pipeline.budget import points_json
 from pocketrec.pipeline.build import build_bundle, learning_digest
-from pocketrec.pipeline.cross_encoder_labels import Said, lessons, read_said, write_said
+from pocketrec.pipeline.cross_encoder import Said, lessons, read_said, write_said
 from pocketrec.pipeline.history_stages import HistoryStages
 from pocketrec.pipeline.settings import BuildSettings
 from pocketrec.pipeline.student_stages import StudentStages, distillation_set

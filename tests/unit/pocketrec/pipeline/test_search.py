@@ -12,10 +12,9 @@ from compress.measure.quality import unit_rows
 from compress.measure.retention import RetentionScale
 from compress.pruning import PruneSettings
 from pocketrec.pipeline import search as search_module
-from pocketrec.pipeline.budget import BudgetSettings
+from pocketrec.pipeline.budget import Shape
 from pocketrec.pipeline.search import BudgetSearch, retention_scale, without_judge_texts
-from pocketrec.pipeline.search_shapes import Shape
-from pocketrec.pipeline.settings import BuildSettings
+from pocketrec.pipeline.settings import BudgetSettings, BuildSettings
 from pocketrec.pipeline.stages import KEY_FILE, StageResult, Stages
 from pocketrec.pipeline.teacher_stages import TeacherVectors
 from tests.support.budget_points import point

@@ -14,7 +14,7 @@ from typing import IO, Any
 from compress.errors import DemoError
 from edge_runtime.contract.atomic_files import disk_errors_named
 
-_HOME = Path(__file__).resolve().parents[2]
+_HOME = Path(__file__).resolve().parents[1]
 _STOP_TIMEOUT_S = 15.0
 
 
