@@ -5,6 +5,7 @@ python scripts/measure_house.py
 
 import ast
 import io
+import re
 import statistics
 import sys
 import tokenize
@@ -131,6 +132,13 @@ def _documentable(
     return found
 
 
+def walks(page: str) -> dict[str, list[str]]:
+    """Return the walks of `docs/architecture.md`: title -> the files that a reader opens, in their order."""
+    _, _, section = page.partition("## Files walked\n")
+    parts = section.partition("\n## ")[0].split("\n### ")[1:]
+    return {part.partition("\n")[0]: re.findall(r"^\d+\. `([^`]+)`", part, re.MULTILINE) for part in parts}
+
+
 def rows_of(sources: Sequence[Source]) -> list[tuple[str, str]]:
     """Return the table of what is counted in the source: what, and how much."""
     folder, modules = largest_folder(sources)
@@ -148,7 +156,10 @@ def rows_of(sources: Sequence[Source]) -> list[tuple[str, str]]:
 
 def main() -> None:
     """Print the table."""
-    for what, figure in rows_of(read_sources(Path(__file__).resolve().parents[1])):
+    root = Path(__file__).resolve().parents[1]
+    found = walks((root / "docs" / "architecture.md").read_text(encoding="utf-8"))
+    walked = [(f"files walked: {title}", str(len(files))) for title, files in found.items()]
+    for what, figure in [*rows_of(read_sources(root)), *walked]:
         sys.stdout.write(f"| {what} | {figure} |\n")
 
 

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from tests.support.source_tree import REPOSITORY
+from tests.support.source_tree import REPOSITORY, imports, is_within, parse
 
 BODY = "".join(f"    step_{number} = {number}\n" for number in range(8))
 
@@ -61,3 +61,36 @@ def test_a_hash_within_a_string_is_no_comment(house, sources):
 
 def test_only_public_names_need_a_docstring(house, sources):
     assert house.docstring_coverage(sources) == pytest.approx(5 / 6)
+
+
+@pytest.fixture(scope="module")
+def architecture(house):
+    return house.walks((REPOSITORY / "docs" / "architecture.md").read_text(encoding="utf-8"))
+
+
+def linked(one, other):
+    return any(is_within(name.name, b.module) for a, b in ((one, other), (other, one)) for name in imports(a))
+
+
+def test_walks_are_read_from_their_section_alone(house):
+    page = "# A\n1. `no`\n## Files walked\n\n### One\n\n1. `a.py`: b\n2. `c.py`: `d`\n\n### Two\n\n1. `e.py`\n\n## B\n1. `no`\n"
+    assert house.walks(page) == {"One": ["a.py", "c.py"], "Two": ["e.py"]}
+
+
+def test_the_architecture_page_names_both_walks(architecture):
+    assert list(architecture) == ["A judgement row on its way to int8", "A retraining"]
+
+
+def test_each_file_of_a_walk_imports_an_earlier_one_or_is_imported_by_it(architecture):
+    for files in architecture.values():
+        walked = [parse(REPOSITORY / path) for path in files]
+        assert len({file.path for file in walked}) == len(walked) > 1
+        lost = [file.path for at, file in enumerate(walked) if at and not any(linked(file, one) for one in walked[:at])]
+        assert lost == []
+
+
+def test_the_table_counts_the_files_of_each_walk(house, architecture, capsys):
+    house.main()
+    printed = capsys.readouterr().out
+    for title, files in architecture.items():
+        assert f"| files walked: {title} | {len(files)} |" in printed
