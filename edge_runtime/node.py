@@ -5,8 +5,8 @@ HOME/root.json        the keys that this device trusts
 HOME/credential       what the device proves itself with; mode 0600
 HOME/consent.jsonl    which privacy level was chosen when
 HOME/feedback.sqlite  the queue; counts.sqlite instead at privacy level counts
-HOME/reports.json     what the server is yet to hear of the bundles (report_log.py)
-HOME/starts.json      starts that broke off (start_log.py)
+HOME/reports.json     what the server is yet to hear of the bundles (bundle_reports.py)
+HOME/starts.json      starts that broke off (crash_guard.py)
 HOME/current …        the installed bundle (slots.py)
 """
 
@@ -37,7 +37,7 @@ from edge_runtime.feedback.privacy import PrivacyLevel
 from edge_runtime.node_settings import SETTINGS_FILE, NodeSettings, check_level_works, read_settings, save_settings
 from edge_runtime.products.filters import Where
 from edge_runtime.recommender import Recommender
-from edge_runtime.updates.active_bundle import BundleKeeper
+from edge_runtime.updates.active_bundle import ActiveBundle
 from edge_runtime.updates.http_transport import HttpTransport, Transport, check_answer, check_server_url, read_limited
 from edge_runtime.updates.slots import Installed
 from edge_runtime.updates.updater import Prove, Updater, UpdateReport
@@ -165,7 +165,7 @@ class EdgeNode:
         self,
         *,
         settings: NodeSettings,
-        bundles: BundleKeeper,
+        bundles: ActiveBundle,
         feedback: NodeFeedback,
         credential: str,
         transport: Transport,
@@ -224,7 +224,7 @@ class EdgeNode:
         )
         return cls(
             settings=settings,
-            bundles=BundleKeeper(home, updater=updater, open_bundle=Recommender.open),
+            bundles=ActiveBundle(home, updater=updater, open_bundle=Recommender.open),
             feedback=NodeFeedback(home, settings, credential),
             credential=credential,
             transport=network,

@@ -22,7 +22,7 @@ from edge_runtime.products.filters import Where
 from edge_runtime.products.product_rows import ProductRows
 from edge_runtime.products.rows_database import RowsDatabase
 from edge_runtime.search.arguments import check_ids, checked_text
-from edge_runtime.search.deadline import RungCosts
+from edge_runtime.search.deadline import LevelCosts
 from edge_runtime.search.lexical import LexicalIndex
 from edge_runtime.search.pipeline import Searcher
 from edge_runtime.search.suggestions import Suggestions
@@ -68,7 +68,7 @@ class OpenedBundle:
             lexical=self._lexical,
             products=self._products,
             columns=self._columns,
-            costs=RungCosts(),
+            costs=LevelCosts(),
             dense_weight=bundle.manifest.fusion.dense_weight,
         )
 

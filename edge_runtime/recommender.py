@@ -47,7 +47,7 @@ class Recommendations:
         corrections: words of the query that no product has -> the catalogue's words that were looked for instead.
         unknown_history: products of the history that the catalogue does not know; they were left out.
         cold_start: nothing was known of the query or history, so these are the most popular products.
-        rung: what ranked them (edge_runtime/search/deadline.py), where there was a query.
+        rung: the deadline level that ranked them (edge_runtime/search/deadline.py); empty without a query.
     """
 
     product_ids: tuple[str, ...]
@@ -91,11 +91,12 @@ class Recommender(OpenedBundle):
             taste: the user's own events, by which the most relevant products are ranked anew; None for the same answer
                 to everyone.
             personal_weight: how much of the cosine with the user's vector is added to a score.
-            deadline_ms: answer by then, from the best rung that is finished (`Recommendations.rung`); filters are
-                evaluated first, whatever they take.
+            deadline_ms: milliseconds, at least 0: answer by then, from the best deadline level that is finished
+                (`Recommendations.rung`); filters are evaluated first, however long they take. None sets no limit.
 
         Raises:
-            ConfigError: an empty query, `k` below 1, an unknown field in `where`, an unknown mode or sort.
+            ConfigError: an empty query, `k` below 1, `offset` or `deadline_ms` below 0, an unknown field in `where`, an
+                unknown mode or sort.
         """
         deadline = Deadline(deadline_ms, self._searcher.costs.clock)
         check_count(k)
@@ -104,12 +105,12 @@ class Recommender(OpenedBundle):
         scores = self._query_scores(query, mode)
         eligible = self._eligible(where, exclude)
         reordered = sort != RELEVANCE or taste is not None
-        found = self._searcher.climb(scores, mode, pool_size(offset + k, reordered=reordered), eligible, deadline)
+        found = self._searcher.rank(scores, mode, pool_size(offset + k, reordered=reordered), eligible, deadline)
         ranked = found.ranked
         if taste is not None and not found.cold_start:
-            ranked = self._searcher.personal(ranked, self.taste_vector(taste), personal_weight)
+            ranked = self._searcher.personalized(ranked, self.taste_vector(taste), personal_weight)
         page = _page(self._searcher.sorted(ranked, sort), offset, k)
-        return self._answer(page, corrections=found.corrections, cold_start=found.cold_start, rung=found.rung)
+        return self._answer(page, corrections=found.corrections, cold_start=found.cold_start, rung=found.level)
 
     def search_batch(
         self, queries: Sequence[str], *, k: int = 10, where: Where | None = None, mode: Mode = "hybrid"
@@ -307,7 +308,7 @@ class Recommender(OpenedBundle):
         cold_start: bool = False,
         rung: str = "",
     ) -> Recommendations:
-        self._catalogue.let_go()
+        self._catalogue.release_pages()
         return Recommendations(
             self._products.ids_of(ranked.rows),
             ranked.scores,

@@ -11,7 +11,7 @@ import numpy as np
 from benchmarks.device.edge_shop import product_ids_of
 from benchmarks.search.esci_protocol import EsciData, load_esci, queries_of
 from edge_runtime.recommender import Recommender
-from edge_runtime.search.deadline import RUNGS
+from edge_runtime.search.deadline import LEVELS
 from edge_runtime.search.vector_index import Catalogue
 from train.evaluation.metrics import retrieval_ndcg
 
@@ -36,7 +36,7 @@ def measure_ladder(bundle: Path, data: Path, *, fold: int | None = None) -> Iter
     asked = "all queries" if fold is None else f"{len(queries)} queries not trained on"
     with Recommender.open(bundle) as shop:
         catalogue, ids = Catalogue(shop.bundle), product_ids_of(shop.bundle)
-        for rung in RUNGS:
+        for rung in LEVELS:
             values = [_ndcg(esci, query, _answer_of(shop, catalogue, ids, query, rung)) for query in queries]
             yield f"ladder: nDCG@10 of the rung {rung}, {asked}", float(np.mean(values)), ""
         for deadline_ms in DEADLINES_MS:
@@ -47,7 +47,7 @@ def measure_ladder(bundle: Path, data: Path, *, fold: int | None = None) -> Iter
                 late[answer.rung] += (time.perf_counter() - started) * 1e3 > deadline_ms
                 rungs[answer.rung] += 1
             yield f"ladder: late at {deadline_ms} ms", late.total() / CALLS, "of answers"
-            for rung in RUNGS:
+            for rung in LEVELS:
                 yield f"ladder: {rung} at {deadline_ms} ms", rungs[rung] / CALLS, "of answers"
                 if rungs[rung]:
                     yield f"ladder: {rung} late at {deadline_ms} ms", late[rung] / rungs[rung], "of its answers"

@@ -1,4 +1,4 @@
-"""Golden answers: what the builder's reference kernels said, which every device must reproduce to be trusted."""
+"""Golden answers: what the builder's reference kernels gave, which every device must reproduce before a bundle may answer."""
 
 from pathlib import Path
 

@@ -26,12 +26,12 @@ def item_text(
 ) -> str:
     """Return the text by which an item is encoded: title, brand, attribute values, last part of the category.
 
-    Words that an earlier part already said are not repeated as a part (a brand that the title begins with). Keys of
+    Words that an earlier part already has are not repeated as a part (a brand that the title begins with). Keys of
     `attributes` are left out: "color: red" reads "red", which is what people type.
     """
     parts = [title, brand or "", *(attributes or {}).values(), (category or "").rsplit(">", 1)[-1]]
-    said = ""
+    joined = ""
     for part in map(normalize_text, parts):
-        if part and f" {part} ".casefold() not in f" {said} ".casefold():
-            said = f"{said} {part}".strip()
-    return said
+        if part and f" {part} ".casefold() not in f" {joined} ".casefold():
+            joined = f"{joined} {part}".strip()
+    return joined

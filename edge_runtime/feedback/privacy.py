@@ -1,7 +1,7 @@
 """What may leave the device. The level is the device's own setting; nothing that a server says can raise it.
 
 off      nothing is stored and nothing leaves
-counts   once a window one row of noisy bits, locally differentially private; no event (counts.py)
+counts   once a window one row of noisy bits, locally differentially private; no event (private_counts.py)
 events   kind, product, time, bundle, place, propensities, list and experiment; never the query's text
 full     the query's text as well
 """

@@ -1,7 +1,8 @@
 """Answers under a deadline: what a search does first, what it leaves out when time is short.
 
-Each rung improves on the one below: the most popular products, the layer's candidates for the query's vector, their
-exact order, and that order mixed with the words. A rung is begun only when its recent cost still fits.
+The levels, each better and slower than the one before: the most popular products, the candidates that the catalogue's
+layer proposes for the query's vector, their exact order, and that order mixed with the words. A level is begun only when
+its recent cost still fits.
 """
 
 import contextlib
@@ -12,18 +13,18 @@ from collections.abc import Callable, Iterator
 from edge_runtime.contract.errors import ConfigError
 
 STATIC, ENCODER, RESCORED, HYBRID, LEXICAL = "static", "encoder", "rescored", "hybrid", "lexical"
-RUNGS = (STATIC, ENCODER, RESCORED, HYBRID)
-"""From below. A lexical search has the rungs `static` and `lexical`, a dense one all but `hybrid`."""
+LEVELS = (STATIC, ENCODER, RESCORED, HYBRID)
+"""From the fastest. A lexical search has the levels `static` and `lexical`, a dense one all but `hybrid`."""
 
 _FORGETTING = 0.9
-"""A rung's expected cost falls by this factor each time that a smaller one is seen, or that it was left out for it."""
+"""A level's expected cost falls by this factor each time that a smaller one is seen, or that it was left out for it."""
 
 
 class Deadline:
     """The moment by which one answer has to be there."""
 
     def __init__(self, milliseconds: float | None, clock: Callable[[], float]) -> None:
-        """Start the clock; None leaves all the time in the world.
+        """Start the clock; None sets no limit.
 
         Raises:
             ConfigError: not a number of at least 0.
@@ -40,8 +41,8 @@ class Deadline:
         return self._end is None or self._clock() + seconds <= self._end
 
 
-class RungCosts:
-    """What each rung cost lately on this device; may be used from any thread."""
+class LevelCosts:
+    """What each level cost lately on this device; may be used from any thread."""
 
     def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
         """`clock`: seconds that only grow."""
@@ -49,19 +50,19 @@ class RungCosts:
         self._lock = threading.Lock()
         self._expected_s: dict[str, float] = {}
 
-    def fits(self, rung: str, deadline: Deadline) -> bool:
-        """Return whether the rung can be expected to end in time; a rung that was never run is tried."""
-        if deadline.leaves(self._expected_s.get(rung, 0.0)):
+    def fits(self, level: str, deadline: Deadline) -> bool:
+        """Return whether the level can be expected to end in time; a level that was never run is tried."""
+        if deadline.leaves(self._expected_s.get(level, 0.0)):
             return True
         with self._lock:
-            self._expected_s[rung] = self._expected_s.get(rung, 0.0) * _FORGETTING
+            self._expected_s[level] = self._expected_s.get(level, 0.0) * _FORGETTING
         return False
 
     @contextlib.contextmanager
-    def measured(self, rung: str) -> Iterator[None]:
-        """Remember what the block costs as the cost of `rung`."""
+    def measured(self, level: str) -> Iterator[None]:
+        """Remember what the block costs as the cost of `level`."""
         started = self.clock()
         yield
         elapsed = self.clock() - started
         with self._lock:
-            self._expected_s[rung] = max(elapsed, self._expected_s.get(rung, 0.0) * _FORGETTING)
+            self._expected_s[level] = max(elapsed, self._expected_s.get(level, 0.0) * _FORGETTING)

@@ -1,4 +1,4 @@
-"""From a read query to ranked rows: the ladder under a deadline, the user's taste, other orders than relevance."""
+"""From a read query to ranked rows: the deadline levels, the user's taste, other orders than relevance."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ from edge_runtime.contract.types import Float32
 from edge_runtime.inference.encoder import Encoder
 from edge_runtime.products.columns import ProductColumns
 from edge_runtime.products.product_rows import ProductRows
-from edge_runtime.search.deadline import ENCODER, HYBRID, LEXICAL, RESCORED, STATIC, Deadline, RungCosts
+from edge_runtime.search.deadline import ENCODER, HYBRID, LEXICAL, RESCORED, STATIC, Deadline, LevelCosts
 from edge_runtime.search.lexical import LexicalIndex
 from edge_runtime.search.query_scores import MIN_CANDIDATES, QueryScores
 from edge_runtime.search.ranking import Ranked, best_rows
@@ -26,10 +26,10 @@ Mask = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """Ranked rows, the rung that ranked them, what the words were read as, and whether nothing was known of them."""
+    """Ranked rows, the deadline level that ranked them, the corrected words, and whether nothing of the query is known."""
 
     ranked: Ranked
-    rung: str
+    level: str
     corrections: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     cold_start: bool = False
 
@@ -43,7 +43,7 @@ class Searcher:
     lexical: LexicalIndex
     products: ProductRows
     columns: ProductColumns
-    costs: RungCosts
+    costs: LevelCosts
     dense_weight: float
 
     def scores(self, text: str, mode: str) -> QueryScores:
@@ -57,13 +57,13 @@ class Searcher:
             dense_weight=self.dense_weight,
         )
 
-    def climb(self, scores: QueryScores, mode: str, count: int, eligible: Mask | None, deadline: Deadline) -> Found:
-        """Return the `count` best eligible rows by the best rung that was finished in time.
+    def rank(self, scores: QueryScores, mode: str, count: int, eligible: Mask | None, deadline: Deadline) -> Found:
+        """Return the `count` best eligible rows by the best deadline level that finished in time.
 
         A query of which nothing is known gets the most popular rows, whatever time there is.
         """
         if mode == "lexical":
-            return self._climb_words(scores, count, eligible, deadline)
+            return self._rank_words(scores, count, eligible, deadline)
         if not self.costs.fits(ENCODER, deadline):
             return self.popular(count, eligible)
         with self.costs.measured(ENCODER):
@@ -74,15 +74,15 @@ class Searcher:
             if mode == "hybrid" and self.costs.fits(HYBRID, deadline):
                 with self.costs.measured(HYBRID):
                     found = Found(scores.ranking(count, eligible, mode), HYBRID, scores.query.corrections)
-        unknown = not scores.knows_anything if found.rung == HYBRID else not scores.vector.any()
-        incomplete = found.rung == ENCODER and not len(found.ranked.rows)
+        unknown = not scores.knows_anything if found.level == HYBRID else not scores.vector.any()
+        incomplete = found.level == ENCODER and not len(found.ranked.rows)
         return self.popular(count, eligible, cold_start=unknown) if unknown or incomplete else found
 
     def popular(self, count: int, eligible: Mask | None, *, cold_start: bool = False) -> Found:
         """Return the most popular eligible rows: what is known without reading the query."""
         return Found(self.products.most_popular(count, eligible=eligible), STATIC, cold_start=cold_start)
 
-    def personal(self, ranked: Ranked, taste: Float32, weight: float) -> Ranked:
+    def personalized(self, ranked: Ranked, taste: Float32, weight: float) -> Ranked:
         """Return the rows in the order of their score plus `weight` times their cosine with the user's vector."""
         if not taste.any():
             return ranked
@@ -109,7 +109,7 @@ class Searcher:
             mask[scores.nearest.rows] = True
         return mask
 
-    def _climb_words(self, scores: QueryScores, count: int, eligible: Mask | None, deadline: Deadline) -> Found:
+    def _rank_words(self, scores: QueryScores, count: int, eligible: Mask | None, deadline: Deadline) -> Found:
         if not self.costs.fits(LEXICAL, deadline):
             return self.popular(count, eligible)
         with self.costs.measured(LEXICAL):

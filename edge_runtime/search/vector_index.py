@@ -18,7 +18,7 @@ from edge_runtime.search.ranking import Ranked, best_rows
 _LOG = logging.getLogger(__name__)
 _SIGNATURE = "top"
 _SCAN_ROWS = 1_024
-_LET_GO_S = 1.0
+_RELEASE_INTERVAL_S = 1.0
 _FLOAT_BITS = np.int32(-0x7000_2000)  # sign, five bits of exponent, ten of mantissa, as they lie after the shift
 _BIAS = np.float32(2.0**112)
 
@@ -38,7 +38,7 @@ class Catalogue:
         self._dim = bundle.manifest.space.dim
         self._spec = bundle.manifest.catalogue
         self._vectors = _map_vectors(bundle)
-        self._let_go_at = -_LET_GO_S
+        self._released_at = -_RELEASE_INTERVAL_S
         self._layer: Model | None
         path = bundle.path(CATALOGUE_LAYER_FILE)
         try:
@@ -125,7 +125,7 @@ class Catalogue:
         rows = np.arange(len(self), dtype=np.int32) if eligible is None else np.flatnonzero(eligible).astype(np.int32)
         return best_rows(rows, self.cosines(query, rows), count)
 
-    def let_go(self) -> None:
+    def release_pages(self) -> None:
         """Take the pages of the vectors out of this process, at most once a second; the system's cache keeps them.
 
         A few hundred scattered rows bring most of a file into the memory that counts as this process's. Giving it back
@@ -133,8 +133,8 @@ class Catalogue:
         """
         now = time.monotonic()
         mapping = self._vectors.base.base if isinstance(self._vectors.base, np.memmap) else None
-        if now - self._let_go_at >= _LET_GO_S and isinstance(mapping, mmap.mmap):
-            self._let_go_at = now
+        if now - self._released_at >= _RELEASE_INTERVAL_S and isinstance(mapping, mmap.mmap):
+            self._released_at = now
             release_mapping(mapping)
 
 

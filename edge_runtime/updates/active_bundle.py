@@ -22,7 +22,7 @@ from edge_runtime.contract.events import FeedbackEvent
 from edge_runtime.contract.reports import DeviceReport, ReportKind
 from edge_runtime.feedback.bundle_reports import ReportLog
 from edge_runtime.recommender import Recommender
-from edge_runtime.updates.crash_guard import StartLog
+from edge_runtime.updates.crash_guard import CrashGuard
 from edge_runtime.updates.http_transport import Transport
 from edge_runtime.updates.slots import Installed, Slots
 from edge_runtime.updates.updater import Updater, UpdateReport
@@ -34,7 +34,7 @@ _STARTS_FILE = "starts.json"
 OpenBundle = Callable[[Path], Recommender]
 
 
-class BundleKeeper:
+class ActiveBundle:
     """The installed bundle of the device in `home`.
 
     Args:
@@ -49,7 +49,7 @@ class BundleKeeper:
     ) -> None:
         self.slots = Slots(home)
         self.reports = ReportLog(home / _REPORTS_FILE)
-        self._starts = StartLog(home / _STARTS_FILE)
+        self._starts = CrashGuard(home / _STARTS_FILE)
         self._updater = updater
         self._open_bundle = open_bundle
         self._clock_s = clock_s

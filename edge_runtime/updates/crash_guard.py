@@ -19,7 +19,7 @@ class _Starts(msgspec.Struct, frozen=True):
     broken_off: int
 
 
-class StartLog:
+class CrashGuard:
     """The starts of one device, in the file at `path`.
 
     A start counts as broken off until `settle`, or until a call of `tick` after `SETTLED_AFTER_S`. Systems that end

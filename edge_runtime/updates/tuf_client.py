@@ -96,7 +96,7 @@ def check_clock(published_at: str, now: datetime) -> None:
     if now < published - _CLOCK_TOLERANCE:
         raise ExpiredReleaseError(
             f"this device's clock says {now:%Y-%m-%d}, but the release was published on {published:%Y-%m-%d}: "
-            "with a wrong clock nothing can be told to be fresh; set the clock, then try again"
+            "with a wrong clock no release can be recognized as current; set the clock, then try again"
         )
 
 

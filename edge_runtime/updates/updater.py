@@ -1,7 +1,7 @@
 """Bringing a device to its channel's release: ask, check, download, verify, prove, switch.
 
-Which release is asked in `offers.py`, trust is python-tuf's (`trust.py`), the bundle is put together by `staging.py`,
-the switch is in `slots.py`; here is their order.
+`update_check.py` asks which release, `tuf_client.py` checks its signatures, `staging.py` puts the bundle together and
+`slots.py` switches to it; this file has their order.
 """
 
 import logging

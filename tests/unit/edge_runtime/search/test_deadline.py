@@ -6,7 +6,7 @@ import pytest
 
 from edge_runtime import Recommender
 from edge_runtime.contract.errors import ConfigError
-from edge_runtime.search.deadline import ENCODER, HYBRID, LEXICAL, RESCORED, STATIC, Deadline, RungCosts
+from edge_runtime.search.deadline import ENCODER, HYBRID, LEXICAL, RESCORED, STATIC, Deadline, LevelCosts
 from tests.support.toy_bundle import make_toy_bundle
 
 
@@ -28,7 +28,7 @@ def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recommender]:
 
 @pytest.fixture
 def shop(opened: Recommender, monkeypatch: pytest.MonkeyPatch) -> Recommender:
-    costs = RungCosts(Clock())
+    costs = LevelCosts(Clock())
     monkeypatch.setattr(opened, "_searcher", type(opened._searcher)(**{**vars(opened._searcher), "costs": costs}))
     return opened
 

@@ -145,7 +145,7 @@ def test_answer_leaves_no_page_of_the_vectors_in_this_process(tmp_path: Path) ->
         assert resident_bytes(folder / ITEM_VECTORS_FILE) == 0
         assert shop.search("red lamp").product_ids == expected
         assert resident_bytes(folder / ITEM_VECTORS_FILE) > 0  # searches that follow each other fast keep them
-        shop._catalogue._let_go_at -= 1.0
+        shop._catalogue._released_at -= 1.0
         assert shop.search("red lamp").product_ids == expected
         assert resident_bytes(folder / ITEM_VECTORS_FILE) == 0
 

@@ -9,7 +9,7 @@ from edge_runtime import node as node_module
 from edge_runtime.contract.errors import BundleError, BundleFormatError
 from edge_runtime.feedback.bundle_reports import ReportLog
 from edge_runtime.node import EdgeNode, enroll
-from edge_runtime.updates.crash_guard import MAX_CRASHES, SETTLED_AFTER_S, StartLog
+from edge_runtime.updates.crash_guard import MAX_CRASHES, SETTLED_AFTER_S, CrashGuard
 from edge_runtime.updates.self_test import Proof
 from tests.support.fleet_bundles import write_bundle
 from tests.support.server_simulator import URL
@@ -17,22 +17,22 @@ from tests.support.server_simulator import URL
 
 def test_starts_that_break_off_are_counted_across_processes(tmp_path):
     path = tmp_path / "starts.json"
-    assert [StartLog(path).begin("b") for _ in range(MAX_CRASHES + 2)] == [False] * MAX_CRASHES + [True] * 2
+    assert [CrashGuard(path).begin("b") for _ in range(MAX_CRASHES + 2)] == [False] * MAX_CRASHES + [True] * 2
 
 
 def test_start_that_ends_well_begins_the_count_anew(tmp_path):
     path = tmp_path / "starts.json"
     for _ in range(MAX_CRASHES - 1):
-        StartLog(path).begin("b")
-    log = StartLog(path)
+        CrashGuard(path).begin("b")
+    log = CrashGuard(path)
     log.begin("b")
     log.settle()
-    assert not StartLog(path).begin("b")
+    assert not CrashGuard(path).begin("b")
 
 
 def test_start_that_lasts_has_gone_well_however_it_ends(tmp_path):
     now = [0.0]
-    log = StartLog(tmp_path / "starts.json", clock=lambda: now[0])
+    log = CrashGuard(tmp_path / "starts.json", clock=lambda: now[0])
     for _ in range(MAX_CRASHES):
         log.begin("b")
     log.tick()
@@ -45,10 +45,10 @@ def test_start_that_lasts_has_gone_well_however_it_ends(tmp_path):
 def test_another_bundle_begins_at_zero_and_garbage_is_no_count(tmp_path):
     path = tmp_path / "starts.json"
     for _ in range(5):
-        StartLog(path).begin("one")
-    assert not StartLog(path).begin("two")
+        CrashGuard(path).begin("one")
+    assert not CrashGuard(path).begin("two")
     path.write_text("{")
-    assert not StartLog(path).begin("two")
+    assert not CrashGuard(path).begin("two")
 
 
 class DeadlyRecommender:
@@ -127,6 +127,6 @@ def test_only_bundle_that_breaks_off_is_opened_all_the_same(server, tmp_path, mo
     with EdgeNode.open(folder, transport=server.transport, prove=lambda _: None) as node:
         bundle_id = node.sync().update.to_bundle_id
     for _ in range(MAX_CRASHES + 2):
-        StartLog(folder / "starts.json").begin(bundle_id)
+        CrashGuard(folder / "starts.json").begin(bundle_id)
     with EdgeNode.open(folder, transport=server.transport) as node:
         assert node.recommender.folder.exists()
