@@ -35,7 +35,7 @@ from pocketrec.pipeline.stages import Reporter, Stages
 from pocketrec.pipeline.student_stages import EncoderStages, seeded_runner
 from train.data.reading import read_shop
 from train.evaluation.intervals import mean_by_query, paired_columns
-from train.text.augmentation import with_typing_error
+from train.text.typing_errors import with_typing_error
 from train.text.wordnet import read_synsets, synonyms_of, write_synonyms
 
 RESULT_FILE = RESULTS / "ablation.json"

@@ -4,7 +4,6 @@ Each text goes with the text that the teacher encodes for it. For a damaged or r
 that the student learns to answer a typo as if it had been typed right.
 """
 
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeVar
@@ -14,29 +13,16 @@ import numpy as np
 from edge_runtime.contract.text import normalize_text
 from train.data.tables import Product, Shop
 from train.text.paraphrase import call_paraphraser, check_reference
+from train.text.title_pieces import phrase, title_piece
+from train.text.typing_errors import with_typing_error
 
 T = TypeVar("T")
 Origin = Literal["query", "title_pieces", "phrases", "noise", "synonyms", "word_order", "back_translation"]
 
 _SHARES = ("title_pieces", "phrases", "noise", "synonyms", "word_order", "back_translation")
 
-MAX_PIECE_WORDS = 6
 MAX_TERM_WORDS = 3
 _TRIES_PER_TEXT = 4
-_SECOND_EDIT_ABOVE = 12
-"""Texts longer than this many characters get a second typing error now and then."""
-
-_SEPARATORS = re.compile(r"\s*(?:[,;:|()\[\]{}/•–—]|\s-\s)\s*")
-_CONNECTORS = frozenset(
-    ["a", "an", "and", "by", "for", "from", "in", "of", "on", "or", "the", "to", "with", "without", "&", "+", "-", "x"]
-)
-"""Words that no query begins or ends with."""
-
-_NEIGHBORS = {
-    "a": "qwsz", "b": "vghn", "c": "xdfv", "d": "serfcx", "e": "wsdr", "f": "drtgvc", "g": "ftyhbv", "h": "gyujnb",
-    "i": "ujko", "j": "huikmn", "k": "jiolm", "l": "kop", "m": "njk", "n": "bhjm", "o": "iklp", "p": "ol", "q": "wa",
-    "r": "edft", "s": "awedxz", "t": "rfgy", "u": "yhji", "v": "cfgb", "w": "qase", "x": "zsdc", "y": "tghu", "z": "asx",
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -174,69 +160,6 @@ class _Bases:
     def all(self) -> Iterator[str]:
         yield from self._queries
         yield from self._made
-
-
-def with_typing_error(text: str, random: np.random.Generator) -> str:
-    """Return `text` with one typing error, in long texts sometimes two; text without letters comes back as it is."""
-    text = _one_error(text, random)
-    if len(text) > _SECOND_EDIT_ABOVE and random.random() < 0.25:
-        text = _one_error(text, random)
-    return text
-
-
-def _one_error(text: str, random: np.random.Generator) -> str:
-    places = [place for place, character in enumerate(text) if character.isalpha()]
-    if not places:
-        return text
-    place = places[random.integers(len(places))]
-    before, character, after = text[:place], text[place], text[place + 1 :]
-    neighbors = _NEIGHBORS.get(character.lower(), "")
-    kind = random.integers(4)
-    if kind == 0 and neighbors:
-        return before + neighbors[random.integers(len(neighbors))] + after
-    if kind == 1 and after[:1].isalpha():
-        return before + after[0] + character + after[1:]
-    if kind == 2 and len(places) > 2:
-        return before + after
-    return before + character + character + after
-
-
-def title_piece(product: Product, random: np.random.Generator) -> str:
-    """Return 1 to `MAX_PIECE_WORDS` words in a row from the title; empty where they say too little."""
-    segments = _segments(product.title)
-    style = random.random()
-    # The first segment names the thing: its beginning holds the brand, its end the type.
-    words = segments[0 if style < 0.6 else random.integers(len(segments))].split()
-    size = min(len(words), int(random.integers(1, MAX_PIECE_WORDS + 1)))
-    start = 0 if style < 0.3 else len(words) - size
-    if style >= 0.6:
-        start = int(random.integers(len(words) - size + 1))
-    piece = " ".join(_trimmed(words[start : start + size]))
-    # Bare numbers and units are no query.
-    return piece if sum(map(str.isalpha, piece)) > 2 or not piece.isascii() else ""
-
-
-def _trimmed(words: Sequence[str]) -> list[str]:
-    content = [place for place, word in enumerate(words) if word.casefold() not in _CONNECTORS]
-    return list(words[content[0] : content[-1] + 1]) if content else []
-
-
-def phrase(product: Product, random: np.random.Generator) -> str:
-    """Return brand, attribute values, category and product type put together as a query would."""
-    words = _segments(product.title)[0].split()
-    kind = " ".join(_trimmed(words[-int(random.integers(1, 4)) :]))
-    category = (product.category or "").rsplit(">", 1)[-1].strip()
-    parts = [part for part in (product.brand or "", *product.attributes.values(), category) if part.strip()]
-    chosen = [parts[index] for index in random.permutation(len(parts))[: int(random.integers(1, 4))]]
-    pieces = chosen if category in chosen and random.random() < 0.5 else [*chosen, kind]
-    # A word is kept once: many titles repeat the brand.
-    distinct = {word.casefold(): word for word in reversed(" ".join(pieces).split()[: 2 * MAX_PIECE_WORDS])}
-    return " ".join(reversed(distinct.values()))
-
-
-def _segments(title: str) -> list[str]:
-    segments = [segment.strip(" .!?\"'*-") for segment in _SEPARATORS.split(normalize_text(title))]
-    return [segment for segment in segments if segment] or [normalize_text(title) or "-"]
 
 
 def _reordered(text: str, random: np.random.Generator) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 
 from edge_runtime.contract.text import normalize_text
 from train.data.tables import Product
-from train.text.augmentation import phrase, title_piece
+from train.text.title_pieces import phrase, title_piece
 
 TITLE_SHARE, PHRASE_SHARE = 0.35, 0.25
 """The rest are passages of descriptions."""

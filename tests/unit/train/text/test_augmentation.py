@@ -8,7 +8,8 @@ from edge_runtime.contract.errors import ConfigError
 from edge_runtime.settings import from_mapping
 from tests.support.shops import make_shop
 from train.data.tables import Judgement, Product
-from train.text.augmentation import TextSettings, distillation_texts, with_typing_error
+from train.text.augmentation import TextSettings, distillation_texts
+from train.text.typing_errors import with_typing_error
 
 ONLY = {"title_pieces": 0.0, "back_translation": 0.0, "phrases": 0.0, "noise": 0.0, "synonyms": 0.0, "word_order": 0.0}
 
