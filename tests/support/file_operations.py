@@ -1,4 +1,4 @@
-"""A process that dies at its n-th operation on files under a folder: every place where a power cut can hit."""
+"""Operations on files that fail, or at which a process dies: every place where a power cut can hit."""
 
 import contextlib
 import os
@@ -8,6 +8,20 @@ from collections.abc import Callable
 from pathlib import Path
 
 OPERATIONS = {"open", "os.rename", "os.remove", "os.link", "os.symlink", "os.mkdir", "os.rmdir", "os.truncate"}
+
+
+def names(folder: Path) -> list[str]:
+    """Return the names in `folder`, sorted."""
+    return sorted(path.name for path in folder.iterdir())
+
+
+def failing(number: int) -> Callable[..., None]:
+    """Return a function that fails with the error `number` of the operating system, whatever it is given."""
+
+    def fail(*_args: object, **_options: object) -> None:
+        raise OSError(number, "no")
+
+    return fail
 
 
 def run_until_operation(work: Callable[[], object], folder: Path, *, dies_at: int) -> int | None:

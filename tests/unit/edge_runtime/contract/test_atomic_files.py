@@ -4,17 +4,7 @@ import pytest
 
 from edge_runtime.contract.atomic_files import disk_errors_named, sync_folder, write_bytes_atomically
 from edge_runtime.contract.errors import StorageError
-
-
-def names(folder):
-    return sorted(path.name for path in folder.iterdir())
-
-
-def failing(number):
-    def fail(*_args, **_options):
-        raise OSError(number, "no")
-
-    return fail
+from tests.support.file_operations import failing, names
 
 
 def test_a_file_is_written_and_replaced(tmp_path):

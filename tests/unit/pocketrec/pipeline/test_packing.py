@@ -12,6 +12,7 @@ from edge_runtime.recommender import Recommender
 from pocketrec.pipeline.packing import POPULARITY_HALF_LIFE_S, BuildFacts, install_bundle, pack_bundle, popularity
 from pocketrec.pipeline.settings import BuildSettings
 from pocketrec.pipeline.stages import StageResult
+from tests.support.file_operations import failing, names
 from tests.support.shops import make_shop
 from tests.support.toy_bundle import MODELS, make_toy_bundle, write_toy_tokenizer
 from tests.support.toy_shop import SPEC, toy_item_vectors, toy_products
@@ -30,17 +31,6 @@ def toys(tmp_path_factory):
 def old_and_new(toys, tmp_path):
     """An installed bundle and the folder of a newer one."""
     return install_bundle(toys[0].folder, tmp_path / "shop" / "bundle"), toys[1].folder
-
-
-def names(folder):
-    return sorted(path.name for path in folder.iterdir())
-
-
-def failing(number):
-    def fail(*_args, **_options):
-        raise OSError(number, "no")
-
-    return fail
 
 
 def test_a_bundle_is_installed_where_nothing_was(toys, tmp_path):
