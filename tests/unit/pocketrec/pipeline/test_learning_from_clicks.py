@@ -5,9 +5,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from pocketrec.pipeline.click_labels import click_targets
-from pocketrec.pipeline.retrain import _failed_gates
-from pocketrec.pipeline.retrain_settings import GateSettings
+from pocketrec.pipeline.retrain import _failed_gates, click_targets
+from pocketrec.pipeline.settings import GateSettings
 from tests.support.feedback_logs import (
     PRODUCTS,
     QUERIES,
