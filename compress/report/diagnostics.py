@@ -12,7 +12,7 @@ from edge_runtime.recommender import Mode, Recommender
 from train.data.tables import Judgement, Shop
 from train.evaluation.intervals import percentile_interval, resampled_shares, share_of
 from train.evaluation.metrics import rerank_ndcg, retrieval_ndcg
-from train.text.augmentation import with_typing_error
+from train.text.typing_errors import with_typing_error
 
 TYPO_DRAWS = 3
 """Typing errors of each query, each tried alone: one draw of some twenty queries is mostly luck."""
