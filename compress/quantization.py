@@ -154,12 +154,9 @@ class _TransformerScheme(default_8bit_quantize_scheme.Default8BitQuantizeScheme)
         return _NoLayoutTransform()
 
 
-_SCOPE = {
-    **LAYERS,
-    **{
-        named.__name__: named
-        for named in (LayerQuantization, SettlingRangeQuantizer, FixedRangeQuantizer, SparseWeightQuantizer)
-    },
+_QUANTIZERS = {
+    named.__name__: named
+    for named in (LayerQuantization, SettlingRangeQuantizer, FixedRangeQuantizer, SparseWeightQuantizer)
 }
 
 
@@ -171,7 +168,7 @@ def quantize(model: Any) -> Any:
     Raises:
         UnsupportedLayerError: a layer that is not known here.
     """
-    with tfmot.quantization.keras.quantize_scope(_SCOPE):
+    with tfmot.quantization.keras.quantize_scope({**LAYERS, **_QUANTIZERS}):
         annotated = keras.models.clone_model(model, clone_function=_annotate)
         annotated.set_weights(model.get_weights())
         quantized = tfmot.quantization.keras.quantize_apply(annotated, _TransformerScheme())

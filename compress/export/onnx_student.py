@@ -9,6 +9,7 @@ from onnx import TensorProto
 from compress.errors import CompressionError
 from compress.export.onnx_graph import INPUTS, OnnxGraph
 from train.models.layers import MASK_BIAS, PADDING_ID
+from train.models.student import architectures
 
 
 def onnx_student(model: Any) -> bytes:
@@ -21,17 +22,20 @@ def onnx_student(model: Any) -> bytes:
         CompressionError: a layer of which no operation of ONNX is known.
     """
     graph = OnnxGraph()
+    operations = dict(_OPERATIONS)
+    for architecture in architectures().values():
+        operations.update(architecture.onnx)
     names: dict[str, str] = {model.input.name: graph.add("Mul", *INPUTS)}  # what is masked is padding
     for layer in model.layers:
         node = layer.inbound_nodes[0]
         if node.is_input:
             continue
         operands = [node.keras_inputs] if not isinstance(node.keras_inputs, list | tuple) else node.keras_inputs
-        write = _OPERATIONS.get(type(layer).__name__)
+        write = operations.get(type(layer).__name__)
         if write is None:
             raise CompressionError(
                 f"layer {layer.name} is a {type(layer).__name__}, which has no place in ONNX here; "
-                f"known are {', '.join(sorted(_OPERATIONS))}"
+                f"known are {', '.join(sorted(operations))}"
             )
         names[layer.output.name] = write(graph, layer, [names[one.name] for one in operands])
     return graph.encoder(names[model.output.name], name="student", dim=model.output_shape[-1])
@@ -95,9 +99,9 @@ _OPERATIONS: dict[str, Callable[[OnnxGraph, Any, Sequence[str]], str]] = {
     "MergeHeads": _merge_heads,
     "MatMul": _matmul,
     "Softmax": lambda graph, layer, x: graph.add("Softmax", x[0], axis=-1),
-    "HeadRows": lambda graph, layer, x: graph.add("Transpose", x[0], perm=[0, 2, 1]),
-    "SideBySide": lambda graph, layer, x: graph.add("Reshape", x[0], graph.ints(0, -1)),
-    "Neighbors": _neighbors,
-    "OneRow": lambda graph, layer, x: graph.add("Squeeze", x[0], graph.ints(1)),
+    "TransposeHeads": lambda graph, layer, x: graph.add("Transpose", x[0], perm=[0, 2, 1]),
+    "ConcatHeads": lambda graph, layer, x: graph.add("Reshape", x[0], graph.ints(0, -1)),
+    "ContextWindow": _neighbors,
+    "SqueezeHead": lambda graph, layer, x: graph.add("Squeeze", x[0], graph.ints(1)),
 }
 """Class of a layer -> what writes it: graph, layer, names of its inputs -> name of its output."""

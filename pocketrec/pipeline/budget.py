@@ -8,7 +8,7 @@ measured, and as an untrained student is as large and as fast as a trained one, 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from edge_runtime.contract.bundle import ENCODER_FILE
 from edge_runtime.contract.types import Progress
 from pocketrec.pipeline.settings import BudgetSettings, BuildSettings
 from train.models.history import build_history_head
-from train.models.student import Architecture, StudentSettings, build_student
+from train.models.student import StudentSettings, architectures, build_student
 
 
 @dataclass(frozen=True)
@@ -29,10 +29,10 @@ class Point:
     """One student under one recipe.
 
     Attributes:
-        architecture: "bag", "mixer" or "bert".
+        architecture: name of a registered one (train/models/architectures).
         vocabulary: word pieces.
         hidden: width.
-        layers: depth; a bag has none and says 0.
+        layers: depth; 0 where the architecture has no blocks.
         pruning: "none", or like "50%".
         variant: see compress/variants.py; "float" while it was trained for a short time only.
         steps: of distillation.
@@ -186,24 +186,24 @@ class Shape:
     def name(self) -> str:
         """Names a folder."""
         student = self.student
-        depth = "" if student.architecture == "bag" else f"-l{student.layers}"
+        depth = f"-l{student.depth}" if student.depth else ""
         return f"{student.architecture}-v{student.vocabulary}-h{student.hidden}{depth}"
 
 
 def shape_grid(base: StudentSettings, limits: BudgetSettings) -> list[StudentSettings]:
     """Return every shape of the search; what it does not vary is that of `base`, in proportion to the width."""
     shapes = []
-    for architecture in get_args(Architecture):
+    for architecture, declared in architectures().items():
         for hidden in sorted(set(limits.widths)):
             heads = max(1, round(hidden * base.heads / base.hidden))
-            width = {
+            width: dict[str, Any] = {
                 "architecture": architecture,
                 "hidden": hidden,
                 "heads": heads if hidden % heads == 0 else 1,
                 "feed_forward": max(1, round(hidden * base.feed_forward / base.hidden)),
             }
-            # A bag has no layers: one depth stands for all.
-            depths = sorted(set(limits.depths)) if architecture != "bag" else [base.layers]
+            # Without layers one depth stands for all.
+            depths = sorted(set(limits.depths)) if declared.has_depth else [base.layers]
             shapes += [
                 replace(base, vocabulary=vocabulary, layers=layers, **width)
                 for layers in depths
@@ -265,10 +265,10 @@ def choose_trials(shapes: Sequence[Shape], limits: BudgetSettings) -> list[Shape
     and depth at once: within limits, more is better. With it they are spread evenly over the sizes.
     """
     queues = []
-    for architecture in get_args(Architecture):
+    for architecture in architectures():
         own = sorted((one for one in shapes if one.student.architecture == architecture), key=lambda one: -one.bytes)
         if limits.min_retention is not None:
-            share = -(-limits.trials // len(get_args(Architecture)))
+            share = -(-limits.trials // len(architectures()))
             places = np.linspace(0, len(own) - 1, min(len(own), share)).round().astype(int).tolist() if own else []
             queues.append([own[place] for place in dict.fromkeys(places)])
         else:
@@ -340,7 +340,7 @@ def _impossible(student: StudentSettings, size: int, latency_ms: float | None, l
         architecture=student.architecture,
         vocabulary=student.vocabulary,
         hidden=student.hidden,
-        layers=0 if student.architecture == "bag" else student.layers,
+        layers=student.depth,
         pruning="none",
         variant="untrained",
         steps=0,

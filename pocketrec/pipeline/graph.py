@@ -44,7 +44,7 @@ class Stage:
 
 _STUDENT = Stage(
     "pocketrec.pipeline.student_stages",
-    ("train.distillation", "train.models.student", "train.models.vocabulary"),
+    ("train.losses.distillation", "train.models.student", "train.models.vocabulary"),
     _KERAS,
 )
 
@@ -62,8 +62,10 @@ STAGES: Mapping[str, Stage] = {
     ),
     "student": _STUDENT,
     "short": _STUDENT,
-    "prune": Stage("pocketrec.pipeline.student_stages", ("train.distillation", "compress.pruning"), _TFMOT),
-    "quantize": Stage("pocketrec.pipeline.student_stages", ("train.distillation", "compress.quantization"), _TFMOT),
+    "prune": Stage("pocketrec.pipeline.student_stages", ("train.losses.distillation", "compress.pruning"), _TFMOT),
+    "quantize": Stage(
+        "pocketrec.pipeline.student_stages", ("train.losses.distillation", "compress.quantization"), _TFMOT
+    ),
     "convert": Stage("pocketrec.pipeline.student_stages", ("compress.tflite", "compress.variants"), _TFMOT),
     "shape": Stage("pocketrec.pipeline.budget", ("compress.tflite", "train.models.student"), _TFMOT),
     "pack": Stage(
@@ -116,11 +118,16 @@ def _imports(module: str) -> tuple[str, ...]:
     names = set()
     for node in ast.walk(_tree(module)):
         if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
+            names |= {one for alias in node.names for one in (alias.name, *_registered(alias.name))}
         elif isinstance(node, ast.ImportFrom) and node.module:
             inner = {f"{node.module}.{alias.name}" for alias in node.names}
             names |= {name for name in inner if _path(name).is_file()} or {node.module}
     return tuple(sorted(name for name in names if name.split(".")[0] in _ROOMS))
+
+
+def _registered(package: str) -> list[str]:
+    """Return the modules of a package that is imported whole, to find what is registered in them."""
+    return [f"{package}.{path.stem}" for path in sorted(_ROOT.joinpath(*package.split(".")).glob("[a-z]*.py"))]
 
 
 @cache

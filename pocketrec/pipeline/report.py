@@ -16,6 +16,7 @@ from edge_runtime.contract.bundle import MODEL_CARD_FILE, REPORT_FILE, REPORT_PA
 from pocketrec.pipeline.settings import BuildSettings
 from pocketrec.pipeline.stages import StageResult, digest_of
 from train.data.tables import Shop
+from train.models.student import architectures
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,7 @@ def _data_lines(shop: Mapping[str, Any]) -> list[str]:
 
 
 def _architecture(student: Mapping[str, Any]) -> str:
-    depth = "" if student["architecture"] == "bag" else f" of {student['layers']} layers"
+    depth = f" of {student['layers']} layers" if architectures()[student["architecture"]].has_depth else ""
     return f"a {student['architecture']}{depth}, {student['hidden']} wide"
 
 

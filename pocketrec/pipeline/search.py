@@ -223,9 +223,9 @@ class BudgetSearch:
         return _Tried(point, values, replace(settings, variant=variant))
 
     def _recipes(self, student: StudentSettings) -> list[PruneSettings]:
-        """Return the prunings to compare; a bag has hardly a kernel that zeros could make smaller."""
+        """Return the prunings to compare; without blocks there is hardly a kernel that zeros could make smaller."""
         asked, none = self._settings.prune, replace(self._settings.prune, sparsity=0.0)
-        return [none] if student.architecture == "bag" or not asked.prunes else [none, asked]
+        return [none] if not student.depth or not asked.prunes else [none, asked]
 
     def _choose(self, scale: RetentionScale, finished: Sequence[_Tried]) -> _Tried:
         def noise(at: int, best: int) -> float:
@@ -306,7 +306,7 @@ def _point(
         architecture=student.architecture,
         vocabulary=student.vocabulary,
         hidden=student.hidden,
-        layers=0 if student.architecture == "bag" else student.layers,
+        layers=student.depth,
         pruning=pruning,
         variant=variant,
         steps=steps,

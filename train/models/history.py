@@ -30,18 +30,18 @@ from train.losses.next_item import next_basket_loss
 from train.models.demand_features import SIGNALS, Demand, quiet_directions
 from train.models.layers import (
     AddBias,
-    Boundary,
-    Complement,
-    FlagBoundary,
-    HeadRows,
+    ConcatHeads,
     LearnedPosition,
     MaskBias,
     MatMul,
     NewAxis,
-    OneRow,
+    OneMinus,
+    QuantizeFlag,
+    QuantizeInput,
     Shift,
-    SideBySide,
     Softmax,
+    SqueezeHead,
+    TransposeHeads,
 )
 from train.sampling.next_basket_batches import (
     NO_ITEM,
@@ -162,20 +162,20 @@ def build_history_head(settings: HistorySettings, *, dim: int) -> Any:
     """
     items = keras.Input((settings.items, dim), name="items")
     mask = keras.Input((settings.items,), name="mask")
-    x = Boundary(name="history_items")(items)
-    absence = Complement(name="history_absence")(FlagBoundary(name="history_presence")(mask))
+    x = QuantizeInput(name="history_items")(items)
+    absence = OneMinus(name="history_absence")(QuantizeFlag(name="history_presence")(mask))
     bias = MaskBias(name="history_mask_bias")(NewAxis(name="history_absence_row")(absence))
     placed = LearnedPosition(settings.items, name="history_position")(x)
     inner = keras.layers.ReLU(name="history_relu")(keras.layers.Dense(settings.hidden, name="history_inner")(placed))
     # Zeros: at the start only recency weighs.
     logits = keras.layers.Dense(settings.heads, kernel_initializer="zeros", name="history_logits")(inner)
     recency = Shift(name="history_recency")
-    masked = AddBias(name="history_masked")([recency(HeadRows(name="history_heads")(logits)), bias])
+    masked = AddBias(name="history_masked")([recency(TransposeHeads(name="history_heads")(logits)), bias])
     age = np.arange(settings.items, dtype=np.float32)[::-1]
     recency.set_weights([-age * (np.log(2.0) / HALF_WEIGHT_AFTER_ITEMS)])
     means = MatMul(name="history_means")([Softmax(name="history_weights")(masked), x])
     query = keras.layers.Dense(dim, name="history_query")
-    vector = query(SideBySide(name="history_flat")(means))
+    vector = query(ConcatHeads(name="history_flat")(means))
     start = np.tile(np.eye(dim, dtype=np.float32), (settings.heads, 1)) * (QUERY_NORM / settings.heads)
     query.set_weights([start, np.zeros(dim, np.float32)])
     return keras.Model([items, mask], [vector, _repeat_scores(x, placed, settings)], name="history")
@@ -188,8 +188,8 @@ def _repeat_scores(items: Any, placed: Any, settings: HistorySettings) -> Any:
             keras.layers.Dense(settings.pointer_hidden, name="history_repeat_inner")(placed)
         )
     score = keras.layers.Dense(1, kernel_initializer="zeros", name="history_repeat_score")(inner)
-    row = HeadRows(name="history_repeat_row")(score)
-    return OneRow(name="history_repeat")(Shift(name="history_repeat_recency")(row))
+    row = TransposeHeads(name="history_repeat_row")(score)
+    return SqueezeHead(name="history_repeat")(Shift(name="history_repeat_recency")(row))
 
 
 class NextBasket(keras.Model):

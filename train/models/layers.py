@@ -25,21 +25,30 @@ class Quantization(NamedTuple):
     output: str | None = "moving"
 
 
+LAYERS: dict[str, type] = {}
+"""Name -> layer or constraint, for `keras.utils.custom_object_scope`."""
+
+
 class OneOperation(keras.layers.Layer):
-    """Base of the layers here."""
+    """Base of the layers here, and of an architecture's own; each is in `LAYERS` once it is defined."""
 
     QUANTIZATION = Quantization()
 
+    def __init_subclass__(cls) -> None:
+        """Put the layer into `LAYERS`."""
+        super().__init_subclass__()
+        LAYERS[cls.__name__] = cls
 
-class Boundary(OneOperation):
-    """Identity on a float input: where its numbers enter int8."""
+
+class QuantizeInput(OneOperation):
+    """Identity on a float input: where its numbers are rounded to int8."""
 
     def call(self, x: Any) -> Any:
         """Return `x` unchanged."""
         return tf.identity(x)
 
 
-class FlagBoundary(Boundary):
+class QuantizeFlag(QuantizeInput):
     """Identity on a float input that is 0 or 1."""
 
     QUANTIZATION = Quantization(output="zero_to_one")
@@ -55,7 +64,7 @@ class PaddingFlag(OneOperation):
         return tf.cast(tf.equal(ids, PADDING_ID), tf.float32)
 
 
-class Complement(OneOperation):
+class OneMinus(OneOperation):
     """1 - x, for flags."""
 
     QUANTIZATION = Quantization(output="zero_to_one")
@@ -123,6 +132,9 @@ class ZeroPadding(keras.constraints.Constraint):
         return tf.concat((tf.zeros_like(table[: PADDING_ID + 1]), table[PADDING_ID + 1 :]), axis=0)
 
 
+LAYERS["ZeroPadding"] = ZeroPadding
+
+
 class Scale(OneOperation):
     """Multiplies each channel by a learned factor."""
 
@@ -178,7 +190,7 @@ class MergeHeads(OneOperation):
     QUANTIZATION = Quantization(output=None)
 
     def call(self, x: Any) -> Any:
-        """Return the heads side by side."""
+        """Return the heads, concatenated."""
         n = x.shape[2] if x.shape[2] is not None else tf.shape(x)[2]
         return tf.reshape(tf.transpose(x, (0, 2, 1, 3)), (-1, n, x.shape[1] * x.shape[3]))
 
@@ -217,7 +229,7 @@ class Softmax(OneOperation):
         return tf.nn.softmax(x)
 
 
-class HeadRows(OneOperation):
+class TransposeHeads(OneOperation):
     """[batch, n, heads] -> [batch, heads, n]."""
 
     QUANTIZATION = Quantization(output=None)
@@ -227,62 +239,35 @@ class HeadRows(OneOperation):
         return tf.transpose(x, (0, 2, 1))
 
 
-class SideBySide(OneOperation):
+class ConcatHeads(OneOperation):
     """[batch, heads, size] -> [batch, heads * size]."""
 
     QUANTIZATION = Quantization(output=None)
 
     def call(self, x: Any) -> Any:
-        """Return the heads in one row."""
+        """Return the heads, concatenated."""
         return tf.reshape(x, (-1, x.shape[1] * x.shape[2]))
 
 
-class Neighbors(OneOperation):
+class ContextWindow(OneOperation):
     """[batch, n, hidden] -> [batch, n, 3 * hidden]: the token before, the token, the token after; zeros at the ends."""
 
     QUANTIZATION = Quantization(output=None)
 
     def call(self, x: Any) -> Any:
-        """Return every token beside its neighbors."""
+        """Return every token, concatenated with its neighbors."""
         before, after = tf.pad(x[:, :-1], ((0, 0), (1, 0), (0, 0))), tf.pad(x[:, 1:], ((0, 0), (0, 1), (0, 0)))
         return tf.concat((before, x, after), axis=-1)
 
 
-class OneRow(OneOperation):
+class SqueezeHead(OneOperation):
     """[batch, 1, hidden] -> [batch, hidden]."""
 
     QUANTIZATION = Quantization(output=None)
 
     def call(self, x: Any) -> Any:
-        """Return the only row."""
+        """Return the only head."""
         return tf.squeeze(x, 1)
-
-
-LAYERS = {
-    layer.__name__: layer
-    for layer in (
-        Boundary,
-        FlagBoundary,
-        PaddingFlag,
-        Complement,
-        MaskBias,
-        NewAxis,
-        LearnedPosition,
-        ZeroPadding,
-        Scale,
-        Shift,
-        SplitHeads,
-        MergeHeads,
-        MatMul,
-        AddBias,
-        Softmax,
-        HeadRows,
-        SideBySide,
-        Neighbors,
-        OneRow,
-    )
-}
-"""Name -> layer or constraint, for `keras.utils.custom_object_scope`."""
 
 
 def no_norm(x: Any, *, name: str) -> Any:
@@ -336,7 +321,7 @@ def mixer_block(x: Any, *, hidden: int, feed_forward: int, name: str) -> Any:
     Returns:
         float32 [batch, n, hidden].
     """
-    beside = Neighbors(name=f"{name}_neighbors")(x)
+    beside = ContextWindow(name=f"{name}_neighbors")(x)
     inner = keras.layers.ReLU(name=f"{name}_relu")(keras.layers.Dense(feed_forward, name=f"{name}_inner")(beside))
     summed = keras.layers.Add(name=f"{name}_add")([x, keras.layers.Dense(hidden, name=f"{name}_outer")(inner)])
     return no_norm(summed, name=f"{name}_norm")
@@ -354,7 +339,7 @@ def attention_pool(x: Any, bias: Any, *, heads: int, name: str) -> Any:
     Returns:
         float32 [batch, heads * hidden].
     """
-    logits = HeadRows(name=f"{name}_heads")(keras.layers.Dense(heads, use_bias=False, name=f"{name}_logits")(x))
+    logits = TransposeHeads(name=f"{name}_heads")(keras.layers.Dense(heads, use_bias=False, name=f"{name}_logits")(x))
     weights = Softmax(name=f"{name}_weights")(AddBias(name=f"{name}_masked")([logits, bias]))
     means = MatMul(name=f"{name}_means")([weights, x])
-    return (SideBySide if heads > 1 else OneRow)(name=name)(means)
+    return (ConcatHeads if heads > 1 else SqueezeHead)(name=name)(means)

@@ -1,38 +1,73 @@
 """The student: a small encoder over the shop's vocabulary, built from operations that quantize and convert whole.
 
-Three architectures share the word table and the pooling, and differ in what happens between:
-
-- "bag": nothing. A text is a weighted mean of its word pieces, the weights learned (attention pooling, as in Yang et
-  al., "Hierarchical Attention Networks", 2016). Order does not count.
-- "mixer": dense blocks that read a token with its neighbors; no attention.
-- "bert": transformer blocks.
-
-docs/architectures.md holds what each costs and gives.
+Its architectures share the word table and the pooling, and differ in what happens between: each is a file of
+train/models/architectures. docs/architectures.md holds what each costs and gives.
 """
 
-from dataclasses import dataclass, fields
-from typing import Any, Literal, get_args
+import importlib
+import pkgutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+import train.models.architectures
 from train.backend import keras
-from train.models.layers import (
-    LearnedPosition,
-    MaskBias,
-    NewAxis,
-    PaddingFlag,
-    ZeroPadding,
-    attention_block,
-    attention_pool,
-    mixer_block,
-    no_norm,
-)
-
-Architecture = Literal["bag", "mixer", "bert"]
+from train.models.layers import LearnedPosition, MaskBias, NewAxis, PaddingFlag, ZeroPadding, attention_pool, no_norm
 
 POOLED = "pooled"
 """The layer whose output is the text's pooled state, before it is projected."""
+
+WORD_SPREAD = 0.05
+"""Standard deviation of the word table at the start, the same for random numbers and for the teacher's reduced words.
+
+Not tuned. Keras' start of an Embedding (uniform in ±0.05) has 0.029, BERT's 0.02."""
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What a student does between its word table and its pooling.
+
+    Attributes:
+        layers: (tokens float32 [batch, n, hidden], bias float32 [batch, 1, n] of the padding, settings) -> float32
+            [batch, n, hidden], out of layers that quantize whole (train/models/layers.py).
+        counts: the fields of `StudentSettings` that it reads beside `hidden` and the lengths.
+        onnx: class of a layer of its own -> what writes it into ONNX: (graph, layer, names of its inputs) -> name of
+            its output (compress/export/onnx_student.py has those of train/models/layers.py).
+    """
+
+    layers: Callable[[Any, Any, "StudentSettings"], Any]
+    counts: tuple[str, ...] = ()
+    onnx: Mapping[str, Callable[[Any, Any, Any], str]] = field(default_factory=dict)
+
+    @property
+    def has_depth(self) -> bool:
+        """Whether there are blocks, which can be more or fewer."""
+        return "layers" in self.counts
+
+
+Layers = Callable[[Any, Any, "StudentSettings"], Any]
+
+_ARCHITECTURES: dict[str, Architecture] = {}
+
+
+def student_architecture(name: str, **declared: Any) -> Callable[[Layers], Layers]:
+    """Register the layers of an architecture under `name`; `declared` are the other attributes of `Architecture`."""
+
+    def register(layers: Layers) -> Layers:
+        _ARCHITECTURES[name] = Architecture(layers, **declared)
+        return layers
+
+    return register
+
+
+def architectures() -> dict[str, Architecture]:
+    """Return all architectures by name, those that read the fewest settings first."""
+    for module in pkgutil.iter_modules(train.models.architectures.__path__):
+        importlib.import_module(f"{train.models.architectures.__name__}.{module.name}")
+    return dict(sorted(_ARCHITECTURES.items(), key=lambda one: len(one[1].counts)))
 
 
 @dataclass(frozen=True)
@@ -40,18 +75,18 @@ class StudentSettings:
     """Shape of the student; the word table (vocabulary x hidden bytes in int8) dominates its size.
 
     Attributes:
-        architecture: see the module's docstring.
+        architecture: name of a registered one.
         vocabulary: at most so many word pieces are kept of the teacher's.
         hidden: width of the word table and of the blocks.
-        layers: blocks; a bag has none.
-        heads: attention heads of a block of "bert".
+        layers: blocks, where the architecture has such.
+        heads: attention heads of a block.
         feed_forward: width inside a block.
         pooling_heads: weighted means that are laid side by side.
         query_tokens: longer queries are cut.
         item_tokens: longer texts of items are cut.
     """
 
-    architecture: Architecture = "bag"
+    architecture: str = "bag"
     vocabulary: int = 8_000
     hidden: int = 128
     layers: int = 2
@@ -63,16 +98,18 @@ class StudentSettings:
 
     def __post_init__(self) -> None:
         """Refuse shapes that cannot be built."""
-        if self.architecture not in get_args(Architecture):
-            raise ValueError(
-                f"architecture is {self.architecture!r}, expected one of {', '.join(get_args(Architecture))}"
-            )
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if field.name != "architecture" and value < 1:
-                raise ValueError(f"{field.name} is {value}, expected 1 or more")
+        if self.architecture not in architectures():
+            raise ValueError(f"architecture is {self.architecture!r}, expected one of {', '.join(architectures())}")
+        for name in (one.name for one in fields(self) if one.name != "architecture"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}, expected 1 or more")
         if self.hidden % self.heads:
             raise ValueError(f"heads is {self.heads}, expected a divisor of hidden ({self.hidden})")
+
+    @property
+    def depth(self) -> int:
+        """The number of blocks; 0 where the architecture has none."""
+        return self.layers if architectures()[self.architecture].has_depth else 0
 
 
 def build_student(settings: StudentSettings, *, vocabulary: int, dim: int) -> Any:
@@ -82,29 +119,19 @@ def build_student(settings: StudentSettings, *, vocabulary: int, dim: int) -> An
     """
     ids = keras.Input((None,), dtype="int32", name="ids")
     flat_bias = NewAxis(name="mask_rows")(MaskBias(name="mask_bias")(PaddingFlag(name="padding")(ids)))
-    start = keras.initializers.TruncatedNormal(stddev=0.05)
+    start = keras.initializers.TruncatedNormal(stddev=WORD_SPREAD)
     table = keras.layers.Embedding(
         vocabulary, settings.hidden, embeddings_initializer=start, embeddings_constraint=ZeroPadding(), name="word"
     )
-    x = table(ids)
-    if settings.architecture != "bag":
-        length = max(settings.query_tokens, settings.item_tokens)
-        x = no_norm(LearnedPosition(length, name="position")(x), name="embedding_norm")
-        x = _blocks(x, flat_bias, settings)
+    x = architectures()[settings.architecture].layers(table(ids), flat_bias, settings)
     pooled = attention_pool(x, flat_bias, heads=settings.pooling_heads, name=POOLED)
     return keras.Model(ids, keras.layers.Dense(dim, name="projection")(pooled), name="student")
 
 
-def _blocks(x: Any, flat_bias: Any, settings: StudentSettings) -> Any:
-    shape = {"hidden": settings.hidden, "feed_forward": settings.feed_forward}
-    if settings.architecture == "mixer":
-        for number in range(settings.layers):
-            x = mixer_block(x, **shape, name=f"block{number}")
-        return x
-    bias = NewAxis(name="mask_heads")(flat_bias)
-    for number in range(settings.layers):
-        x = attention_block(x, bias, heads=settings.heads, **shape, name=f"block{number}")
-    return x
+def placed(x: Any, settings: StudentSettings) -> Any:
+    """Return tokens float32 [batch, n, hidden] with learned positions, scaled and shifted: what blocks start from."""
+    length = max(settings.query_tokens, settings.item_tokens)
+    return no_norm(LearnedPosition(length, name="position")(x), name="embedding_norm")
 
 
 def start_from_teacher(
@@ -125,5 +152,5 @@ def start_from_teacher(
     reduced = rows @ directions[:hidden].T
     if reduced.shape[1] < hidden:
         reduced = np.pad(reduced, ((0, 0), (0, hidden - reduced.shape[1])))
-    table = (reduced * (0.05 / reduced.std())).astype(np.float32)
+    table = (reduced * (WORD_SPREAD / reduced.std())).astype(np.float32)
     layer.set_weights([layer.embeddings.constraint(table).numpy()])

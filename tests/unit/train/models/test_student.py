@@ -1,5 +1,4 @@
 from dataclasses import replace
-from typing import get_args
 
 import numpy as np
 import pytest
@@ -8,8 +7,8 @@ from tests.support.tiny_student import DIM, SETTINGS, VOCABULARY, random_ids, ti
 from train.backend import keras, tf
 from train.distillation import DistillSettings, distillation_batches
 from train.losses.distillation import distillation_loss
-from train.models.layers import LAYERS, Neighbors, attention_block, attention_pool
-from train.models.student import Architecture, StudentSettings, build_student, start_from_teacher
+from train.models.layers import LAYERS, ContextWindow, attention_block, attention_pool
+from train.models.student import StudentSettings, architectures, build_student, start_from_teacher
 
 LONG = StudentSettings(vocabulary=VOCABULARY, hidden=16, layers=2, heads=2, feed_forward=32)
 
@@ -19,7 +18,7 @@ def new_student(architecture, **changes):
     return build_student(replace(LONG, architecture=architecture, **changes), vocabulary=VOCABULARY, dim=DIM)
 
 
-@pytest.fixture(scope="module", params=get_args(Architecture))
+@pytest.fixture(scope="module", params=architectures())
 def student(request):
     return new_student(request.param)
 
@@ -99,7 +98,7 @@ def test_pooling_weighs_what_is_not_masked(heads):
 
 def test_a_token_is_laid_beside_its_neighbors():
     inputs = keras.Input((3, 2))
-    found = keras.Model(inputs, Neighbors()(inputs))(np.arange(1, 7, dtype=np.float32).reshape(1, 3, 2)).numpy()
+    found = keras.Model(inputs, ContextWindow()(inputs))(np.arange(1, 7, dtype=np.float32).reshape(1, 3, 2)).numpy()
     np.testing.assert_array_equal(found[0], [[0, 0, 1, 2, 3, 4], [1, 2, 3, 4, 5, 6], [3, 4, 5, 6, 0, 0]])
 
 
