@@ -47,7 +47,7 @@ class Recommendations:
         corrections: words of the query that no product has -> the catalogue's words that were looked for instead.
         unknown_history: products of the history that the catalogue does not know; they were left out.
         cold_start: nothing was known of the query or history, so these are the most popular products.
-        rung: the deadline level that ranked them (edge_runtime/search/deadline.py); empty without a query.
+        level: the deadline level that ranked them (edge_runtime/search/deadline.py); empty without a query.
     """
 
     product_ids: tuple[str, ...]
@@ -55,7 +55,7 @@ class Recommendations:
     corrections: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     unknown_history: tuple[str, ...] = ()
     cold_start: bool = False
-    rung: str = ""
+    level: str = ""
 
 
 class Recommender(OpenedBundle):
@@ -92,7 +92,7 @@ class Recommender(OpenedBundle):
                 to everyone.
             personal_weight: how much of the cosine with the user's vector is added to a score.
             deadline_ms: milliseconds, at least 0: answer by then, from the best deadline level that is finished
-                (`Recommendations.rung`); filters are evaluated first, however long they take. None sets no limit.
+                (`Recommendations.level`); filters are evaluated first, however long they take. None sets no limit.
 
         Raises:
             ConfigError: an empty query, `k` below 1, `offset` or `deadline_ms` below 0, an unknown field in `where`, an
@@ -110,7 +110,7 @@ class Recommender(OpenedBundle):
         if taste is not None and not found.cold_start:
             ranked = self._searcher.personalized(ranked, self.taste_vector(taste), personal_weight)
         page = _page(self._searcher.sorted(ranked, sort), offset, k)
-        return self._answer(page, corrections=found.corrections, cold_start=found.cold_start, rung=found.level)
+        return self._answer(page, corrections=found.corrections, cold_start=found.cold_start, level=found.level)
 
     def search_batch(
         self, queries: Sequence[str], *, k: int = 10, where: Where | None = None, mode: Mode = "hybrid"
@@ -306,7 +306,7 @@ class Recommender(OpenedBundle):
         corrections: Mapping[str, tuple[str, ...]] | None = None,
         unknown_history: tuple[str, ...] = (),
         cold_start: bool = False,
-        rung: str = "",
+        level: str = "",
     ) -> Recommendations:
         self._catalogue.release_pages()
         return Recommendations(
@@ -315,7 +315,7 @@ class Recommender(OpenedBundle):
             corrections=corrections or {},
             unknown_history=unknown_history,
             cold_start=cold_start,
-            rung=rung,
+            level=level,
         )
 
 

@@ -21,7 +21,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.device.edge_deadline import measure_ladder
+from benchmarks.device.edge_deadline import measure_deadline_levels
 from benchmarks.device.edge_shop import made_bundle, product_ids_of, real_queries
 from benchmarks.device.edge_targets import (
     AGAINST_PEER,
@@ -51,7 +51,7 @@ ROW_OF_CALLS = 50
 """Each operation asks so many queries before the next one does: its own data are in the caches then, as on a device."""
 COLD_STARTS = 7
 NARROWING_QUERIES = 300
-"""So many further queries decide how narrow a large catalogue's layer may be."""
+"""Further queries, by which the number of axes of a large catalogue's vector index is chosen."""
 
 Operation = Callable[[str], object]
 
@@ -237,7 +237,7 @@ def run(options: argparse.Namespace) -> list[EdgeRow]:
         messages.print(f"{products:,} products: measuring")
         rows += measure_bundle(bundle, queries, peer_search(options.work, products), in_a_row=options.in_a_row)
         rows += measure_starts(bundle, queries[0], options.work / "byte-code")
-    for name, value, unit in measure_ladder(base, data, fold=options.fold):
+    for name, value, unit in measure_deadline_levels(base, data, fold=options.fold):
         rows.append(EdgeRow(name, real, value=value, unit=unit))
     return rows
 

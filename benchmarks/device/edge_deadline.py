@@ -1,4 +1,4 @@
-"""Quality of each rung of the ladder, and how often an answer comes after its deadline."""
+"""nDCG@10 of each deadline level, and the share of answers that come after their deadline."""
 
 import re
 import time
@@ -20,15 +20,15 @@ CALLS = 600
 TOP = 10
 
 
-def measure_ladder(bundle: Path, data: Path, *, fold: int | None = None) -> Iterator[tuple[str, float, str]]:
-    """Yield (name, value, unit): nDCG@10 of every rung, and by deadline how many answers came from it and how many late.
+def measure_deadline_levels(bundle: Path, data: Path, *, fold: int | None = None) -> Iterator[tuple[str, float, str]]:
+    """Yield (name, value, unit): nDCG@10 of each level; for each deadline, its share of answers and of late ones.
 
     Args:
         bundle: the folder.
         data: where ESCI lies.
         fold: whose queries the bundle has not seen, so that only they are asked; by default what its folder's name
-            says (`fold-N`). Without one all judged queries are asked, which may have trained the bundle: then rungs are
-            compared with each other, not with other systems.
+            says (`fold-N`). Without one all judged queries are asked, which may have trained the bundle: then
+            the levels can be compared with each other, but not with other systems.
     """
     esci = load_esci(data)
     fold = _fold_of(bundle) if fold is None else fold
@@ -36,21 +36,25 @@ def measure_ladder(bundle: Path, data: Path, *, fold: int | None = None) -> Iter
     asked = "all queries" if fold is None else f"{len(queries)} queries not trained on"
     with Recommender.open(bundle) as shop:
         catalogue, ids = Catalogue(shop.bundle), product_ids_of(shop.bundle)
-        for rung in LEVELS:
-            values = [_ndcg(esci, query, _answer_of(shop, catalogue, ids, query, rung)) for query in queries]
-            yield f"ladder: nDCG@10 of the rung {rung}, {asked}", float(np.mean(values)), ""
+        for level in LEVELS:
+            values = [_ndcg(esci, query, _answer_of(shop, catalogue, ids, query, level)) for query in queries]
+            yield f"deadline level {level}: nDCG@10, {asked}", float(np.mean(values)), ""
         for deadline_ms in DEADLINES_MS:
-            late, rungs = Counter[str](), Counter[str]()
+            late, answers = Counter[str](), Counter[str]()
             for call in range(CALLS):
                 started = time.perf_counter()
                 answer = shop.search(queries[call % len(queries)], k=TOP, deadline_ms=deadline_ms)
-                late[answer.rung] += (time.perf_counter() - started) * 1e3 > deadline_ms
-                rungs[answer.rung] += 1
-            yield f"ladder: late at {deadline_ms} ms", late.total() / CALLS, "of answers"
-            for rung in LEVELS:
-                yield f"ladder: {rung} at {deadline_ms} ms", rungs[rung] / CALLS, "of answers"
-                if rungs[rung]:
-                    yield f"ladder: {rung} late at {deadline_ms} ms", late[rung] / rungs[rung], "of its answers"
+                late[answer.level] += (time.perf_counter() - started) * 1e3 > deadline_ms
+                answers[answer.level] += 1
+            yield f"deadline levels: late at {deadline_ms} ms", late.total() / CALLS, "of answers"
+            for level in LEVELS:
+                yield f"deadline level {level}: at {deadline_ms} ms", answers[level] / CALLS, "of answers"
+                if answers[level]:
+                    yield (
+                        f"deadline level {level}: late at {deadline_ms} ms",
+                        late[level] / answers[level],
+                        "of its answers",
+                    )
 
 
 def _fold_of(bundle: Path) -> int | None:
@@ -58,12 +62,12 @@ def _fold_of(bundle: Path) -> int | None:
     return int(found[1]) if found else None
 
 
-def _answer_of(shop: Recommender, catalogue: Catalogue, ids: list[str], query: str, rung: str) -> tuple[str, ...]:
-    if rung == "static":
+def _answer_of(shop: Recommender, catalogue: Catalogue, ids: list[str], query: str, level: str) -> tuple[str, ...]:
+    if level == "static":
         return shop.browse(k=TOP).product_ids
-    if rung == "encoder":
+    if level == "encoder":
         return tuple(ids[row] for row in catalogue.propose(shop.encode_query(query)).rows[:TOP])
-    return shop.search(query, k=TOP, mode="dense" if rung == "rescored" else "hybrid").product_ids
+    return shop.search(query, k=TOP, mode="dense" if level == "rescored" else "hybrid").product_ids
 
 
 def _ndcg(esci: EsciData, query: str, product_ids: tuple[str, ...]) -> float:

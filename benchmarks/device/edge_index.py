@@ -1,4 +1,4 @@
-"""Candidates of large catalogues: the layer, inverted lists and USearch at one size: `python -m benchmarks.device.edge_index`.
+"""Compares the vector index of bundles, inverted lists and USearch at one size: `python -m benchmarks.device.edge_index`.
 
 Vectors are those of benchmarks/device/edge_shop.py, queries are real ones, encoded by the bundle; each index proposes rows, which
 are rescored exactly, and recall is against exact search over float32. Prints a line for each index as it is done.
@@ -110,8 +110,8 @@ def _nearest(vectors: Float32, centers: Float32) -> npt.NDArray[np.int64]:
     return nearest
 
 
-def _layer(vectors: Float32, folder: Path, axes: Float32 | None) -> tuple[Propose, int]:
-    path = folder / "layer.tflite"
+def _vector_index(vectors: Float32, folder: Path, axes: Float32 | None) -> tuple[Propose, int]:
+    path = folder / "catalogue.tflite"
     path.write_bytes(convert_catalogue(vectors, candidates=CANDIDATES, axes=axes))
     model = Model(path)
     return (lambda query: model.run("top", {"query": query[None]})["rows"][0]), path.stat().st_size
@@ -159,8 +159,8 @@ def measure(base: Path, products: int, *, seed: int = 0) -> Iterator[IndexRow]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         makers: dict[str, Callable[[], tuple[Propose, int]]] = {
-            f"layer, int8, all {vectors.shape[1]} axes": lambda: _layer(vectors, folder, None),
-            f"layer, int8, {width} axes (packed)": lambda: _layer(vectors, folder, axes),
+            f"packed index, int8, all {vectors.shape[1]} axes": lambda: _vector_index(vectors, folder, None),
+            f"packed index, int8, {width} axes (as built)": lambda: _vector_index(vectors, folder, axes),
             **{
                 f"inverted lists, {probes} of {lists}": functools.partial(_lists, vectors, lists, probes)
                 for probes in (32, 128, 512)
@@ -176,7 +176,7 @@ def measure(base: Path, products: int, *, seed: int = 0) -> Iterator[IndexRow]:
 
 
 def _asked(base: Path, vectors: Float32) -> tuple[Float32, Float32, int]:
-    """Return the queries float32 [n, dim], the layer's axes float32 [dim, width] as a build would choose them, and `width`.
+    """Return the queries float32 [n, dim], the index's axes float32 [dim, width] as a build would choose them, and `width`.
 
     Further queries than those that are asked choose how many axes there are.
     """

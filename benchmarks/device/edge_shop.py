@@ -17,7 +17,7 @@ import numpy.lib.format as npy_format
 import numpy.typing as npt
 import pyarrow.parquet as pq
 
-from compress.catalogue.index_dimensions import narrow_layer
+from compress.catalogue.index_dimensions import narrow_vector_index
 from compress.catalogue.writing import write_catalogue
 from edge_runtime.contract.bundle import (
     CATALOGUE_ROWS_FILE,
@@ -148,7 +148,7 @@ def made_bundle(base: Path, count: int, folder: Path, *, texts: Sequence[str] = 
         base: a bundle of real products.
         count: how many products.
         folder: where the bundle goes.
-        texts: what people search for, by which a large catalogue's layer is narrowed; without any it is not.
+        texts: queries by which the axes of a large catalogue's vector index are chosen; without any it keeps all axes.
         seed: of every choice.
 
     Raises:
@@ -176,7 +176,7 @@ def made_bundle(base: Path, count: int, folder: Path, *, texts: Sequence[str] = 
         popularity=np.random.default_rng(seed).zipf(1.5, count).clip(max=1e6).astype(np.float32),
     )
     with Recommender(origin) as shop:
-        narrow_layer(folder, item_vectors, candidates=spec.candidates, encode=shop.encode_query, texts=texts)
+        narrow_vector_index(folder, item_vectors, candidates=spec.candidates, encode=shop.encode_query, texts=texts)
     sealed = _sealed(folder, origin, spec)
     queries = [one.text for one in read_golden(origin.path(GOLDEN_FILE)).queries]
     with Recommender(sealed) as made:

@@ -1,8 +1,8 @@
-"""The few directions along which a large catalogue's layer compares queries and items.
+"""Reduces the dimensions of a large catalogue's vector index.
 
-The layer only proposes: what it proposes is put into exact order afterwards. It may therefore leave out the directions
-in which queries hardly differ. They are found from the encoder's own vocabulary, not from the catalogue: products come
-and go while the layer's other rows keep their bytes, so that an update stays small.
+The index only chooses candidates, which are rescored exactly. So it can leave out the directions in which queries hardly
+differ. These are computed from the encoder's vocabulary, not from the catalogue: when products change, the rows of the
+other products keep their bytes, and an update stays small.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,12 +14,12 @@ from tokenizers import Tokenizer
 
 from compress.catalogue.vector_index import convert_catalogue
 from edge_runtime.contract.atomic_files import write_bytes_atomically
-from edge_runtime.contract.bundle import CATALOGUE_LAYER_FILE, TOKENIZER_FILE
+from edge_runtime.contract.bundle import TOKENIZER_FILE, VECTOR_INDEX_FILE
 from edge_runtime.contract.text import normalize_text
 from edge_runtime.contract.types import Float32
 
 NARROWED_FROM = 16_384
-"""Below so many products the whole layer takes less time than anything else of a search."""
+"""With fewer products the full index takes less time than every other part of a search."""
 LEAST_RECALL = 0.999
 
 _STEP = 8
@@ -31,21 +31,22 @@ _BLOCK_ROWS = 65_536
 Encode = Callable[[str], Float32]
 
 
-def narrow_layer(folder: Path, item_vectors: Float32, *, candidates: int, encode: Encode, texts: Sequence[str]) -> int:
-    """Replace the layer of a large catalogue by one over its fewest sufficient axes; return how many it has.
+def narrow_vector_index(
+    folder: Path, item_vectors: Float32, *, candidates: int, encode: Encode, texts: Sequence[str]
+) -> int:
+    """Replace a large catalogue's index by one with the fewest axes that suffice; return their number.
 
-    Stopped halfway, the old layer is still there. A catalogue that is small, or of whose axes none can be left out,
-    keeps its layer.
+    Stopped halfway, the old index is still there. A small catalogue keeps its index, and so does one that needs all axes.
 
     Args:
         folder: where the bundle is put together, with its tokenizer.
         item_vectors: float32 [products, dim], unit rows.
-        candidates: how many rows the layer returns.
+        candidates: how many rows the vector index returns.
         encode: text -> unit vector float32 [dim], as the device does.
         texts: what people search for; the axes suffice when these find their nearest products.
 
     Raises:
-        CompressionError: the converter refuses the layer.
+        CompressionError: the converter refuses the graph.
         StorageError: the disk is full, read-only or not permitted.
     """
     dim = item_vectors.shape[1]
@@ -56,8 +57,8 @@ def narrow_layer(folder: Path, item_vectors: Float32, *, candidates: int, encode
     queries = np.stack([encode(text) for text in chosen])
     width = sufficient_width(item_vectors, axes, queries, candidates)
     if width < dim:
-        layer = convert_catalogue(item_vectors, candidates=candidates, axes=np.ascontiguousarray(axes[:, :width]))
-        write_bytes_atomically(folder / CATALOGUE_LAYER_FILE, layer)
+        index = convert_catalogue(item_vectors, candidates=candidates, axes=np.ascontiguousarray(axes[:, :width]))
+        write_bytes_atomically(folder / VECTOR_INDEX_FILE, index)
     return width
 
 

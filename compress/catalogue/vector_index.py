@@ -1,4 +1,4 @@
-"""Turns item vectors into `catalogue.tflite`: an int8 fully-connected layer and TOP_K in one graph."""
+"""Turns item vectors into `catalogue.tflite`: an int8 fully connected layer and TOP_K in one graph."""
 
 import tempfile
 from typing import Any
@@ -11,7 +11,7 @@ from train.backend import ConverterError, tf
 
 SIGNATURE = "top"
 BLOCKED_FROM = 4_096
-"""So many products are sifted by blocks first: a TOP_K over all of them would take as long as a part of the layer."""
+"""So many products are sifted by blocks first: TOP_K over all of them would take about as long as the product itself."""
 
 _BELOW_ALL = -4.0
 """Added to the score of rows that only fill up the last block; a score is a cosine."""
@@ -19,7 +19,7 @@ _SMALL = 1e-6
 """Keeps the last of the best above zero."""
 
 
-class _Layer(tf.Module):
+class _VectorIndex(tf.Module):
     """The catalogue as a graph.
 
     The best rows of all lie in the blocks with the best maxima, so only as many blocks as rows are asked for are looked
@@ -71,13 +71,13 @@ def convert_catalogue(item_vectors: Float32, *, candidates: int, axes: Float32 |
         axes: float32 [dim, width], orthonormal columns; the graph compares queries and items along these alone.
 
     Raises:
-        CompressionError: the converter refuses the layer.
+        CompressionError: the converter refuses the graph.
     """
-    layer = _Layer(item_vectors, candidates, axes)
+    index = _VectorIndex(item_vectors, candidates, axes)
     signature = tf.TensorSpec((1, item_vectors.shape[1]), tf.float32, "query")
-    function = tf.function(layer.top).get_concrete_function(signature)
+    function = tf.function(index.top).get_concrete_function(signature)
     with tempfile.TemporaryDirectory() as folder:
-        tf.saved_model.save(layer, folder, signatures={SIGNATURE: function})
+        tf.saved_model.save(index, folder, signatures={SIGNATURE: function})
         converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[SIGNATURE])
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         try:

@@ -10,7 +10,7 @@ from compress.catalogue.rows import write_catalogue_rows, write_item_vectors
 from compress.catalogue.vector_index import convert_catalogue
 from compress.errors import CompressionError
 from edge_runtime.contract.atomic_files import write_bytes_atomically
-from edge_runtime.contract.bundle import CATALOGUE_LAYER_FILE, CatalogueSpec
+from edge_runtime.contract.bundle import VECTOR_INDEX_FILE, CatalogueSpec
 from train.data.tables import Product
 
 
@@ -32,12 +32,12 @@ def write_catalogue(
         folder: where the bundle is put together.
         products: one product for each row.
         item_vectors: float32 [products, dim], rows of unit length.
-        candidates: how many rows the layer returns for a query; fewer when there are fewer products.
+        candidates: how many rows the vector index returns for a query; fewer when there are fewer products.
         popularity: float [products], the order in which a device without history shows them.
         queries: query -> weight, suggested to people while they type.
 
     Raises:
-        CompressionError: the inputs do not fit together, or the converter refuses the layer.
+        CompressionError: the inputs do not fit together, or the converter refuses the graph.
         StorageError: the disk is full, read-only or not permitted.
     """
     if item_vectors.ndim != 2 or len(item_vectors) != len(products):
@@ -55,6 +55,6 @@ def write_catalogue(
     spec = CatalogueSpec(products=len(products), candidates=min(candidates, len(products)))
     write_catalogue_rows(folder, products, popularity=popularity, queries=queries)
     write_item_vectors(folder, item_vectors)
-    layer = convert_catalogue(np.ascontiguousarray(item_vectors, np.float32), candidates=spec.candidates)
-    write_bytes_atomically(folder / CATALOGUE_LAYER_FILE, layer)
+    index = convert_catalogue(np.ascontiguousarray(item_vectors, np.float32), candidates=spec.candidates)
+    write_bytes_atomically(folder / VECTOR_INDEX_FILE, index)
     return spec

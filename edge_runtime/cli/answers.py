@@ -280,7 +280,7 @@ def _show(recommender: Recommender, answer: Recommendations, args: argparse.Name
                 "corrections": answer.corrections,
                 "unknown_history": answer.unknown_history,
                 "cold_start": answer.cold_start,
-                "rung": answer.rung,
+                "level": answer.level,
                 "latency_ms": round(seconds * 1000, 3),
             }
         )

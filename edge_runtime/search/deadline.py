@@ -1,8 +1,8 @@
-"""Answers under a deadline: what a search does first, what it leaves out when time is short.
+"""Answers under a deadline: which levels a search has, and which of them it has time for.
 
-The levels, each better and slower than the one before: the most popular products, the candidates that the catalogue's
-layer proposes for the query's vector, their exact order, and that order mixed with the words. A level is begun only when
-its recent cost still fits.
+Each level is better and slower than the one before: the most popular products, the vector index's candidates for the
+query, the same in exact order, and that order combined with full-text search. A level starts only when its recent cost
+fits into the time that is left.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ LEVELS = (STATIC, ENCODER, RESCORED, HYBRID)
 """From the fastest. A lexical search has the levels `static` and `lexical`, a dense one all but `hybrid`."""
 
 _FORGETTING = 0.9
-"""A level's expected cost falls by this factor each time that a smaller one is seen, or that it was left out for it."""
+"""A level's expected cost falls by this factor when a smaller cost is measured, and when the level is skipped."""
 
 
 class Deadline:

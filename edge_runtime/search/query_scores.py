@@ -64,12 +64,12 @@ class QueryScores:
 
     @cached_property
     def proposed(self) -> Ranked:
-        """What the catalogue's layer proposes, in its own order."""
+        """The vector index's candidates, in its own order."""
         return self._catalogue.propose(self.vector)
 
     @cached_property
     def nearest(self) -> Ranked:
-        """The nearest rows of the whole catalogue: what its layer proposes, in exact order; at least one."""
+        """The nearest rows of the whole catalogue: the index's candidates in exact order; at least one."""
         return self._catalogue.rescore(self.vector, self.proposed)
 
     @property

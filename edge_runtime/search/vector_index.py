@@ -1,4 +1,4 @@
-"""Vectors -> rows of the catalogue: the int8 layer finds candidates, the float16 vectors give the exact order."""
+"""Vectors -> rows of the catalogue: the int8 index finds candidates, the float16 vectors give the exact order."""
 
 import logging
 import mmap
@@ -8,7 +8,7 @@ import numpy as np
 import numpy.lib.format as npy_format
 import numpy.typing as npt
 
-from edge_runtime.contract.bundle import CATALOGUE_LAYER_FILE, ITEM_VECTORS_FILE, Bundle
+from edge_runtime.contract.bundle import ITEM_VECTORS_FILE, VECTOR_INDEX_FILE, Bundle
 from edge_runtime.contract.errors import BundleFormatError, InputShapeError, ModelLoadError
 from edge_runtime.contract.types import Float32
 from edge_runtime.inference.interpreter import Model
@@ -30,29 +30,29 @@ class Catalogue:
     """The item vectors of a bundle; may be used from any thread."""
 
     def __init__(self, bundle: Bundle, *, num_threads: int = 1, interpreter: str | None = None) -> None:
-        """Map the vectors and load the layer; a layer that the interpreter refuses gives way to an exact scan.
+        """Map the vectors and load the index; where the interpreter refuses it, searches scan all vectors.
 
         Raises:
-            BundleFormatError: the vectors or the layer are not what the manifest says.
+            BundleFormatError: the vectors or the index are not what the manifest says.
         """
         self._dim = bundle.manifest.space.dim
         self._spec = bundle.manifest.catalogue
         self._vectors = _map_vectors(bundle)
         self._released_at = -_RELEASE_INTERVAL_S
-        self._layer: Model | None
-        path = bundle.path(CATALOGUE_LAYER_FILE)
+        self._index: Model | None
+        path = bundle.path(VECTOR_INDEX_FILE)
         try:
-            self._layer = Model(path, num_threads=num_threads, interpreter=interpreter)
+            self._index = Model(path, num_threads=num_threads, interpreter=interpreter)
         except ModelLoadError as error:
             _LOG.warning("every search scans all item vectors, because %s", error)
-            self._layer = None
+            self._index = None
             return
         expected = ((1, self._dim), (1, self._spec.candidates), (1, self._spec.candidates))
         try:
             found = (
-                self._layer.input_shape(_SIGNATURE, "query"),
-                self._layer.output_shape(_SIGNATURE, "scores"),
-                self._layer.output_shape(_SIGNATURE, "rows"),
+                self._index.input_shape(_SIGNATURE, "query"),
+                self._index.output_shape(_SIGNATURE, "scores"),
+                self._index.output_shape(_SIGNATURE, "rows"),
             )
         except InputShapeError as error:
             raise BundleFormatError(str(error)) from error
@@ -63,23 +63,23 @@ class Catalogue:
         return len(self._vectors)
 
     @property
-    def has_layer(self) -> bool:
-        """Whether the int8 layer runs here; without it every search is an exact scan."""
-        return self._layer is not None
+    def has_index(self) -> bool:
+        """Whether the int8 index runs here; without it every search is an exact scan."""
+        return self._index is not None
 
     def propose(self, query: Float32) -> Ranked:
-        """Return the layer's candidates in its own order, with its approximate scores; exact ones where it cannot help.
+        """Return the index's candidates in its own order, with approximate scores; without an index, the exact ones.
 
         Args:
             query: float32 [dim], unit length, or zero.
         """
-        if self._layer is None or not query.any():
+        if self._index is None or not query.any():
             return self.scan(query, self._spec.candidates, None)
-        found = self._layer.run(_SIGNATURE, {"query": query.reshape(1, -1)})
+        found = self._index.run(_SIGNATURE, {"query": query.reshape(1, -1)})
         rows = found["rows"][0]
         if rows.view(np.uint32).max() >= len(self):  # a row below 0 is a large one then
             raise BundleFormatError(
-                f"the catalogue's layer names rows {rows.min()} to {rows.max()} of {len(self)}; get the bundle again"
+                f"the vector index names rows {rows.min()} to {rows.max()} of {len(self)}; get the bundle again"
             )
         return Ranked(rows, found["scores"][0])
 
@@ -96,7 +96,7 @@ class Catalogue:
             eligible: bool [products], which rows may be returned; None for all.
             nearest: what `rescore` gave for this query, when it was asked already.
         """
-        if count <= self._spec.candidates and (nearest is not None or (self._layer is not None and query.any())):
+        if count <= self._spec.candidates and (nearest is not None or (self._index is not None and query.any())):
             found = self.rescore(query, self.propose(query)) if nearest is None else nearest
             if eligible is not None:
                 kept = eligible[found.rows]

@@ -3,16 +3,16 @@
 import threading
 
 from edge_runtime.contract.bundle import (
-    CATALOGUE_LAYER_FILE,
     ENCODER_FILE,
     TOKENIZER_FILE,
+    VECTOR_INDEX_FILE,
     Artifact,
     Bundle,
     check_artifact,
 )
 from edge_runtime.contract.errors import BundleError
 
-_RUN_FILES = (ENCODER_FILE, TOKENIZER_FILE, CATALOGUE_LAYER_FILE)
+_RUN_FILES = (ENCODER_FILE, TOKENIZER_FILE, VECTOR_INDEX_FILE)
 
 
 class DigestCheck:

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from compress.catalogue.index_dimensions import narrow_layer
+from compress.catalogue.index_dimensions import narrow_vector_index
 from compress.catalogue.suggestions import popular_queries
 from compress.catalogue.writing import write_catalogue
 from compress.fusion import (
@@ -98,7 +98,7 @@ def pack_bundle(folder: Path, facts: BuildFacts, progress: Progress) -> tuple[st
     fusion = msgspec.structs.replace(DEFAULT_FUSION, coverage_weights=_coverage_weights(target, facts))
     with Recommender(_seal(target, facts, catalogue, fusion)) as recommender:
         scores = _held_out_scores(recommender, facts, progress)
-        narrow_layer(
+        narrow_vector_index(
             target,
             facts.item_vectors,
             candidates=catalogue.candidates,

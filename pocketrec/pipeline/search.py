@@ -1,6 +1,6 @@
 """The search for the student that fits a budget, from one teacher's vectors.
 
-Successive halving (Jamieson and Talwalkar, 2016) in two rungs: every plausible shape learns for a short while, the best
+Successive halving (Jamieson and Talwalkar, 2016) in two rounds: every plausible shape learns for a short while, the best
 ones learn to the end and go through the whole recipe, pruned and not. Each training is a stage in a folder of its own, so
 that a killed search goes on, and a search with other limits takes what an earlier one trained.
 """
@@ -182,14 +182,14 @@ class BudgetSearch:
 
         Shapes that a smaller one matched in the short training are left out; what is left gets better as it grows.
         """
-        ladder: list[_Tried] = []
+        candidates: list[_Tried] = []
         for trial in sorted(trials, key=lambda one: one.point.bytes):
-            if not ladder or trial.point.retention > ladder[-1].point.retention:
-                ladder.append(trial)
-        low, high, finished = 0, len(ladder), list[_Tried]()
+            if not candidates or trial.point.retention > candidates[-1].point.retention:
+                candidates.append(trial)
+        low, high, finished = 0, len(candidates), list[_Tried]()
         while low < high:
             middle = (low + high) // 2
-            made = self._finish(inputs, scale, ladder[middle])
+            made = self._finish(inputs, scale, candidates[middle])
             finished += made
             if max(one.point.retention for one in made) >= (self._limits.min_retention or 0.0):
                 high = middle

@@ -86,7 +86,7 @@ class BuildSettings:
         seed: of every random choice.
         dim: width of the vectors on the device.
         holdout: share of the judged queries that no training sees; figures and the fusion weight come from them.
-        candidates: how many products the catalogue layer hands on to rescoring.
+        candidates: how many products the vector index hands on to rescoring.
         variant: which .tflite of the student is shipped (compress/variants.py); the report compares all three.
     """
 

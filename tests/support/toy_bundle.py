@@ -12,10 +12,10 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 from compress.catalogue.rows import write_catalogue_rows, write_item_vectors
 from edge_runtime.contract.atomic_files import write_bytes_atomically
 from edge_runtime.contract.bundle import (
-    CATALOGUE_LAYER_FILE,
     ENCODER_FILE,
     GOLDEN_FILE,
     TOKENIZER_FILE,
+    VECTOR_INDEX_FILE,
     Bundle,
     CatalogueSpec,
     FusionSpec,
@@ -42,16 +42,16 @@ def make_toy_bundle(
 
     Args:
         folder: where to.
-        products: thirty products whose texts are those of `toy_products()`, for the committed layer holds their
+        products: thirty products whose texts are those of `toy_products()`, for the committed index holds their
             vectors; by default these, with prices that depend on `version`.
         version: 1, 2 …: the name, the date and the prices change with it, the models do not.
     """
     products = tuple(products or toy_products(price_factor=float(version)))
     vectors = toy_item_vectors(products)
     if not np.array_equal(vectors, toy_item_vectors(toy_products())):
-        raise ValueError("the toy layer knows only the vectors of toy_products(); keep the products' texts")
+        raise ValueError("the toy index knows only the vectors of toy_products(); keep the products' texts")
     folder.mkdir(parents=True, exist_ok=True)
-    for name in (ENCODER_FILE, CATALOGUE_LAYER_FILE):
+    for name in (ENCODER_FILE, VECTOR_INDEX_FILE):
         shutil.copyfile(MODELS / name, folder / name)
     write_toy_tokenizer(folder / TOKENIZER_FILE)
     write_item_vectors(folder, vectors)

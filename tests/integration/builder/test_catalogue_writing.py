@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from compress.catalogue import vector_index
-from compress.catalogue.index_dimensions import narrow_layer, sufficient_width
+from compress.catalogue.index_dimensions import narrow_vector_index, sufficient_width
 from compress.catalogue.writing import write_catalogue
 from compress.errors import CompressionError
 from edge_runtime.contract.bundle import TOKENIZER_FILE, Bundle, CatalogueSpec, VectorSpace, describe_file
@@ -36,7 +36,7 @@ def test_written_layer_finds_the_exact_neighbors(tmp_path: Path, count: int, dim
     spec = write_catalogue(tmp_path, [Product(f"p{row}", f"thing {row}") for row in range(count)], vectors)
     assert spec == CatalogueSpec(products=count, candidates=candidates)
     catalogue = opened(tmp_path, spec, dim)
-    assert catalogue.has_layer
+    assert catalogue.has_index
     found = exact = 0
     for query in unit_rows(20, dim):
         expected = np.argsort(-(vectors.astype(np.float16).astype(np.float32) @ query))[:10]
@@ -104,7 +104,7 @@ def test_narrowed_layer_of_a_large_catalogue_finds_what_the_whole_one_finds(
     spec = write_catalogue(tmp_path, [Product(f"p{row}", "thing") for row in range(len(items))], items)
     whole = (tmp_path / "catalogue.tflite").stat().st_size
     learned = iter(range(10**6))
-    width = narrow_layer(
+    width = narrow_vector_index(
         tmp_path,
         items,
         candidates=spec.candidates,
@@ -114,7 +114,7 @@ def test_narrowed_layer_of_a_large_catalogue_finds_what_the_whole_one_finds(
     assert width < 56
     assert (tmp_path / "catalogue.tflite").stat().st_size < 0.9 * whole
     catalogue = opened(tmp_path, spec, 64)
-    assert catalogue.has_layer
+    assert catalogue.has_index
     found = sum(
         len(set(catalogue.top(query, 10).rows.tolist()) & set(catalogue.scan(query, 10).rows.tolist()))
         for query in queries
@@ -135,5 +135,5 @@ def test_layer_stays_whole_where_every_axis_counts_or_the_catalogue_is_small(tmp
     items = unit_rows(20_000, 16)
     write_toy_tokenizer(tmp_path / TOKENIZER_FILE)
     for rows in (items, items[:100]):
-        assert narrow_layer(tmp_path, rows, candidates=50, encode=lambda _: items[0], texts=["lamp"]) == 16
+        assert narrow_vector_index(tmp_path, rows, candidates=50, encode=lambda _: items[0], texts=["lamp"]) == 16
     assert not (tmp_path / "catalogue.tflite").exists()

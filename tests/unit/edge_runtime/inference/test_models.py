@@ -1,4 +1,4 @@
-"""The interpreter's door, the encoder, the catalogue's layer and its exact scan."""
+"""The interpreter, the encoder, the vector index and its exact scan."""
 
 import importlib
 import importlib.util
@@ -161,7 +161,7 @@ def test_vector_without_direction_becomes_zero(values: list[float]) -> None:
 @pytest.mark.parametrize("count", [1, 5, 20, 21, 30, 99])
 def test_layer_and_scan_agree_with_brute_force(bundle, count: int) -> None:
     catalogue = Catalogue(bundle)
-    assert catalogue.has_layer
+    assert catalogue.has_index
     query = unit(np.random.default_rng(1).standard_normal(DIM))
     found = catalogue.top(query, count)
     exact = VECTORS.astype(np.float16).astype(np.float32) @ query

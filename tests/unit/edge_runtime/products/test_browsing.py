@@ -102,7 +102,7 @@ def test_price_ranges_cover_every_priced_product_once(shop: Recommender) -> None
 
 def test_query_without_a_known_word_counts_the_nearest(shop: Recommender) -> None:
     counted = shop.facets("zzzz qqqq", by=["brand"])["brand"]
-    assert sum(one.products for one in counted) == 20  # what the layer proposes
+    assert sum(one.products for one in counted) == 20  # the candidates of the vector index
 
 
 def test_prefix_is_completed_by_brands_categories_and_words(shop: Recommender) -> None:

@@ -1,4 +1,4 @@
-"""Answers under a deadline: which rung is reached, what is remembered of costs."""
+"""Answers under a deadline: which level is reached, what is remembered of costs."""
 
 from collections.abc import Iterator
 
@@ -35,20 +35,20 @@ def shop(opened: Recommender, monkeypatch: pytest.MonkeyPatch) -> Recommender:
 
 def cost(shop: Recommender, **milliseconds: float) -> None:
     costs = shop._searcher.costs
-    for rung, taken in milliseconds.items():
-        with costs.measured(rung):
+    for level, taken in milliseconds.items():
+        with costs.measured(level):
             costs.clock.now += taken / 1e3  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(
-    ("deadline_ms", "mode", "rung"),
+    ("deadline_ms", "mode", "level"),
     [(0.5, "hybrid", STATIC), (1.5, "hybrid", ENCODER), (2.5, "hybrid", RESCORED), (4.5, "hybrid", HYBRID),
      (9.0, "dense", RESCORED), (4.5, "lexical", LEXICAL), (3.5, "lexical", STATIC), (None, "hybrid", HYBRID)],
 )  # fmt: skip
-def test_highest_rung_that_fits_answers(shop: Recommender, deadline_ms, mode, rung: str) -> None:
+def test_highest_level_that_fits_answers(shop: Recommender, deadline_ms, mode, level: str) -> None:
     cost(shop, encoder=1, rescored=2, hybrid=4, lexical=4)
     answer = shop.search("red lamp", k=3, deadline_ms=deadline_ms, mode=mode)
-    assert answer.rung == rung
+    assert answer.level == level
     assert len(answer.product_ids) == 3
     assert not answer.cold_start
 
@@ -56,18 +56,18 @@ def test_highest_rung_that_fits_answers(shop: Recommender, deadline_ms, mode, ru
 def test_without_any_time_the_most_popular_eligible_products_answer(shop: Recommender) -> None:
     cost(shop, encoder=1)
     answer = shop.search("red lamp", k=2, deadline_ms=0, where={"brand": "nordic"})
-    assert (answer.rung, answer.product_ids) == (STATIC, ("p1", "p4"))
+    assert (answer.level, answer.product_ids) == (STATIC, ("p1", "p4"))
 
 
 def test_deadline_that_suffices_changes_nothing(shop: Recommender) -> None:
     assert shop.search("blue mug", deadline_ms=1000).product_ids == shop.search("blue mug").product_ids
 
 
-def test_rung_that_was_slow_once_is_tried_again(shop: Recommender) -> None:
+def test_level_that_was_slow_once_is_tried_again(shop: Recommender) -> None:
     cost(shop, encoder=40)
-    rungs = [shop.search("red lamp", deadline_ms=5).rung for _ in range(30)]
-    assert rungs[0] == STATIC
-    assert rungs[-1] == HYBRID
+    levels = [shop.search("red lamp", deadline_ms=5).level for _ in range(30)]
+    assert levels[0] == STATIC
+    assert levels[-1] == HYBRID
 
 
 def test_filter_that_leaves_none_of_the_candidates_is_answered_exactly_or_by_popularity(shop: Recommender) -> None:
@@ -76,7 +76,7 @@ def test_filter_that_leaves_none_of_the_candidates_is_answered_exactly_or_by_pop
     where = {"product_id": [one for one in (f"p{row}" for row in range(30)) if one != far][-1]}
     quick = shop.search("lamp", k=1, deadline_ms=1, where=where)
     assert quick.product_ids == (where["product_id"],)
-    assert quick.rung in (STATIC, ENCODER)
+    assert quick.level in (STATIC, ENCODER)
 
 
 @pytest.mark.parametrize("deadline", [-1, float("nan"), "soon", True])

@@ -8,7 +8,7 @@ export const MANIFEST_FILE = "manifest.json";
 export const MAX_MANIFEST_BYTES = 1_000_000;
 
 export const ENCODER_FILE = "encoder.tflite";
-export const CATALOGUE_LAYER_FILE = "catalogue.tflite";
+export const VECTOR_INDEX_FILE = "catalogue.tflite";
 export const CATALOGUE_ROWS_FILE = "catalogue.sqlite";
 export const ITEM_VECTORS_FILE = "item_vectors.npy";
 export const TOKENIZER_FILE = "tokenizer.json";
@@ -18,7 +18,7 @@ export const GOLDEN_FILE = "golden.json";
 export const DEVICE_FILES: readonly string[] = [
   ENCODER_FILE,
   TOKENIZER_FILE,
-  CATALOGUE_LAYER_FILE,
+  VECTOR_INDEX_FILE,
   CATALOGUE_ROWS_FILE,
   ITEM_VECTORS_FILE,
   GOLDEN_FILE,

@@ -31,7 +31,7 @@ export class QueryScores {
     readonly hits: LexicalHits,
     /** The unit vector of the query; empty in lexical mode. */
     readonly vector: Float32Array,
-    /** The nearest rows of the whole catalogue: what its layer proposes, in exact order; at least one. */
+    /** The nearest rows of the whole catalogue: the index's candidates in exact order; at least one. */
     readonly nearest: Ranked,
   ) {}
 

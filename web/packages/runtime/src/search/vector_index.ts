@@ -1,8 +1,8 @@
-/** Vectors -> rows: the int8 layer finds candidates, the float16 vectors give the exact order. */
+/** Vectors -> rows: the int8 index finds candidates, the float16 vectors give the exact order. */
 
 import { type Bundle } from "../contract/bundle.js";
 import { BundleFormatError, ModelLoadError } from "../contract/errors.js";
-import { CATALOGUE_LAYER_FILE, ITEM_VECTORS_FILE } from "../contract/manifest.js";
+import { ITEM_VECTORS_FILE, VECTOR_INDEX_FILE } from "../contract/manifest.js";
 import { isZero } from "../inference/encoder.js";
 import { Model } from "../inference/interpreter.js";
 import { bestRows, type Ranked } from "./ranking.js";
@@ -16,27 +16,27 @@ export type Mask = Uint8Array;
 export class Catalogue {
   private constructor(
     private readonly vectors: Uint16Array,
-    private readonly layer: Model | null,
+    private readonly index: Model | null,
     private readonly dim: number,
     private readonly candidates: number,
   ) {}
 
   /**
-   * Read the vectors and load the layer; a layer that the interpreter refuses gives way to an exact scan.
+   * Read the vectors and load the index; where the interpreter refuses it, searches scan all vectors.
    *
-   * @throws BundleFormatError the vectors or the layer are not what the manifest says.
+   * @throws BundleFormatError the vectors or the index are not what the manifest says.
    */
   static async load(bundle: Bundle): Promise<Catalogue> {
     const { catalogue, space } = bundle.manifest;
     const vectors = readVectors(bundle.file(ITEM_VECTORS_FILE), catalogue.products, space.dim);
-    let layer: Model | null = null;
+    let index: Model | null = null;
     try {
-      layer = await Model.load(CATALOGUE_LAYER_FILE, bundle.file(CATALOGUE_LAYER_FILE));
+      index = await Model.load(VECTOR_INDEX_FILE, bundle.file(VECTOR_INDEX_FILE));
     } catch (error) {
       if (!(error instanceof ModelLoadError)) throw error;
     }
-    if (layer !== null) checkLayer(layer, space.dim, catalogue.candidates);
-    return new Catalogue(vectors, layer, space.dim, catalogue.candidates);
+    if (index !== null) checkIndex(index, space.dim, catalogue.candidates);
+    return new Catalogue(vectors, index, space.dim, catalogue.candidates);
   }
 
   /** How many rows there are. */
@@ -44,18 +44,18 @@ export class Catalogue {
     return this.vectors.length / this.dim;
   }
 
-  /** Whether the int8 layer runs here; without it every search is an exact scan. */
-  get hasLayer(): boolean {
-    return this.layer !== null;
+  /** Whether the int8 index runs here; without it every search is an exact scan. */
+  get hasIndex(): boolean {
+    return this.index !== null;
   }
 
-  /** Return the layer's candidates in its own order, with its approximate scores; exact ones where it cannot help. */
+  /** Return the index's candidates in its own order, with approximate scores; without an index, the exact ones. */
   async propose(query: Float32Array): Promise<Ranked> {
-    if (this.layer === null || isZero(query)) return this.scan(query, this.candidates, null);
-    const found = await this.layer.run(SIGNATURE, { query });
+    if (this.index === null || isZero(query)) return this.scan(query, this.candidates, null);
+    const found = await this.index.run(SIGNATURE, { query });
     const rows = found["rows"] as Int32Array;
     if (rows.some((row) => row < 0 || row >= this.length)) {
-      throw new BundleFormatError("the catalogue's layer names a row that does not exist; get the bundle again");
+      throw new BundleFormatError("the vector index names a row that does not exist; get the bundle again");
     }
     return { rows, scores: found["scores"] as Float32Array };
   }
@@ -74,8 +74,8 @@ export class Catalogue {
    * @param nearest what `rescore` gave for this query, when it was asked already.
    */
   async top(query: Float32Array, count: number, eligible: Mask | null = null, nearest?: Ranked): Promise<Ranked> {
-    const layered = this.layer !== null && !isZero(query);
-    if (count <= this.candidates && (nearest !== undefined || layered)) {
+    const indexed = this.index !== null && !isZero(query);
+    if (count <= this.candidates && (nearest !== undefined || indexed)) {
       const found = nearest ?? this.rescore(query, await this.propose(query));
       const places = [...found.rows.keys()].filter((at) => eligible === null || eligible[found.rows[at] as number] === 1);
       if (places.length >= count) {
@@ -108,9 +108,9 @@ export class Catalogue {
     return Float32Array.from(stored, (value) => floats[value] as number);
   }
 
-  /** Free the layer's memory. */
+  /** Free the index's memory. */
   close(): void {
-    this.layer?.close();
+    this.index?.close();
   }
 
   private scan(query: Float32Array, count: number, eligible: Mask | null): Ranked {
@@ -129,11 +129,11 @@ export function rowsOf(mask: Mask | null, length: number): Int32Array {
   return Int32Array.from(rows);
 }
 
-function checkLayer(layer: Model, dim: number, candidates: number): void {
+function checkIndex(index: Model, dim: number, candidates: number): void {
   const found = [
-    layer.inputShape(SIGNATURE, "query"),
-    layer.outputShape(SIGNATURE, "scores"),
-    layer.outputShape(SIGNATURE, "rows"),
+    index.inputShape(SIGNATURE, "query"),
+    index.outputShape(SIGNATURE, "scores"),
+    index.outputShape(SIGNATURE, "rows"),
   ];
   const expected = [
     [1, dim],
@@ -142,7 +142,7 @@ function checkLayer(layer: Model, dim: number, candidates: number): void {
   ];
   if (JSON.stringify(found) !== JSON.stringify(expected)) {
     throw new BundleFormatError(
-      `${CATALOGUE_LAYER_FILE} has shapes ${JSON.stringify(found)}, the manifest says ${JSON.stringify(expected)}; ` +
+      `${VECTOR_INDEX_FILE} has shapes ${JSON.stringify(found)}, the manifest says ${JSON.stringify(expected)}; ` +
         "get the bundle again",
     );
   }
