@@ -86,8 +86,8 @@ class HistorySettings:
         max_candidates: at most so many products in one softmax.
         repurchase_weight: weight of ranking a user's own products by what is bought again, beside ranking all of them by what
             is bought; without it the many new products of a basket teach more than the few that return.
-        new_item_bonus: a product that the user never bought is scored so much higher in training than on a device. What is
-            new is remembered better than it is foreseen; where much is bought again it then crowds out what returns.
+        new_item_bonus: added in training to the score of every product that the user never bought. It makes the head rank
+            such a product above a bought one only when it is sure; on a device nothing is added.
         demand: length that one standard deviation of demand has in an item vector; 0 leaves demand out.
         demand_half_life_days: a basket counts half as much for demand as one that is so many days younger.
     """
