@@ -32,7 +32,7 @@ from pocketrec.cli.build import ConsoleReporter
 from pocketrec.pipeline.build import BundleBuild
 from pocketrec.pipeline.settings import BuildSettings
 from pocketrec.pipeline.stages import Reporter, Stages
-from pocketrec.pipeline.student_stages import EncoderStages, seeded_runner
+from pocketrec.pipeline.student_stages import EncoderStages
 from train.data.reading import read_shop
 from train.evaluation.intervals import mean_by_query, paired_columns
 from train.text.typing_errors import with_typing_error
@@ -136,7 +136,7 @@ def measure(
     stages = Stages(folder / "stages", resume=True, reporter=reporter, by_key=True)
     build = BundleBuild(read_shop(shop), settings, stages, remembered=options.work / "vectors")
     inputs = build.inputs()
-    encoder = EncoderStages(inputs, settings, seeded_runner(stages, settings.seed))
+    encoder = EncoderStages(inputs, settings, stages)
     trained = encoder.distil()
     model = encoder.student.student((encoder.prune(trained) if settings.prune.prunes else trained).folder)
     random = np.random.default_rng(settings.seed)

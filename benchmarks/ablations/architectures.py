@@ -35,7 +35,7 @@ from pocketrec.cli.build import ConsoleReporter
 from pocketrec.pipeline.build import BundleBuild
 from pocketrec.pipeline.settings import BuildSettings
 from pocketrec.pipeline.stages import Reporter, Stages
-from pocketrec.pipeline.student_stages import EncoderInputs, EncoderStages, seeded_runner
+from pocketrec.pipeline.student_stages import EncoderInputs, EncoderStages
 from train.data.reading import read_shop
 from train.evaluation.intervals import mean_by_query, paired_columns
 
@@ -131,7 +131,7 @@ def judge_fold(data: EsciData, fold: int, options: argparse.Namespace, reporter:
     for name in dict.fromkeys(["bag", *(options.only or CANDIDATES)]):
         changed = replace(settings, student=replace(settings.student, **CANDIDATES[name]))
         stages = Stages(folder / name.replace(", ", "-").replace(" ", "-"), resume=True, reporter=reporter)
-        encoder = EncoderStages(inputs, changed, seeded_runner(stages, settings.seed))
+        encoder = EncoderStages(inputs, changed, stages)
         judged |= {f"{name}, {variant}": found for variant, found in _judge(inputs, encoder).items()}
     return judged
 
@@ -139,16 +139,16 @@ def judge_fold(data: EsciData, fold: int, options: argparse.Namespace, reporter:
 def _judge(inputs: EncoderInputs, encoder: EncoderStages) -> dict[str, Judged]:
     """Return the float student and its .tflite files, by variant."""
     made, queries = encoder.build(), list(inputs.held_out)
-    distilled = encoder.student.student(made.stages[0].folder)
+    distilled = encoder.student.student(made.results["student"].folder)
     judged = {
         "float": Judged(
             queries, ndcg_by_query(inputs.held_out, encoder.student.encode(distilled, queries) @ inputs.vectors.items.T)
         )
     }
-    items, ids = inputs.history.item_vectors(inputs.head.folder), encoder.student.query_ids(queries)
-    for variant in made.converted.report["variants"]:
+    items, ids = inputs.item_vectors, encoder.student.query_ids(queries)
+    for variant in made.results["convert"].report["variants"]:
         if variant["name"] != "int8-calibrated":
-            vectors = encode_all(made.converted.folder / variant["name"] / ENCODER_FILE, ids).vectors
+            vectors = encode_all(made.results["convert"].folder / variant["name"] / ENCODER_FILE, ids).vectors
             judged[variant["name"]] = Judged(
                 queries,
                 ndcg_by_query(inputs.held_out, vectors @ items.T),

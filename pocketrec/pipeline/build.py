@@ -12,13 +12,13 @@ from edge_runtime.contract.atomic_files import disk_errors_named
 from edge_runtime.contract.bundle import Bundle
 from edge_runtime.contract.types import Float32
 from pocketrec.pipeline.cross_encoder import VECTORS_FOLDER, read_said, teach_cross_encoder
-from pocketrec.pipeline.graph import record_artifacts
+from pocketrec.pipeline.graph import StageRunner, record_artifacts
 from pocketrec.pipeline.history_stages import HistoryStages
 from pocketrec.pipeline.packing import BUNDLE_FOLDER, BuildFacts, install_bundle, pack_bundle, refuse_to_replace
 from pocketrec.pipeline.search import BudgetSearch
 from pocketrec.pipeline.settings import BuildSettings
 from pocketrec.pipeline.stages import Reporter, StageResult, Stages, digest_of, locked
-from pocketrec.pipeline.student_stages import EncoderInputs, EncoderStages, seeded_runner
+from pocketrec.pipeline.student_stages import EncoderInputs, EncoderStages
 from pocketrec.pipeline.teacher_stages import TEACHER_FOLDER, encode_shop, read_vectors, teach
 from train.data.splits import split_holdout
 from train.data.tables import Shop
@@ -84,7 +84,8 @@ class BundleBuild:
         self._settings = settings
         self._search = search
         self._remembered = remembered
-        self._run = seeded_runner(stages, settings.seed)
+        self._stages = stages
+        self._run = StageRunner(stages, settings)
         self._training_shop, self._held_out = split_holdout(shop, settings.holdout)
         self._quality: list[StageQuality] = []
         self.folders: dict[str, Path] = {}
@@ -100,31 +101,28 @@ class BundleBuild:
         vectors = inputs.vectors
         self._measure("teacher", vectors.wide_held_out, vectors.wide_items)
         self._measure(f"teacher, {settings.dim} dimensions", vectors.held_out, vectors.items)
-        made = found.encoder if found else EncoderStages(inputs, settings, self._run).build()
-        self.folders = {
-            "teacher": inputs.teacher.folder,
-            "vectors": inputs.encoded.folder,
-            "history": inputs.head.folder,
-            "history-int8": inputs.head_int8.folder,
-            **made.folders,
-        }
+        made = found.encoder if found else EncoderStages(inputs, settings, self._stages).build()
+        results = {**inputs.results, **made.results}
+        self.folders = {name: result.folder for name, result in results.items()}
         facts = BuildFacts(
             shop=self._shop,
             held_out=self._held_out,
             settings=settings,
-            encoder_folder=made.converted.folder,
+            encoder_folder=results["convert"].folder,
             encoder_spec=made.spec,
-            item_vectors=inputs.history.item_vectors(inputs.head.folder),
-            space_id=inputs.head.key,
+            item_vectors=inputs.item_vectors,
+            space_id=results["history"].key,
             quality=[*self._quality, *made.quality],
-            stages=[*inputs.stages, *made.stages],
+            stages=list(results.values()),
             created_at=created_at,
             budget=found.report if found else None,
         )
         packed = self._run(
             "pack",
-            [made.converted.key, self._shop.digest, settings.candidates, facts.budget],
             lambda folder, progress: pack_bundle(folder, facts, progress),
+            convert=results["convert"],
+            shop=self._shop.digest,
+            budget_search=facts.budget,
         )
         return install_bundle(packed.folder / BUNDLE_FOLDER, out)
 
@@ -133,20 +131,13 @@ class BundleBuild:
         settings, run, shop = self._settings, self._run, self._training_shop
         teacher = run(
             "teacher",
-            [learning_digest(shop), source_identity(settings.teacher_source), settings.teacher, settings.seed],
             lambda folder, progress: teach(folder, shop, settings, progress),
+            learning_data=learning_digest(shop),
+            teacher_weights=source_identity(settings.teacher_source),
         )
         asked = self._cross_encoder(teacher)
         encoded = run(
             "vectors",
-            [
-                teacher.key,
-                settings.projection,
-                settings.texts,
-                settings.dim,
-                list(self._held_out),
-                *([asked.key, settings.cross_encoder] if asked else []),
-            ],
             lambda folder, progress: encode_shop(
                 folder,
                 teacher.folder,
@@ -157,18 +148,19 @@ class BundleBuild:
                 remembered=self._remembered or (asked.folder / VECTORS_FOLDER if asked else None),
                 said=read_said(asked.folder) if asked else None,
             ),
+            teacher=teacher,
+            cross_encoder=asked,
+            held_out_queries=list(self._held_out),
         )
         vectors = read_vectors(encoded.folder)
         history = HistoryStages(settings, shop, vectors.items)
-        head = run("history", [encoded.key, settings.history], history.train)
-        head_int8 = run(
+        head = run("history", history.train, vectors=encoded)
+        run(
             "history-int8",
-            [head.key, settings.quantize],
             lambda folder, progress: history.quantize(head.folder, folder, progress),
+            history=head,
         )
-        return EncoderInputs(
-            self._shop, shop, self._held_out, teacher, encoded, vectors, history, head, head_int8, asked
-        )
+        return EncoderInputs(self._shop, shop, self._held_out, vectors, history, dict(run.results))
 
     def _cross_encoder(self, teacher: StageResult) -> StageResult | None:
         """Run the cross-encoder's stage, unless it is left out or nothing is judged that it could learn from."""
@@ -177,7 +169,6 @@ class BundleBuild:
             return None
         return self._run(
             "cross-encoder",
-            [teacher.key, self._held_out, settings.cross_encoder.of_training, settings.seed],
             lambda folder, progress: teach_cross_encoder(
                 folder,
                 teacher.folder / TEACHER_FOLDER,
@@ -187,6 +178,8 @@ class BundleBuild:
                 progress,
                 remembered=self._remembered,
             ),
+            teacher=teacher,
+            held_out_judgements=self._held_out,
         )
 
     def _measure(self, stage: str, queries: Float32, items: Float32) -> None:

@@ -1,8 +1,8 @@
 """What decides the result of each stage of a build, declared once, and where a finished build finds its results again.
 
-A stage's key is a digest of its settings, of the keys of the stages before it, and of what stands here: the code that
-computes it and the versions of the libraries that decide its result. A bundle that was built, searched for under a budget
-or retrained is recorded with its artifacts, so that retraining and export ask for them and never name a folder.
+A stage's key is a digest of what `STAGES` declares for it: inputs, settings, the code that computes it and the versions of
+the libraries. `StageRunner` makes the key, so no caller can forget a part of it. A bundle that was built, searched for
+under a budget or retrained is recorded with its artifacts: retraining and export ask for them and never name a folder.
 """
 
 import ast
@@ -12,11 +12,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
+from operator import attrgetter
 from pathlib import Path
+from typing import Any
 
 from edge_runtime.contract.atomic_files import write_bytes_atomically
 from edge_runtime.contract.errors import ConfigError
-from pocketrec.pipeline.stages import KEY_FILE, RECORD_FILE
+from edge_runtime.contract.types import Progress
+from pocketrec.pipeline.settings import BuildSettings
+from pocketrec.pipeline.stages import KEY_FILE, RECORD_FILE, StageResult, Stages, StageWork
+from train.backend import make_reproducible
 
 TUNED = "tuned"
 """Artifact of a retrained bundle: the weights of its quantized encoder after the clicks."""
@@ -29,55 +34,127 @@ _TFMOT = (*_KERAS, "tensorflow-model-optimization")
 
 @dataclass(frozen=True)
 class Stage:
-    """What decides a stage's result besides its settings and the stages before it.
+    """All that decides a stage's result; its key is made of this and of nothing else.
 
     Attributes:
         runner: module of the pipeline that runs it; its own code counts, not what it imports.
         code: modules of the rooms that compute it; all that they import of ours counts with them.
         libraries: packages whose version counts.
+        inputs: what the stage is given: the results of other stages by their names, which count by their keys, and other
+            data under a name of its own, which counts by its content.
+        settings: the fields of `BuildSettings` that count, like "distill" or "cross_encoder.of_training".
     """
 
     runner: str
     code: tuple[str, ...]
     libraries: tuple[str, ...]
+    inputs: tuple[str, ...]
+    settings: tuple[str, ...]
 
 
-_STUDENT = Stage(
-    "pocketrec.pipeline.student_stages",
-    ("train.losses.distillation", "train.models.student", "train.models.vocabulary"),
-    _KERAS,
-)
+def _stage(
+    runner: str, *code: str, inputs: tuple[str, ...], settings: tuple[str, ...], libraries: tuple[str, ...] = _KERAS
+) -> Stage:
+    return Stage(f"pocketrec.pipeline.{runner}", code, libraries, inputs, settings)
+
+
+_STUDENT = _stage(
+    "student_stages", "train.losses.distillation", "train.models.student", "train.models.vocabulary",
+    inputs=("vectors",), settings=("student", "distill"),
+)  # fmt: skip
 
 STAGES: Mapping[str, Stage] = {
-    "teacher": Stage("pocketrec.pipeline.teacher_stages", ("train.fine_tuning", "train.models.teacher"), _KERAS),
-    "cross-encoder": Stage("pocketrec.pipeline.cross_encoder", ("train.models.cross_encoder_training",), _KERAS),
-    "vectors": Stage(
-        "pocketrec.pipeline.teacher_stages",
-        ("train.models.projection", "train.models.teacher", "train.text.augmentation", "train.text.embedding_cache"),
-        _KERAS,
+    "teacher": _stage(
+        "teacher_stages", "train.fine_tuning", "train.models.teacher",
+        inputs=("learning_data", "teacher_weights"), settings=("teacher", "seed"),
     ),
-    "history": Stage("pocketrec.pipeline.history_stages", ("train.models.history",), _KERAS),
-    "history-int8": Stage(
-        "pocketrec.pipeline.history_stages", ("train.models.history", "compress.quantization"), _TFMOT
+    "cross-encoder": _stage(
+        "cross_encoder", "train.models.cross_encoder_training",
+        inputs=("teacher", "held_out_judgements"), settings=("cross_encoder.of_training", "seed"),
+    ),
+    "vectors": _stage(
+        "teacher_stages",
+        "train.models.projection", "train.models.teacher", "train.text.augmentation", "train.text.embedding_cache",
+        inputs=("teacher", "cross-encoder", "held_out_queries"),
+        settings=("projection", "texts", "dim", "cross_encoder"),
+    ),
+    "history": _stage("history_stages", "train.models.history", inputs=("vectors",), settings=("history",)),
+    "history-int8": _stage(
+        "history_stages", "train.models.history", "compress.quantization",
+        inputs=("history",), settings=("quantize",), libraries=_TFMOT,
     ),
     "student": _STUDENT,
     "short": _STUDENT,
-    "prune": Stage("pocketrec.pipeline.student_stages", ("train.losses.distillation", "compress.pruning"), _TFMOT),
-    "quantize": Stage(
-        "pocketrec.pipeline.student_stages", ("train.losses.distillation", "compress.quantization"), _TFMOT
+    "prune": _stage(
+        "student_stages", "train.losses.distillation", "compress.pruning",
+        inputs=("student",), settings=("prune",), libraries=_TFMOT,
     ),
-    "convert": Stage("pocketrec.pipeline.student_stages", ("compress.tflite", "compress.variants"), _TFMOT),
-    "shape": Stage("pocketrec.pipeline.budget", ("compress.tflite", "train.models.student"), _TFMOT),
-    "pack": Stage(
-        "pocketrec.pipeline.packing",
-        ("compress.catalogue.writing", "compress.fusion", "compress.measure.quality", "compress.report.page"),
-        _KERAS,
+    "quantize": _stage(
+        "student_stages", "train.losses.distillation", "compress.quantization",
+        inputs=("prune",), settings=("quantize",), libraries=_TFMOT,
     ),
-}
+    "convert": _stage(
+        "student_stages", "compress.tflite", "compress.variants",
+        inputs=("quantize", "history-int8", "held_out_judgements"), settings=("variant",), libraries=_TFMOT,
+    ),
+    "shape": _stage(
+        "budget", "compress.tflite", "train.models.student",
+        inputs=("shape",), settings=("dim",), libraries=_TFMOT,
+    ),
+    "pack": _stage(
+        "packing",
+        "compress.catalogue.writing", "compress.fusion", "compress.measure.quality", "compress.report.page",
+        inputs=("convert", "shop", "budget_search"), settings=("candidates",),
+    ),
+}  # fmt: skip
 
 # A work folder that is built into every night keeps the artifacts of this many bundles on record; older ones were built
 # over long ago.
 _KEPT_BUILDS = 20
+
+
+class StageRunner:
+    """Runs declared stages, each with every random generator set to the build's seed first.
+
+    Attributes:
+        results: name of a stage -> its result, in the order in which they ran.
+    """
+
+    def __init__(self, stages: Stages, settings: BuildSettings) -> None:
+        self._stages = stages
+        self._settings = settings
+        self.results: dict[str, StageResult] = {}
+
+    def __call__(self, name: str, work: StageWork, **inputs: Any) -> StageResult:
+        """Run one stage, or take its result when nothing that decides it has changed.
+
+        Args:
+            name: of `STAGES`; results of one stage that stand side by side are named "stage@which".
+            work: see `StageWork`.
+            inputs: what the stage declares, with `_` for `-`; None for a stage that was left out.
+
+        Raises:
+            TypeError: other inputs are given than the stage declares.
+            TrainingError: the stage's folder holds files that no build wrote; nothing has been removed.
+        """
+        declared = STAGES[name.partition("@")[0]]
+        names = [wanted.replace("-", "_") for wanted in declared.inputs]
+        if set(names) != set(inputs):
+            raise TypeError(f"stage {name} is given {sorted(inputs)} and declares {sorted(names)}")
+        given = [inputs[wanted] for wanted in names]
+        key_parts = [
+            *(one.key if isinstance(one, StageResult) else one for one in given),
+            *(attrgetter(field)(self._settings) for field in declared.settings),
+            *version_of(name),
+        ]
+
+        def seeded(folder: Path, progress: Progress) -> tuple[str, dict[str, Any]]:
+            # A stage must not depend on how many random numbers the stages before it drew in this process.
+            make_reproducible(self._settings.seed)
+            return work(folder, progress)
+
+        self.results[name] = self._stages.run(name, key_parts, seeded)
+        return self.results[name]
 
 
 def version_of(stage: str) -> list[str]:

@@ -29,15 +29,14 @@ from pocketrec.pipeline.budget import (
     plausible_shapes,
     points_json,
 )
+from pocketrec.pipeline.graph import StageRunner
 from pocketrec.pipeline.settings import BuildSettings
 from pocketrec.pipeline.stages import KEY_FILE, Reporter, StageResult, Stages, digest_of
 from pocketrec.pipeline.student_stages import (
     EncoderBuild,
     EncoderInputs,
     EncoderStages,
-    RunStage,
     StudentStages,
-    seeded_runner,
 )
 from pocketrec.pipeline.teacher_stages import TeacherVectors
 from train.models.student import StudentSettings
@@ -100,15 +99,15 @@ class BudgetSearch:
         Raises:
             QualityGateError: none may.
         """
-        run = self._run_in("shapes")
+        run = StageRunner(self._stages_in("shapes"), self._settings)
 
         def latencies(student: StudentSettings) -> dict[str, float]:
             probe = replace(student, vocabulary=1)
             name = f"shape@{Shape(probe, 0, None).name.replace('-v1', '')}"
             found = run(
                 name,
-                [probe, self._settings.dim],
                 lambda folder, progress: measure_untrained(folder, probe, dim=self._settings.dim, progress=progress),
+                shape=probe,
             )
             return {str(variant): float(value) for variant, value in found.report.items()}
 
@@ -128,7 +127,7 @@ class BudgetSearch:
         if scale.by_teacher:
             inputs = without_judge_texts(inputs)
         most = replace(self._settings.student, vocabulary=max(shape.student.vocabulary for shape in shapes))
-        vocabulary = EncoderStages(inputs, replace(self._settings, student=most), self._run_in("shapes")).vocabulary
+        vocabulary = EncoderStages(inputs, replace(self._settings, student=most), self._stages_in("shapes")).vocabulary
         pieces = vocabulary.tokenizer.get_vocab_size()
         trials = [
             self._try_short(inputs, scale, shape)
@@ -149,7 +148,7 @@ class BudgetSearch:
     def _try_short(self, inputs: EncoderInputs, scale: RetentionScale, shape: Shape) -> _Tried:
         steps = max(1, round(self._settings.distill.steps * self._limits.first_share))
         settings = replace(self._settings, student=shape.student, distill=replace(self._settings.distill, steps=steps))
-        stages = EncoderStages(inputs, settings, self._run_in(shape.name))
+        stages = EncoderStages(inputs, settings, self._stages_in(shape.name))
         distilled = stages.distil("short")
         student = stages.student
         values = scale.values(student.encode(student.student(distilled.folder), list(scale.judged)))
@@ -163,8 +162,8 @@ class BudgetSearch:
         found = []
         for prune in self._recipes(trial.settings.student):
             settings = replace(trial.settings, prune=prune)
-            converted = self._build(inputs, settings).converted
-            student = EncoderStages(inputs, settings, self._run_in("shapes")).student
+            converted = self._build(inputs, settings).results["convert"]
+            student = EncoderStages(inputs, settings, self._stages_in("shapes")).student
             found += [self._measured(scale, settings, student, converted, variant) for variant in VARIANTS]
         return found
 
@@ -172,8 +171,8 @@ class BudgetSearch:
         """Run the stages of one recipe; all recipes of a shape share the distilled student."""
         name = Shape(settings.student, 0, None).name
         recipe = _pruning_name(settings.prune).replace("%", "").replace(":", "of")
-        distilled = EncoderStages(inputs, settings, self._run_in(name)).distil()
-        return EncoderStages(inputs, settings, self._run_in(f"{name}-{recipe}")).build(distilled)
+        distilled = EncoderStages(inputs, settings, self._stages_in(name)).distil()
+        return EncoderStages(inputs, settings, self._stages_in(f"{name}-{recipe}")).build(distilled)
 
     def _smallest_that_keeps(
         self, inputs: EncoderInputs, scale: RetentionScale, trials: Sequence[_Tried]
@@ -247,14 +246,13 @@ class BudgetSearch:
             "optimism": optimism(scale, [one.values for one in finished]),
         }
 
-    def _run_in(self, name: str) -> RunStage:
-        stages = Stages(self._folder / name, resume=True, reporter=_Named(name, self._reporter))
-        return seeded_runner(stages, self._settings.seed)
+    def _stages_in(self, name: str) -> Stages:
+        return Stages(self._folder / name, resume=True, reporter=_Named(name, self._reporter))
 
 
 def retention_scale(inputs: EncoderInputs) -> RetentionScale:
     """Return what students are held against: the held-out judged queries, or the teacher's own rankings without them."""
-    items = inputs.history.item_vectors(inputs.head.folder)
+    items = inputs.item_vectors
     judged = {query: found for query, found in inputs.held_out.items() if any(one.gain for one in found)}
     if len(judged) >= MIN_QUERIES:
         vectors = inputs.vectors
@@ -273,8 +271,9 @@ def without_judge_texts(inputs: EncoderInputs) -> EncoderInputs:
     """Return `inputs` without the texts that stand for queries in `retention_scale`, in none of their spellings."""
     vectors, (_, kept) = inputs.vectors, _judge_texts(inputs.vectors)
     rest = replace(vectors, student_texts=[vectors.student_texts[row] for row in kept], targets=vectors.targets[kept])
-    encoded = replace(inputs.encoded, key=digest_of(inputs.encoded.key, "without the texts that judge"))
-    return replace(inputs, vectors=rest, encoded=encoded)
+    encoded = inputs.results["vectors"]
+    encoded = replace(encoded, key=digest_of(encoded.key, "without the texts that judge"))
+    return replace(inputs, vectors=rest, results={**inputs.results, "vectors": encoded})
 
 
 def _judge_texts(vectors: TeacherVectors) -> tuple[Int64, Int64]:

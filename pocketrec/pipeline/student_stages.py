@@ -22,12 +22,11 @@ from compress.variants import VARIANTS, VariantName, convert_outcome, write_vari
 from edge_runtime.contract.atomic_files import write_bytes_atomically
 from edge_runtime.contract.bundle import ENCODER_FILE, TOKENIZER_FILE, EncoderSpec
 from edge_runtime.contract.types import Float32, Progress
-from pocketrec.pipeline.graph import version_of
+from pocketrec.pipeline.graph import StageRunner
 from pocketrec.pipeline.history_stages import HistoryStages
 from pocketrec.pipeline.settings import BuildSettings
-from pocketrec.pipeline.stages import StageResult, Stages, StageWork
+from pocketrec.pipeline.stages import StageResult, Stages
 from pocketrec.pipeline.teacher_stages import TeacherVectors, student_vocabulary, teacher_token_embeddings
-from train.backend import make_reproducible
 from train.checkpoints import has_checkpoint
 from train.data.tables import Judgement, Shop
 from train.distillation import (
@@ -187,9 +186,6 @@ def distillation_set(
     )
 
 
-RunStage = Callable[[str, list[Any], StageWork], StageResult]
-
-
 @dataclass(frozen=True)
 class EncoderInputs:
     """What every student of one build starts from.
@@ -198,48 +194,35 @@ class EncoderInputs:
         shop: whose products are read.
         training_shop: without the held-out queries; the vocabulary is cut to it.
         held_out: the queries that measure.
-        teacher: stage with the fine-tuned teacher.
-        encoded: stage with its vectors.
-        vectors: what `encoded` holds.
+        vectors: what the stage "vectors" left.
         history: trains the history head over these vectors.
-        head: stage with the trained head.
-        head_int8: stage with the quantized head.
-        cross_encoder: its stage; None where it was left out.
+        results: name of a stage -> its result: teacher, vectors, history, history-int8, and cross-encoder where it ran.
     """
 
     shop: Shop
     training_shop: Shop
     held_out: Mapping[str, Sequence[Judgement]]
-    teacher: StageResult
-    encoded: StageResult
     vectors: TeacherVectors
     history: HistoryStages
-    head: StageResult
-    head_int8: StageResult
-    cross_encoder: StageResult | None = None
+    results: Mapping[str, StageResult]
 
     @property
-    def stages(self) -> list[StageResult]:
-        """All of them, in their order."""
-        first = [self.teacher, *([self.cross_encoder] if self.cross_encoder else [])]
-        return [*first, self.encoded, self.head, self.head_int8]
+    def item_vectors(self) -> Float32:
+        """The catalogue's vectors float32 [products, dim], unit rows, after what purchases did to them."""
+        return self.history.item_vectors(self.results["history"].folder)
 
 
 @dataclass(frozen=True)
 class EncoderBuild:
-    """What the stages left.
+    """What the student's stages left.
 
     Attributes:
-        stages: all of them, in their order.
-        folders: name of a stage -> the folder of the weights that it left.
-        converted: the one whose folder holds `encoder.tflite` and `tokenizer.json`.
+        results: name of a stage -> its result; the folder of "convert" holds `encoder.tflite` and `tokenizer.json`.
         quality: of the stages, on the held-out queries.
         spec: lengths of the encoder's signatures.
     """
 
-    stages: list[StageResult]
-    folders: dict[str, Path]
-    converted: StageResult
+    results: Mapping[str, StageResult]
     quality: list[StageQuality]
     spec: EncoderSpec
 
@@ -247,16 +230,18 @@ class EncoderBuild:
 class EncoderStages:
     """Runs the student's stages under one `BuildSettings`."""
 
-    def __init__(self, inputs: EncoderInputs, settings: BuildSettings, run: RunStage) -> None:
+    def __init__(self, inputs: EncoderInputs, settings: BuildSettings, stages: Stages) -> None:
         self._inputs = inputs
         self._settings = settings
-        self._run = run
+        self._run = StageRunner(stages, settings)
 
     @cached_property
     def vocabulary(self) -> CutVocabulary:
         """The student's vocabulary."""
         inputs = self._inputs
-        return student_vocabulary(inputs.teacher.folder, inputs.training_shop, self._settings.student.vocabulary)
+        return student_vocabulary(
+            inputs.results["teacher"].folder, inputs.training_shop, self._settings.student.vocabulary
+        )
 
     @cached_property
     def student(self) -> StudentStages:
@@ -269,46 +254,46 @@ class EncoderStages:
         """Run the stage that trains the float student."""
         return self._run(
             name,
-            [self._inputs.encoded.key, self._settings.student, self._settings.distill],
             lambda folder, progress: self.student.distil(
-                folder, self.vocabulary, teacher_token_embeddings(self._inputs.teacher.folder), progress
+                folder, self.vocabulary, teacher_token_embeddings(self._inputs.results["teacher"].folder), progress
             ),
+            vectors=self._inputs.results["vectors"],
         )
 
     def prune(self, distilled: StageResult) -> StageResult:
         """Run the stage that prunes the float student."""
         return self._run(
             "prune",
-            [distilled.key, self._settings.prune],
             lambda folder, progress: self.student.prune(distilled.folder, folder, progress),
+            student=distilled,
         )
 
     def build(self, distilled: StageResult | None = None) -> EncoderBuild:
         """Run all stages: distil (unless `distilled` is its result already), prune, quantize, convert."""
-        inputs, settings, student = self._inputs, self._settings, self.student
+        inputs, student = self._inputs, self.student
         distilled = distilled or self.distil()
         pruned = self.prune(distilled)
         quantized = self._run(
             "quantize",
-            [pruned.key, settings.quantize],
             lambda folder, progress: student.quantize(pruned.folder, folder, progress),
+            prune=pruned,
         )
-        converted = self._run(
+        self._run(
             "convert",
-            [quantized.key, inputs.head_int8.key, settings.variant, inputs.held_out],
             lambda folder, progress: self._convert(folder, pruned.folder, quantized.folder, progress),
+            quantize=quantized,
+            history_int8=inputs.results["history-int8"],
+            held_out_judgements=inputs.held_out,
         )
         return EncoderBuild(
-            stages=[distilled, pruned, quantized, converted],
-            folders={"student": distilled.folder, "prune": pruned.folder, "quantize": quantized.folder},
-            converted=converted,
+            results={"student": distilled, **self._run.results},
             quality=self._quality(distilled, pruned),
             spec=self._spec(),
         )
 
     def _convert(self, folder: Path, pruned: Path, quantized: Path, progress: Progress) -> tuple[str, dict[str, Any]]:
         inputs, settings, student = self._inputs, self._settings, self.student
-        history, head = inputs.history, inputs.head.folder
+        history, head = inputs.history, inputs.results["history"].folder
         made = {}
         for number, name in enumerate(VARIANTS, 1):
             float_head = name == "dynamic-range"
@@ -316,14 +301,16 @@ class EncoderStages:
                 name,
                 convert_encoder(
                     student.as_variant(name, pruned, quantized),
-                    history.trained(head) if float_head else history.quantized(head, inputs.head_int8.folder),
+                    history.trained(head)
+                    if float_head
+                    else history.quantized(head, inputs.results["history-int8"].folder),
                     self._spec(),
                     dim=settings.dim,
                 ),
                 folder,
                 query_ids=student.query_ids(list(inputs.held_out)),
                 judged=inputs.held_out,
-                items=history.item_vectors(head),
+                items=inputs.item_vectors,
             )
             progress(number, len(VARIANTS))
         shutil.copyfile(folder / settings.variant / ENCODER_FILE, folder / ENCODER_FILE)
@@ -348,7 +335,7 @@ class EncoderStages:
             rank_quality(
                 "pruned, items by purchases",
                 inputs.held_out,
-                pruned_queries @ inputs.history.item_vectors(inputs.head.folder).T,
+                pruned_queries @ inputs.item_vectors.T,
             ),
         ]
         return [row for row in rows if row is not None]
@@ -360,17 +347,3 @@ class EncoderStages:
             item_tokens=student.item_tokens,
             history_items=self._settings.history.items,
         )
-
-
-def seeded_runner(stages: Stages, seed: int) -> RunStage:
-    """Return a function that runs a stage of `stages` with every random generator set to `seed` first."""
-
-    def run(name: str, key_parts: list[Any], work: StageWork) -> StageResult:
-        def seeded(folder: Path, progress: Progress) -> tuple[str, dict[str, Any]]:
-            # A stage must not depend on how many random numbers the stages before it drew in this process.
-            make_reproducible(seed)
-            return work(folder, progress)
-
-        return stages.run(name, [*key_parts, *version_of(name)], seeded)
-
-    return run

@@ -3,6 +3,8 @@
 import json
 import subprocess
 import sys
+from dataclasses import fields, replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,8 +12,9 @@ import pytest
 from compress.quantization import quantize, take_float_weights
 from edge_runtime.contract.errors import ConfigError
 from pocketrec.pipeline import graph
-from pocketrec.pipeline.graph import STAGES, artifacts_of, record_artifacts, version_of
-from pocketrec.pipeline.stages import KEY_FILE, LOCK_FILE, Stages, locked
+from pocketrec.pipeline.graph import STAGES, StageRunner, artifacts_of, record_artifacts, version_of
+from pocketrec.pipeline.settings import BuildSettings
+from pocketrec.pipeline.stages import KEY_FILE, LOCK_FILE, StageResult, Stages, locked
 from tests.support.tiny_student import tiny_student
 from train.models.pretrained import source_identity
 
@@ -56,6 +59,49 @@ def test_a_newer_library_is_another_key(monkeypatch):
     before = version_of("quantize")
     monkeypatch.setattr(graph, "version", lambda name: "99.0" if name == "tf-keras" else "1.0")
     assert version_of("quantize") != before
+
+
+DATA = {
+    "learning_data", "teacher_weights", "held_out_judgements", "held_out_queries", "shape", "shop", "budget_search",
+}  # fmt: skip
+NOT_OF_A_STAGE = {"holdout": "decides which queries are held out", "teacher_source": "counts by what its files hold",
+                  "budget": "decides which shapes are tried"}  # fmt: skip
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_is_given_results_of_declared_stages_and_known_data(stage):
+    assert set(STAGES[stage].inputs) <= STAGES.keys() | DATA
+
+
+def test_every_setting_of_a_build_decides_a_stage():
+    deciding = {setting.partition(".")[0] for stage in STAGES.values() for setting in stage.settings}
+    assert {field.name for field in fields(BuildSettings)} == deciding | NOT_OF_A_STAGE.keys()
+
+
+def run_history(work, settings, vectors_key="v1"):
+    lines = []
+    run = StageRunner(Stages(work, resume=True, reporter=SimpleNamespace(
+        started=lambda _stage: None, progress=None,
+        finished=lambda _stage, _line, *, seconds, reused: lines.append(reused),
+    )), settings)  # fmt: skip
+    run("history", lambda _folder, _progress: ("", {}), vectors=StageResult(work, vectors_key, {}, 0.0))
+    return lines[0]
+
+
+def test_a_stage_runs_again_when_what_it_declares_changed_and_not_otherwise(tmp_path):
+    settings = BuildSettings()
+    assert [run_history(tmp_path, settings), run_history(tmp_path, settings)] == [False, True]
+    assert run_history(tmp_path, replace(settings, history=replace(settings.history, steps=3))) is False
+    assert run_history(tmp_path, settings, "v2") is False
+    assert run_history(tmp_path, replace(settings, prune=replace(settings.prune, steps=3)), "v2") is True
+
+
+def test_a_stage_that_is_given_other_inputs_than_it_declares_does_not_run(tmp_path):
+    run = StageRunner(Stages(tmp_path, resume=True, reporter=None), BuildSettings())
+    for inputs in ({}, {"vectors": None, "teacher": None}):
+        with pytest.raises(TypeError, match=r"stage history is given .* and declares \['vectors'\]"):
+            run("history", None, **inputs)
+    assert not (tmp_path / "history").exists()
 
 
 def test_a_bundle_finds_its_stages_wherever_the_search_put_them(tmp_path):

@@ -1,7 +1,7 @@
 """How the search chooses, with students whose quality is known beforehand."""
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -16,6 +16,7 @@ from pocketrec.pipeline.budget import Shape
 from pocketrec.pipeline.search import BudgetSearch, retention_scale, without_judge_texts
 from pocketrec.pipeline.settings import BudgetSettings, BuildSettings
 from pocketrec.pipeline.stages import KEY_FILE, StageResult, Stages
+from pocketrec.pipeline.student_stages import EncoderInputs
 from pocketrec.pipeline.teacher_stages import TeacherVectors
 from tests.support.budget_points import point
 from train.data.tables import Judgement
@@ -134,15 +135,6 @@ def test_a_new_build_removes_what_an_older_search_left(tmp_path):
     assert not (tmp_path / "budget").exists()
 
 
-@dataclass(frozen=True)
-class Inputs:
-    vectors: TeacherVectors
-    encoded: StageResult
-    held_out: dict
-    history: object
-    head: StageResult
-
-
 def test_texts_that_stand_for_queries_train_no_student_in_any_spelling(tmp_path):
     random = np.random.default_rng(0)
     targets = unit_rows(random.standard_normal((60, 8)))
@@ -153,11 +145,11 @@ def test_texts_that_stand_for_queries_train_no_student_in_any_spelling(tmp_path)
     )
     stage = StageResult(tmp_path, "key", {}, 0.0)
     history = SimpleNamespace(item_vectors=lambda _folder: vectors.items)
-    inputs = Inputs(vectors, stage, {}, history, stage)
+    inputs = EncoderInputs(None, None, {}, vectors, history, {"vectors": stage, "history": stage})
     scale = retention_scale(inputs)
     rest = without_judge_texts(inputs)
     judging = {text.split()[1] for text in scale.judged}
     assert (scale.by_teacher, len(judging)) == (True, 12)
     assert {text.split()[1] for text in rest.vectors.student_texts} == {str(n) for n in range(60)} - judging
     assert len(rest.vectors.targets) == len(rest.vectors.student_texts) == 96
-    assert rest.encoded.key != inputs.encoded.key
+    assert rest.results["vectors"].key != inputs.results["vectors"].key
