@@ -1,4 +1,4 @@
-"""Errors of compression: the branch of `edge_runtime.contract.errors` that a device never meets."""
+"""Errors of compression: a branch of `edge_runtime.contract.errors` that does not occur on a device."""
 
 from edge_runtime.contract.errors import PocketrecError
 

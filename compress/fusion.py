@@ -1,7 +1,7 @@
-"""The weights of hybrid search: of coverage, learned on training queries, and of meaning, on held-out ones.
+"""Learns the weights of hybrid search: those of coverage on training queries, that of the dense score on held-out ones.
 
-Words are matched without training, so queries that models were trained on judge them fairly; meaning is judged by
-queries that no model has seen.
+Word matching is not trained, so the training queries can be used for it without bias. The dense score needs queries that
+no model was trained on.
 """
 
 import itertools

@@ -1,7 +1,7 @@
 """Pruning of dense kernels by magnitude, with tensorflow-model-optimization.
 
-The sparsity rises by a polynomial (Zhu and Gupta, "To Prune, or Not to Prune", 2017). Zeros make the file smaller once
-it is compressed; the kernels of LiteRT on a CPU do not get faster by them.
+The sparsity rises by a polynomial (Zhu and Gupta, "To Prune, or Not to Prune", 2017). Zeros make the
+compressed file smaller; they do not make LiteRT's kernels on a CPU faster.
 """
 
 from collections.abc import Callable

@@ -1,6 +1,6 @@
 """Quantization-aware training of a BERT to full int8 with tensorflow-model-optimization.
 
-tfmot quantizes convolution nets; four things are missing for a transformer, and this file is those four:
+tfmot was made for convolutional networks. This file adds the four things that it lacks for a transformer:
 
 1. A `QuantizeConfig` for every layer of train/models/layers.py, for Embedding, and for Dense with per-tensor symmetric
    weights (per-axis kernels do not convert). A layer states what it needs in `QUANTIZATION`.

@@ -1,4 +1,4 @@
-"""Keras models -> one `encoder.tflite` with three signatures, and what is inside it."""
+"""Keras models -> one `encoder.tflite` with three signatures; also lists its operations."""
 
 import tempfile
 from collections import Counter

@@ -1,7 +1,7 @@
 """One student as three .tflite files: full int8 after training, full int8 after calibration alone, dynamic-range.
 
-The second is the control that shows whether quantization-aware training paid; the third is often the fastest where the
-interpreter can run it (tflite-runtime 2.14 cannot), at the price of activations in float.
+The second is the control that shows whether quantization-aware training improved the ranking. The third is often the
+fastest, but its activations are float, and tflite-runtime 2.14 cannot run it.
 """
 
 import time

@@ -1,3 +1,3 @@
-"""The command `pocketrec`, and what spans the rooms: builds, publishing."""
+"""The command `pocketrec`, and what uses several packages: builds and publishing."""
 
 __version__ = "0.1.0"

@@ -1,4 +1,4 @@
-"""Running `pocketrec` in processes of its own: one command to its end, or a server while something else goes on."""
+"""Runs `pocketrec` in a process of its own: one command to its end, or a server in the background."""
 
 import contextlib
 import json

@@ -1,4 +1,4 @@
-"""The front door: finds the room of a verb and imports only that room, so that `--help` never loads TensorFlow."""
+"""Finds the module of a verb and imports only that one, so that `--help` never loads TensorFlow."""
 
 import argparse
 import contextlib

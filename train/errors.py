@@ -1,4 +1,4 @@
-"""Errors of training: the branch of `edge_runtime.contract.errors` that a device never meets."""
+"""Errors of training: a branch of `edge_runtime.contract.errors` that does not occur on a device."""
 
 from edge_runtime.contract.errors import PocketrecError
 

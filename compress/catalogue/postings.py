@@ -1,7 +1,7 @@
-"""Frequent words of the catalogue with their rows and counts, written down so that no device has to collect them.
+"""Writes the rows and counts of frequent words, from which a device computes BM25 quickly.
 
-The full-text index answers a rare word at once, but a word of thousands of products takes it milliseconds. From the
-tables written here the same answer is an addition of arrays.
+The full-text index answers a rare word at once, but it needs milliseconds for a word of thousands of products. With the
+tables written here, the same answer is an addition of arrays.
 """
 
 import sqlite3

@@ -1,4 +1,4 @@
-"""What people are offered while they type: brands, categories and asked queries, written into `catalogue.sqlite`."""
+"""Writes the suggestions for a query that is being typed into `catalogue.sqlite`: brands, categories, popular queries."""
 
 import sqlite3
 from collections import Counter

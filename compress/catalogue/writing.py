@@ -1,4 +1,4 @@
-"""The writing side of the catalogue: item vectors and product rows -> three files of the bundle."""
+"""Writes the catalogue: item vectors and product rows -> three files of the bundle."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

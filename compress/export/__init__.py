@@ -1,1 +1,1 @@
-"""A teacher or student for other engines: ONNX and SavedModel, and proof that they answer alike."""
+"""Exports a teacher or student to other engines (ONNX, SavedModel), and checks that their answers agree."""

@@ -1,4 +1,4 @@
-"""An ONNX graph of an encoder, put together operation by operation."""
+"""Builds the ONNX graph of an encoder, operation by operation."""
 
 from dataclasses import dataclass, field
 

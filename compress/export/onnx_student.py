@@ -1,4 +1,4 @@
-"""A student as an ONNX graph: each of its layers is one operation, and becomes one or two of ONNX."""
+"""A student as an ONNX graph: each of its layers is one operation and becomes one or two operations of ONNX."""
 
 from collections.abc import Callable, Sequence
 from typing import Any

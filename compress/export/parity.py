@@ -1,4 +1,4 @@
-"""How near an exported float encoder is to the int8 one of its bundle, on the bundle's own golden queries."""
+"""Compares an exported float encoder with the int8 encoder of its bundle, on the bundle's golden queries."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

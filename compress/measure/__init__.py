@@ -1,1 +1,1 @@
-"""What a finished bundle is worth and costs: ranking quality, latency, memory, opening. Trains nothing."""
+"""Measures a finished bundle: ranking quality, latency, memory, time to open. Trains nothing."""

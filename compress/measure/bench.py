@@ -1,4 +1,4 @@
-"""Latency, memory and size of a bundle on this machine: what `pocketrec bench` shows."""
+"""Measures latency, memory and size of a bundle on this machine, for `pocketrec bench`."""
 
 import contextlib
 import time

@@ -1,6 +1,6 @@
-"""A fresh process that opens a bundle and answers once, as a device does.
+"""A new process that opens a bundle and answers once, as a device does.
 
-What a builder's process has loaded already would hide the time and memory that a device pays.
+The builder's own process has already loaded libraries, so it cannot measure the time and memory that a device needs.
 """
 
 import json

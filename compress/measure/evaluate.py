@@ -1,4 +1,4 @@
-"""Ranking quality of a bundle on a shop's judgements and purchases: what `pocketrec evaluate` shows."""
+"""Measures the ranking quality of a bundle on a shop's judgements and purchases, for `pocketrec evaluate`."""
 
 import contextlib
 from collections import defaultdict

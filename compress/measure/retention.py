@@ -1,7 +1,7 @@
 """How much of the teacher's ranking quality a student keeps.
 
-Quality of one query is the mean of its re-rank and retrieval NDCG@10. What a random order would get is subtracted on
-both sides: where most judged products are good, even chance ranks well, and a plain ratio would flatter the student.
+Quality of one query is the mean of its re-rank and retrieval NDCG@10. The value of a random order is subtracted on
+both sides: where most judged products are relevant, a random order also ranks well, and a plain ratio would be too high.
 """
 
 from collections.abc import Mapping, Sequence

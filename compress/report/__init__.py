@@ -1,1 +1,1 @@
-"""The report of a build and its model card. What is measured lies in `compress/measure`."""
+"""The report of a build and its model card. The measurements are in `compress/measure`."""

@@ -1,4 +1,4 @@
-"""Where the marks of the report's charts stand: numbers only, the template draws them."""
+"""Positions of the marks in the report's charts: numbers only; the template draws them."""
 
 import math
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""What the packed bundle does with the held-out queries: typos, worst answers, exposure by group, latency."""
+"""Diagnostics of the packed bundle on the held-out queries: typing errors, worst answers, exposure by group, latency."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""How the first ten places are shared among the groups of products, and what bounding that costs."""
+"""The share of each group of products in the first ten results, and what a bound on it costs."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""`report.html`: the report for people, one file without script and without anything from elsewhere."""
+"""`report.html`: the report to read, one file without scripts and without external resources."""
 
 from collections.abc import Mapping, Sequence
 from functools import cache

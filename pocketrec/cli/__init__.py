@@ -1,4 +1,4 @@
-"""The command `pocketrec`, one file a verb: its arguments, `run(args)` and its printing.
+"""The command `pocketrec`, one file for each verb: its arguments, `run(args)` and its printing.
 
-No logic: what a verb does lies in the rooms. What a device needs offline is in `edge_runtime/cli`.
+No logic: that is in the other packages. The commands of a device are in `edge_runtime/cli`.
 """

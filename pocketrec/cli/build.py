@@ -1,4 +1,4 @@
-"""What `pocketrec build` does once its arguments are read; kept apart from `--help`, because it loads TensorFlow."""
+"""Runs `pocketrec build`; apart from the file with its arguments, because it loads TensorFlow and `--help` must not."""
 
 import argparse
 import json

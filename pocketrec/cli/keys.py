@@ -1,4 +1,4 @@
-"""The command `pocketrec keys`: making, rotating, renewing, delegating and watching the keys that sign updates."""
+"""The command `pocketrec keys`: makes, rotates, renews, delegates and checks the keys that sign updates."""
 
 import argparse
 import os

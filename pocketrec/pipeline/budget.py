@@ -1,8 +1,8 @@
-"""Points and shapes of the search under a budget: what a student costs, which could hold a limit, which one is built.
+"""Points and shapes of the budget search: what a student costs, which meet a limit, and which one is built.
 
 A point is one student under one recipe. `retention` is the share of the teacher's ranking quality above chance that it
-keeps (compress/measure/retention.py). A shape is a student before any training: its bytes are computed, its latency is
-measured, and as an untrained student is as large and as fast as a trained one, most shapes are ruled out in seconds.
+keeps (compress/measure/retention.py). A shape is a student before any training: its bytes are computed and its latency is
+measured. An untrained student is as large and as fast as a trained one, so most shapes are excluded in seconds.
 """
 
 from collections.abc import Callable, Sequence

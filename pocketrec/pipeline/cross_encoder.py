@@ -1,6 +1,6 @@
-"""The cross-encoder's stage of a build: taught from the judgements, then asked about candidates of real queries.
+"""The cross-encoder's stage of a build: trained on the judgements, then it scores candidates of real queries.
 
-What it said lies in the stage's folder, for the stages that learn from it.
+The scores are written into the stage's folder, for the stages that train on them.
 """
 
 from collections.abc import Mapping, Sequence

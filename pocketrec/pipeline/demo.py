@@ -1,4 +1,4 @@
-"""The demo: the whole way on the sample shop, through the same commands that a user types.
+"""The demo: build, publish, sync, search and feedback on the sample shop, with the commands that a user types.
 
 shop sample -> build -> keys -> serve -> publish -> enroll, sync -> search, recommend -> feedback -> new prices ->
 build --resume -> publish -> sync

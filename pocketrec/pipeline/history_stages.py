@@ -1,4 +1,4 @@
-"""The history head's way through a build: train it in float, then quantize it."""
+"""The history head's stages of a build: train it in float, then quantize it."""
 
 from dataclasses import asdict
 from pathlib import Path

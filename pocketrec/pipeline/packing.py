@@ -1,4 +1,4 @@
-"""Everything a build made -> a finished bundle: catalogue, fusion weight, golden answers, report, manifest."""
+"""The results of all stages -> a finished bundle: catalogue, fusion weight, golden answers, report, manifest."""
 
 import contextlib
 import os

@@ -1,4 +1,4 @@
-"""`report.json`, `report.html` and `model_card.md`: what was built from what, how good it is, what it weighs."""
+"""`report.json`, `report.html` and `model_card.md`: what a bundle was built from, its quality and its size."""
 
 import json
 import platform

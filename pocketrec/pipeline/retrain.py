@@ -1,4 +1,4 @@
-"""From feedback to a better bundle: judgements -> fine-tuned encoder -> gates -> a bundle that differs by a small delta.
+"""From feedback to a better bundle: judgements -> fine-tuned encoder -> gates -> a bundle with a small delta.
 
 log -> position bias, attractions -> tune (word table and ranges frozen) -> convert -> pack -> off-policy and holdout gates
 """

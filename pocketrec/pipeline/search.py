@@ -1,8 +1,8 @@
 """The search for the student that fits a budget, from one teacher's vectors.
 
-Successive halving (Jamieson and Talwalkar, 2016) in two rounds: every plausible shape learns for a short while, the best
-ones learn to the end and go through the whole recipe, pruned and not. Each training is a stage in a folder of its own, so
-that a killed search goes on, and a search with other limits takes what an earlier one trained.
+Successive halving (Jamieson and Talwalkar, 2016) in two rounds: every plausible shape is trained for a short while;
+the best ones are trained to the end and go through the whole recipe, pruned and not. Each training is a stage in a folder
+of its own, so a killed search continues, and a search with other limits uses what an earlier one trained.
 """
 
 from collections.abc import Sequence

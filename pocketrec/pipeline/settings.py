@@ -1,4 +1,4 @@
-"""Everything that decides what a build and a retraining make; the digest of a build's settings goes into the manifest."""
+"""All settings of a build and of a retraining; the digest of a build's settings is in the manifest."""
 
 import json
 from dataclasses import dataclass, field

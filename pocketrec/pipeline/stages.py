@@ -1,7 +1,8 @@
-"""Stages of a build: each has its folder, its key, and runs once for each key.
+"""Runs the stages of a build: each has a folder and a key, and runs once for each key.
 
-The key of a stage is a digest of its settings and of the keys before it. A stage whose `done.json` holds the wanted key
-is not run again; one that was stopped halfway finds its own checkpoints; one whose key changed starts from nothing.
+The key of a stage is a digest of its settings and of the keys before it. A stage whose `done.json` has the current key
+does not run again. A stage that was stopped halfway continues from its checkpoints. A stage whose key changed starts from
+the beginning.
 """
 
 import contextlib
@@ -57,7 +58,7 @@ class StageResult:
 
 @contextlib.contextmanager
 def locked(work: Path) -> Iterator[None]:
-    """Keep every other build out of the folder `work`; the system lets go of it when this process ends, however it ends.
+    """Lock the folder `work` against other builds; the system releases the lock when this process ends, even by a kill.
 
     Raises:
         ConfigError: another process builds in it.

@@ -1,4 +1,4 @@
-"""The student's way through a build: distil, prune, quantize, convert to `encoder.tflite`.
+"""The student's stages of a build: distil, prune, quantize, convert to `encoder.tflite`.
 
 Each stage starts from the weights of the one before, in the build's own folder or in that of a candidate.
 """

@@ -1,4 +1,4 @@
-"""The teacher's way through a build: fine-tune it on the shop, then encode all that the student learns from."""
+"""The teacher's stages of a build: fine-tune it on the shop, then encode all texts that the student is trained on."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass

@@ -1,4 +1,4 @@
-"""The builder's side of trust: keys, signing, co-signing, rotation, deltas, and handing releases to a server.
+"""The publisher: keys, signing, co-signing, key rotation, deltas, and uploading releases to a server.
 
 Nothing here runs on the server or on a device; the server never imports it.
 """

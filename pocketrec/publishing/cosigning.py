@@ -1,9 +1,9 @@
-"""Signing by several people on several machines: a file of metadata goes round until enough keys have signed it.
+"""Signing by several people on several machines: a metadata file goes from holder to holder until enough have signed.
 
 A proposal is plain TUF metadata (root, or targets of the targets role) that too few keys have signed. `publish --propose`
 and `keys rotate --propose` write one, `keys sign` adds a signature on the machine of a key's holder, without a server,
-and `keys finish` hands over what enough have signed. Nobody trusts the file: each step checks it against the root.json
-that its own folder of keys holds.
+and `keys finish` uploads what enough have signed. The file is not trusted: each step checks it against the root.json in
+its own folder of keys.
 """
 
 from collections.abc import Iterator, Sequence

@@ -1,7 +1,7 @@
-"""Finding the smallest delta between two files, on the builder's side; `delta.py` is its reader.
+"""Finds the smallest delta between two files, for the publisher; `edge_runtime/contract/delta.py` applies it.
 
-Two ways are tried. `tensors` reads which bytes of two .tflite files are the same tensor and subtracts them, which is
-where a model that was trained on has small numbers. `zstd` takes the base as its dictionary, which suits everything else.
+Two ways are tried. `tensors` reads which bytes of two .tflite files are the same tensor and subtracts them, which
+gives small numbers for a model that was trained further. `zstd` uses the base as its dictionary, which suits all others.
 docs/decisions/0007-deltas-without-bsdiff.md has the measurement behind this choice.
 """
 

@@ -1,4 +1,4 @@
-"""Which deltas go with a publication: from the files of earlier releases, and from nothing, to those of the new one."""
+"""Chooses the deltas of a publication: from the files of earlier releases, and from nothing, to those of the new one."""
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator

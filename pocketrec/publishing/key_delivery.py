@@ -1,4 +1,4 @@
-"""Handing new roots and delegations to a server, in the order in which no device is left behind."""
+"""Uploads new roots and delegations to a server, in an order in which every device can follow."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass

@@ -1,6 +1,6 @@
-"""The builder's key folder: making keys, and who holds which.
+"""The publisher's key folder: makes keys, and finds which keys are in it.
 
-KEYS/offline/{root,targets}*.pem        the builder's; they never touch the server
+KEYS/offline/{root,targets}*.pem        the publisher's; they never get to the server
 KEYS/offline/channel-<name>*.pem        in the folder of a team that publishes to one channel only (delegations.py)
 KEYS/offline/targets.json               the newest targets that these keys signed (publisher.py)
 KEYS/offline/retired/                   keys that were rotated out (key_rotation.py)

@@ -1,4 +1,4 @@
-"""Changing keys so that devices follow: each new root is signed by the keys of the one before it and by its own."""
+"""Rotates keys so that devices can follow: each new root is signed by its own keys and by those of the root before."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Which keys sign what, how many of them are here, and until when what they signed is good."""
+"""Shows which keys sign what, how many of them are in this folder, and when what they signed expires."""
 
 from collections.abc import Sequence
 from datetime import datetime

@@ -1,7 +1,7 @@
-"""What a new root or new targets say otherwise than the ones before, in plain words, for whoever is asked to sign them.
+"""Lists in words what a new root or new targets change, for the key holder who is asked to sign them.
 
-A line that is missing here is a change that a holder signs unseen. So everything that a device acts on is compared as a
-whole, and ids and digests are shown in full: whoever proposes could choose one that begins like another.
+A change that is missing in the list would be signed unseen. So everything that a device acts on is compared as a whole.
+Ids and digests are shown in full, because an attacker could choose one that starts like another.
 """
 
 from collections.abc import Iterable, Iterator, Mapping

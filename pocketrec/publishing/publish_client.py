@@ -1,4 +1,4 @@
-"""Handing a release to a server over the network."""
+"""Uploads a release to a server over the network."""
 
 import contextlib
 from collections.abc import Iterator

@@ -1,7 +1,7 @@
-"""Publishing a bundle, on the builder's side: sign with the offline keys, hand over files, then the signature.
+"""Publishes a bundle: signs it with the offline keys, uploads the files, then the signed metadata.
 
-The order makes it safe to be stopped: devices see the new release only when the server has signed its timestamp, which
-is the last thing that happens.
+It can be stopped at any point: devices see the new release only when the server has signed its timestamp, which is the
+last step.
 """
 
 from collections.abc import Callable, Sequence
