@@ -99,29 +99,8 @@ class ServerConfig:
             object.__setattr__(self, name, getattr(self, name).absolute())
         if not 0 <= self.port <= 65_535:
             raise ConfigError(f"port: expected 0 to 65535, got {self.port}")
-        for name in (
-            "workers",
-            "threads",
-            "timestamp_hours",
-            "snapshot_days",
-            "enrollment_code_days",
-            "max_file_bytes",
-            "max_targets_bytes",
-            "max_feedback_bytes",
-            "max_feedback_events",
-            "feedback_per_minute",
-            "enrollments_per_minute",
-            "rank_cache_s",
-            "rank_cache_items",
-            "rank_per_minute",
-            "session_hours",
-            "login_attempts_per_minute",
-            "keep_alive_s",
-            "slow_header_s",
-            "slow_request_s",
-            "slow_transfer_s",
-            "retention_days",
-        ):
+        numbers = {item.name for item in dataclasses.fields(self) if item.type is int} - {"port", "trusted_proxies"}
+        for name in sorted(numbers):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name}: expected at least 1, got {getattr(self, name)}")
 

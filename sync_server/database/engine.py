@@ -5,14 +5,15 @@ import fcntl
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import alembic.command
 import alembic.config
-from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy import URL, ColumnElement, Connection, Engine, create_engine, event, make_url, select, text
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import InstrumentedAttribute, Session
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from edge_runtime.contract.atomic_files import disk_errors_named
@@ -20,6 +21,9 @@ from edge_runtime.contract.errors import ConfigError, StorageError
 
 _READS_ONLY = "reads_only"
 _MIGRATIONS = Path(__file__).parent / "migrations"
+# Some megabytes of rows in memory at once.
+_PAGE_ROWS = 5_000
+_Row = TypeVar("_Row")
 
 
 _POSTGRESQL = "postgresql"
@@ -102,6 +106,31 @@ def reading(engine: Engine) -> Engine:
         # Each statement by itself: what is read is one statement, and BEGIN and ROLLBACK would triple its way.
         return engine.execution_options(isolation_level="AUTOCOMMIT")
     return engine.execution_options(**{_READS_ONLY: True})
+
+
+def every_row(
+    engine: Engine, table: type[_Row], number: InstrumentedAttribute[int], *where: ColumnElement[bool]
+) -> Iterator[_Row]:
+    """Give the rows of a table, a page in each transaction, so that no transaction lasts as long as its reader.
+
+    Args:
+        engine: the database.
+        table: whose rows.
+        number: the table's positive, unique number, by which rows come in rising order.
+        where: conditions that all hold.
+
+    Raises:
+        StorageError: the database cannot be read.
+    """
+    last = 0
+    while True:
+        with database_errors_named(), Session(reading(engine)) as session:
+            query = select(table).where(number > last, *where).order_by(number).limit(_PAGE_ROWS)
+            page = session.scalars(query).all()
+        yield from page
+        if len(page) < _PAGE_ROWS:
+            return
+        last = getattr(page[-1], number.key)
 
 
 @contextlib.contextmanager

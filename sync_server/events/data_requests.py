@@ -1,7 +1,7 @@
 """What is kept of one device, handed out or erased at its owner's request.
 
-An event that was erased stays away: the device's row remembers up to which number, and what is sent again below it is a
-duplicate (event_writer.py).
+An erased event does not come back: the device's row holds the number up to which its events were erased, and what is sent
+again up to that number counts as a duplicate (event_writer.py).
 """
 
 import itertools
@@ -12,14 +12,14 @@ from sqlalchemy import Engine, delete, func, select, update
 from sqlalchemy.orm import Session
 
 from edge_runtime.contract.events import ErasureReceipt
-from sync_server.database.engine import database_errors_named, reading
+from sync_server.database.engine import database_errors_named, every_row, reading
+from sync_server.database.tables.base import Base
 from sync_server.database.tables.counts import CountRow
 from sync_server.database.tables.devices import Device, DeviceBundle, DeviceReportRow
 from sync_server.database.tables.events import Event
 from sync_server.errors import RequestError
 from sync_server.operators import audit_log
 
-_PAGE_ROWS = 5_000
 _SECRET_COLUMNS = {"credential_sha256"}
 
 
@@ -46,21 +46,11 @@ def _known(device: Device | None, device_id: str) -> Device:
 def _rows_of(
     engine: Engine, device_id: str, what: str, table: type[Event] | type[CountRow] | type[DeviceReportRow]
 ) -> Iterator[bytes]:
-    last = 0
-    while True:
-        with database_errors_named(), Session(reading(engine)) as session:
-            query = select(table).where(table.device_id == device_id, table.id > last)
-            page: list[Event | CountRow | DeviceReportRow] = list(
-                session.scalars(query.order_by(table.id).limit(_PAGE_ROWS))
-            )
-        for row in page:
-            yield _line(what, row)
-        if len(page) < _PAGE_ROWS:
-            return
-        last = page[-1].id
+    for row in every_row(engine, table, table.id, table.device_id == device_id):
+        yield _line(what, row)
 
 
-def _line(what: str, row: Device | Event | CountRow | DeviceReportRow) -> bytes:
+def _line(what: str, row: Base) -> bytes:
     names = [column.name for column in row.__table__.columns if column.name not in _SECRET_COLUMNS]
     values = {name: value for name in names if (value := getattr(row, name)) is not None}
     return msgspec.json.encode({"what": what, **values}) + b"\n"

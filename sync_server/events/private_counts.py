@@ -16,12 +16,11 @@ from sqlalchemy import Engine, insert, select
 from sqlalchemy.orm import Session
 
 from edge_runtime.contract.counts import BITS, HASHES, CountReport, bit_of, flip_probability
-from sync_server.database.engine import database_errors_named, reading
+from sync_server.database.engine import database_errors_named, every_row
 from sync_server.database.tables.counts import CountRow
 
 # The quantile of the normal distribution for a two-sided 95% interval.
 _Z95 = 1.959964
-_PAGE_ROWS = 10_000
 
 
 @dataclass(frozen=True)
@@ -96,14 +95,8 @@ def sum_reports(engine: Engine, *, from_s: float = 0.0, until_s: float = float("
     Raises:
         StorageError: the database cannot be read.
     """
-    sums, last = CountSums(), 0
-    while True:
-        with database_errors_named(), Session(reading(engine)) as session:
-            query = select(CountRow).where(CountRow.id > last, CountRow.epsilon > 0).order_by(CountRow.id)
-            page = list(session.scalars(query.limit(_PAGE_ROWS)))
-        for row in page:
-            if from_s <= row.window_number * row.window_s < until_s:
-                sums.add(row.hash_number, row.epsilon, row.bits)
-        if len(page) < _PAGE_ROWS:
-            return sums
-        last = page[-1].id
+    sums = CountSums()
+    for row in every_row(engine, CountRow, CountRow.id, CountRow.epsilon > 0):
+        if from_s <= row.window_number * row.window_s < until_s:
+            sums.add(row.hash_number, row.epsilon, row.bits)
+    return sums

@@ -18,13 +18,12 @@ from sqlalchemy.orm import Session
 
 from edge_runtime.contract.atomic_files import write_bytes_atomically
 from edge_runtime.contract.errors import ConfigError
-from sync_server.database.engine import database_errors_named, reading
+from sync_server.database.engine import database_errors_named, every_row, reading
 from sync_server.database.tables.operators import AuditHead, AuditRow
 from sync_server.errors import AuditError
 
 _LOG = logging.getLogger(__name__)
 _START = "0" * 64
-_PAGE_ROWS = 5_000
 
 Details = Mapping[str, str | int | float | bool | None]
 
@@ -182,10 +181,7 @@ class AuditLog:
         Raises:
             StorageError: the database cannot be read.
         """
-        last = 0
-        while page := self._page(after=last):
-            yield from page
-            last = page[-1].number
+        return map(_entry, every_row(self.engine, AuditRow, AuditRow.number))
 
     def newest(self, count: int, *, before: int | None = None) -> list[AuditEntry]:
         """Return up to `count` lines, newest first, all of them older than line `before`.
@@ -228,11 +224,6 @@ class AuditLog:
         lines = b"".join(msgspec.json.encode(entry) + b"\n" for entry in self.entries())
         write_bytes_atomically(path, lines)
         return head
-
-    def _page(self, *, after: int) -> list[AuditEntry]:
-        query = select(AuditRow).where(AuditRow.number > after).order_by(AuditRow.number).limit(_PAGE_ROWS)
-        with database_errors_named(), Session(reading(self.engine)) as session:
-            return [_entry(row) for row in session.scalars(query)]
 
 
 def _entry(row: AuditRow) -> AuditEntry:

@@ -3,42 +3,54 @@
 import sqlalchemy as sa
 from alembic import op
 
+from sync_server.database.migrations.columns import (
+    BIG,
+    DOUBLE,
+    DOUBLE_OR_NULL,
+    INTEGER_OR_NULL,
+    KEY,
+    ROW_NUMBER,
+    STRING,
+    TEXT_OR_NULL,
+    UNIQUE,
+    columns,
+    references,
+)
+
 revision = "0001"
 down_revision = None
-
-# SQLite numbers rows by themselves only in a column of type INTEGER, which holds 64 bits there.
-BIG = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 
 def upgrade() -> None:
     """Make the first tables."""
     op.create_table(
         "devices",
-        sa.Column("device_id", sa.String(), primary_key=True),
-        sa.Column("credential_sha256", sa.String(), nullable=False, unique=True),
-        sa.Column("enrolled_at_s", sa.Double(), nullable=False),
-        sa.Column("last_feedback_at_s", sa.Double()),
+        *columns(device_id=KEY, credential_sha256=UNIQUE, enrolled_at_s=DOUBLE, last_feedback_at_s=DOUBLE_OR_NULL),
     )
     op.create_table(
         "enrolment_codes",
-        sa.Column("code_sha256", sa.String(), primary_key=True),
-        sa.Column("created_at_s", sa.Double(), nullable=False),
-        sa.Column("expires_at_s", sa.Double(), nullable=False),
-        sa.Column("device_id", sa.String(), sa.ForeignKey("devices.device_id")),
+        *columns(
+            code_sha256=KEY,
+            created_at_s=DOUBLE,
+            expires_at_s=DOUBLE,
+            device_id=references("devices.device_id", or_null=True),
+        ),
     )
     op.create_table(
         "events",
-        sa.Column("id", BIG, primary_key=True),
-        sa.Column("device_id", sa.String(), nullable=False),
-        sa.Column("sequence", BIG, nullable=False),
-        sa.Column("kind", sa.String(), nullable=False),
-        sa.Column("product_id", sa.String(), nullable=False),
-        sa.Column("bundle_id", sa.String(), nullable=False),
-        sa.Column("timestamp_s", sa.Double(), nullable=False),
-        sa.Column("position", sa.Integer()),
-        sa.Column("propensity", sa.Double()),
-        sa.Column("query", sa.Text()),
-        sa.Column("received_at_s", sa.Double(), nullable=False),
+        *columns(
+            id=ROW_NUMBER,
+            device_id=STRING,
+            sequence=BIG,
+            kind=STRING,
+            product_id=STRING,
+            bundle_id=STRING,
+            timestamp_s=DOUBLE,
+            position=INTEGER_OR_NULL,
+            propensity=DOUBLE_OR_NULL,
+            query=TEXT_OR_NULL,
+            received_at_s=DOUBLE,
+        ),
         sa.UniqueConstraint("device_id", "sequence", name="one_event_per_sequence"),
     )
     op.create_index("events_by_bundle", "events", ["bundle_id", "kind"])

@@ -3,6 +3,19 @@
 import sqlalchemy as sa
 from alembic import op
 
+from sync_server.database.migrations.columns import (
+    DOUBLE,
+    DOUBLE_OR_NULL,
+    GIVEN_NUMBER,
+    INTEGER,
+    KEY,
+    STRING,
+    TEXT,
+    UNIQUE,
+    columns,
+    references,
+)
+
 revision = "0003"
 down_revision = "0002"
 
@@ -11,33 +24,34 @@ def upgrade() -> None:
     """Make the tables of operators; add the revocation of devices."""
     op.create_table(
         "operators",
-        sa.Column("name", sa.String(), primary_key=True),
-        sa.Column("role", sa.String(), nullable=False),
-        sa.Column("password_hash", sa.Text(), nullable=False),
-        sa.Column("created_at_s", sa.Double(), nullable=False),
-        sa.Column("disabled_at_s", sa.Double()),
-        sa.Column("failed_logins", sa.Integer(), nullable=False),
-        sa.Column("locked_until_s", sa.Double(), nullable=False),
+        *columns(
+            name=KEY,
+            role=STRING,
+            password_hash=TEXT,
+            created_at_s=DOUBLE,
+            disabled_at_s=DOUBLE_OR_NULL,
+            failed_logins=INTEGER,
+            locked_until_s=DOUBLE,
+        ),
     )
     op.create_table(
         "operator_sessions",
-        sa.Column("token_sha256", sa.String(), primary_key=True),
-        sa.Column("operator", sa.String(), sa.ForeignKey("operators.name"), nullable=False),
-        sa.Column("created_at_s", sa.Double(), nullable=False),
-        sa.Column("seen_at_s", sa.Double(), nullable=False),
+        *columns(token_sha256=KEY, operator=references("operators.name"), created_at_s=DOUBLE, seen_at_s=DOUBLE),
     )
     op.create_index("ix_operator_sessions_operator", "operator_sessions", ["operator"])
     op.create_table(
         "api_keys",
-        sa.Column("key_id", sa.String(), primary_key=True),
-        sa.Column("key_sha256", sa.String(), nullable=False, unique=True),
-        sa.Column("operator", sa.String(), sa.ForeignKey("operators.name")),
-        sa.Column("role", sa.String(), nullable=False),
-        sa.Column("label", sa.Text(), nullable=False),
-        sa.Column("created_at_s", sa.Double(), nullable=False),
-        sa.Column("expires_at_s", sa.Double()),
-        sa.Column("used_at_s", sa.Double()),
-        sa.Column("revoked_at_s", sa.Double()),
+        *columns(
+            key_id=KEY,
+            key_sha256=UNIQUE,
+            operator=references("operators.name", or_null=True),
+            role=STRING,
+            label=TEXT,
+            created_at_s=DOUBLE,
+            expires_at_s=DOUBLE_OR_NULL,
+            used_at_s=DOUBLE_OR_NULL,
+            revoked_at_s=DOUBLE_OR_NULL,
+        ),
     )
     _make_audit_log()
     with op.batch_alter_table("devices") as devices:
@@ -47,19 +61,19 @@ def upgrade() -> None:
 def _make_audit_log() -> None:
     op.create_table(
         "audit_log",
-        sa.Column("number", sa.Integer(), primary_key=True, autoincrement=False),
-        sa.Column("at", sa.String(), nullable=False),
-        sa.Column("actor", sa.String(), nullable=False),
-        sa.Column("action", sa.String(), nullable=False),
-        sa.Column("subject", sa.Text(), nullable=False),
-        sa.Column("details", sa.Text(), nullable=False),
-        sa.Column("previous", sa.String(), nullable=False),
-        sa.Column("sha256", sa.String(), nullable=False),
+        *columns(
+            number=GIVEN_NUMBER,
+            at=STRING,
+            actor=STRING,
+            action=STRING,
+            subject=TEXT,
+            details=TEXT,
+            previous=STRING,
+            sha256=STRING,
+        ),
     )
     head = op.create_table(
         "audit_head",
-        sa.Column("id", sa.Integer(), primary_key=True, autoincrement=False),
-        sa.Column("number", sa.Integer(), nullable=False),
-        sa.Column("sha256", sa.String(), nullable=False),
+        *columns(id=GIVEN_NUMBER, number=INTEGER, sha256=STRING),
     )
     op.bulk_insert(head, [{"id": 1, "number": 0, "sha256": "0" * 64}])

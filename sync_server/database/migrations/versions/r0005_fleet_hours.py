@@ -3,10 +3,10 @@
 import sqlalchemy as sa
 from alembic import op
 
+from sync_server.database.migrations.columns import GIVEN_BIG_NUMBER, INTEGER, KEY, columns
+
 revision = "0005"
 down_revision = "0004"
-
-BIG = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 
 def upgrade() -> None:
@@ -15,7 +15,5 @@ def upgrade() -> None:
         devices.add_column(sa.Column("bundle_id", sa.String()))
     op.create_table(
         "fleet_hours",
-        sa.Column("hour_s", BIG, primary_key=True, autoincrement=False),
-        sa.Column("bundle_id", sa.String(), primary_key=True),
-        sa.Column("devices", sa.Integer(), nullable=False),
+        *columns(hour_s=GIVEN_BIG_NUMBER, bundle_id=KEY, devices=INTEGER),
     )

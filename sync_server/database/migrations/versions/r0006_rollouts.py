@@ -3,7 +3,19 @@
 import sqlalchemy as sa
 from alembic import op
 
-from sync_server.database.tables.base import Big
+from sync_server.database.migrations.columns import (
+    BIG,
+    DOUBLE,
+    DOUBLE_OR_NULL,
+    INTEGER,
+    KEY,
+    ROW_NUMBER,
+    STRING,
+    STRING_OR_NULL,
+    TEXT,
+    columns,
+    references,
+)
 
 revision = "0006"
 down_revision = "0005"
@@ -18,47 +30,53 @@ def upgrade() -> None:
 def _rollouts() -> None:
     op.create_table(
         "rollouts",
-        sa.Column("rollout_id", sa.String(), primary_key=True),
-        sa.Column("channel", sa.String(), nullable=False),
-        sa.Column("release", sa.Integer(), nullable=False),
-        sa.Column("bundle_id", sa.String(), nullable=False),
-        sa.Column("base_release", sa.Integer(), nullable=False),
-        sa.Column("base_bundle_id", sa.String(), nullable=False),
-        sa.Column("seed", sa.String(), nullable=False),
-        sa.Column("plan", sa.Text(), nullable=False),
-        sa.Column("state", sa.String(), nullable=False),
-        sa.Column("stage", sa.Integer(), nullable=False),
-        sa.Column("stage_started_at_s", sa.Double(), nullable=False),
-        sa.Column("created_at_s", sa.Double(), nullable=False),
-        sa.Column("ended_at_s", sa.Double()),
-        sa.Column("judged_at_s", sa.Double(), nullable=False),
-        sa.Column("reason", sa.Text(), nullable=False),
-        sa.Column("guardrails", sa.Text(), nullable=False),
+        *columns(
+            rollout_id=KEY,
+            channel=STRING,
+            release=INTEGER,
+            bundle_id=STRING,
+            base_release=INTEGER,
+            base_bundle_id=STRING,
+            seed=STRING,
+            plan=TEXT,
+            state=STRING,
+            stage=INTEGER,
+            stage_started_at_s=DOUBLE,
+            created_at_s=DOUBLE,
+            ended_at_s=DOUBLE_OR_NULL,
+            judged_at_s=DOUBLE,
+            reason=TEXT,
+            guardrails=TEXT,
+        ),
     )
     op.create_index("rollouts_by_channel", "rollouts", ["channel", "created_at_s"])
     op.create_table(
         "rollout_steps",
-        sa.Column("id", Big, primary_key=True),
-        sa.Column("rollout_id", sa.String(), sa.ForeignKey("rollouts.rollout_id"), nullable=False),
-        sa.Column("at_s", sa.Double(), nullable=False),
-        sa.Column("action", sa.String(), nullable=False),
-        sa.Column("actor", sa.String(), nullable=False),
-        sa.Column("reason", sa.Text(), nullable=False),
-        sa.Column("stage", sa.Integer(), nullable=False),
-        sa.Column("devices", sa.Integer(), nullable=False),
-        sa.Column("guardrails", sa.Text(), nullable=False),
+        *columns(
+            id=ROW_NUMBER,
+            rollout_id=references("rollouts.rollout_id"),
+            at_s=DOUBLE,
+            action=STRING,
+            actor=STRING,
+            reason=TEXT,
+            stage=INTEGER,
+            devices=INTEGER,
+            guardrails=TEXT,
+        ),
     )
     op.create_index("ix_rollout_steps_rollout_id", "rollout_steps", ["rollout_id"])
     op.create_table(
         "experiments",
-        sa.Column("experiment_id", sa.String(), primary_key=True),
-        sa.Column("channel", sa.String(), nullable=False),
-        sa.Column("name", sa.String(), nullable=False),
-        sa.Column("seed", sa.String(), nullable=False),
-        sa.Column("arms", sa.Text(), nullable=False),
-        sa.Column("state", sa.String(), nullable=False),
-        sa.Column("created_at_s", sa.Double(), nullable=False),
-        sa.Column("ended_at_s", sa.Double()),
+        *columns(
+            experiment_id=KEY,
+            channel=STRING,
+            name=STRING,
+            seed=STRING,
+            arms=TEXT,
+            state=STRING,
+            created_at_s=DOUBLE,
+            ended_at_s=DOUBLE_OR_NULL,
+        ),
     )
     op.create_index("experiments_by_channel", "experiments", ["channel", "created_at_s"])
 
@@ -66,19 +84,21 @@ def _rollouts() -> None:
 def _devices() -> None:
     op.create_table(
         "device_reports",
-        sa.Column("id", Big, primary_key=True),
-        sa.Column("device_id", sa.String(), nullable=False),
-        sa.Column("number", Big, nullable=False),
-        sa.Column("kind", sa.String(), nullable=False),
-        sa.Column("channel", sa.String(), nullable=False),
-        sa.Column("release", Big, nullable=False),
-        sa.Column("bundle_id", sa.String(), nullable=False),
-        sa.Column("reason", sa.String()),
-        sa.Column("arm", sa.String()),
-        sa.Column("latency_ms", sa.Double()),
-        sa.Column("error", sa.String()),
-        sa.Column("timestamp_s", sa.Double(), nullable=False),
-        sa.Column("received_at_s", sa.Double(), nullable=False),
+        *columns(
+            id=ROW_NUMBER,
+            device_id=STRING,
+            number=BIG,
+            kind=STRING,
+            channel=STRING,
+            release=BIG,
+            bundle_id=STRING,
+            reason=STRING_OR_NULL,
+            arm=STRING_OR_NULL,
+            latency_ms=DOUBLE_OR_NULL,
+            error=STRING_OR_NULL,
+            timestamp_s=DOUBLE,
+            received_at_s=DOUBLE,
+        ),
         sa.UniqueConstraint("device_id", "number", name="one_report_per_number"),
     )
     op.create_index("device_reports_by_release", "device_reports", ["channel", "release", "kind"])
@@ -86,12 +106,14 @@ def _devices() -> None:
     op.create_index("device_reports_by_arrival", "device_reports", ["received_at_s"])
     op.create_table(
         "device_bundles",
-        sa.Column("device_id", sa.String(), primary_key=True),
-        sa.Column("channel", sa.String(), nullable=False),
-        sa.Column("release", Big, nullable=False),
-        sa.Column("bundle_id", sa.String(), nullable=False),
-        sa.Column("reason", sa.String()),
-        sa.Column("arm", sa.String()),
-        sa.Column("since_s", sa.Double(), nullable=False),
+        *columns(
+            device_id=KEY,
+            channel=STRING,
+            release=BIG,
+            bundle_id=STRING,
+            reason=STRING_OR_NULL,
+            arm=STRING_OR_NULL,
+            since_s=DOUBLE,
+        ),
     )
     op.create_index("device_bundles_by_release", "device_bundles", ["channel", "release"])

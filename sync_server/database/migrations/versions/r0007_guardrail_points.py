@@ -1,7 +1,8 @@
 """How the guardrails of a rollout moved over time."""
 
-import sqlalchemy as sa
 from alembic import op
+
+from sync_server.database.migrations.columns import DOUBLE, DOUBLE_KEY, DOUBLE_OR_NULL, KEY, columns
 
 revision = "0007"
 down_revision = "0006"
@@ -11,10 +12,7 @@ def upgrade() -> None:
     """Make the table."""
     op.create_table(
         "guardrail_points",
-        sa.Column("rollout_id", sa.String(), primary_key=True),
-        sa.Column("name", sa.String(), primary_key=True),
-        sa.Column("at_s", sa.Double(), primary_key=True),
-        sa.Column("estimate", sa.Double(), nullable=False),
-        sa.Column("lower", sa.Double()),
-        sa.Column("upper", sa.Double()),
+        *columns(
+            rollout_id=KEY, name=KEY, at_s=DOUBLE_KEY, estimate=DOUBLE, lower=DOUBLE_OR_NULL, upper=DOUBLE_OR_NULL
+        ),
     )
