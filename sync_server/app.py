@@ -103,7 +103,7 @@ def _open_services(config: ServerConfig, clock: Callable[[], datetime]) -> Servi
     def clock_s() -> float:
         return clock().timestamp()
 
-    rollouts = Rollouts(engine, repository, clock_s)
+    rollouts = Rollouts(engine, clock_s, repository)
     return Services(
         config=config,
         repository=repository,
@@ -117,8 +117,8 @@ def _open_services(config: ServerConfig, clock: Callable[[], datetime]) -> Servi
         audit=AuditLog(engine, clock_s),
         reports=DeviceReports(engine, clock_s),
         rollouts=rollouts,
-        experiments=Experiments(engine, rollouts, clock_s),
-        offers=Offers(engine, repository, clock_s),
+        experiments=Experiments(engine, clock_s, rollouts),
+        offers=Offers(engine, clock_s, repository),
         metrics=Metrics(engine, repository, clock_s),
         rates=RateLimits(config.redis_url),
         answers=open_cache(config.redis_url, max_items=config.rank_cache_items, keep_s=config.rank_cache_s),

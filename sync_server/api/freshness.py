@@ -96,14 +96,11 @@ class FreshAnswers:
             if served is None or served.mark != _mark(path):
                 served = self._read(path)
             if served is not None and self._clock() >= served.renew_at:
-                self._repository.renew()
+                self._repository.renew_if_possible()
                 served = self._read(path)
-        except OSError as error:
-            _LOG.error("the timestamp cannot be read: %s", error.strerror)
+        except (OSError, StorageError) as error:
+            _LOG.error("the timestamp cannot be read: %s", error)
             return None
-        except StorageError as error:
-            # The old timestamp is valid for half its life from here on: time for the operator to read this.
-            _LOG.error("the timestamp was not renewed: %s", error)
         self._served = served
         return served
 

@@ -1,17 +1,13 @@
 """What devices download: TUF metadata and content-addressed files. Public: everything in it is signed."""
 
-import logging
-
 from flask import Blueprint, Response, request, send_file
 
-from edge_runtime.contract.errors import StorageError
 from sync_server.api.freshness import etag_of
 from sync_server.errors import RequestError
 from sync_server.services import services
 
 blueprint = Blueprint("updates", __name__, url_prefix="/v1/tuf")
 
-_LOG = logging.getLogger(__name__)
 _FOREVER_S = 31_536_000
 
 
@@ -21,7 +17,7 @@ def metadata(name: str) -> Response:
     repository = services().repository
     is_timestamp = name == "timestamp.json"
     if is_timestamp:
-        _renew()
+        repository.renew_if_possible()
     path = repository.metadata_path(name)
     if path is None:
         raise RequestError("there is no such metadata", status_code=404)
@@ -33,14 +29,6 @@ def metadata(name: str) -> Response:
     answer = Response(content, mimetype="application/json", headers=headers)
     answer.make_conditional(request)
     return answer
-
-
-def _renew() -> None:
-    try:
-        services().repository.renew()
-    except StorageError as error:
-        # The old timestamp is valid for half its life from here on: time for the operator to read this.
-        _LOG.error("the timestamp was not renewed: %s", error)
 
 
 @blueprint.get("/targets/<path:folder>/<name>")

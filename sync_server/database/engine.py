@@ -3,12 +3,14 @@
 import contextlib
 import fcntl
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 import alembic.command
 import alembic.config
+import msgspec
 from sqlalchemy import URL, ColumnElement, Connection, Engine, create_engine, event, make_url, select, text
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import ArgumentError, DBAPIError
@@ -17,14 +19,14 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from edge_runtime.contract.atomic_files import disk_errors_named
-from edge_runtime.contract.errors import ConfigError, StorageError
+from edge_runtime.contract.errors import ConfigError, PocketrecError, StorageError
 
 _READS_ONLY = "reads_only"
 _MIGRATIONS = Path(__file__).parent / "migrations"
 # Some megabytes of rows in memory at once.
 _PAGE_ROWS = 5_000
 _Row = TypeVar("_Row")
-
+_Struct = TypeVar("_Struct", bound=msgspec.Struct)
 
 _POSTGRESQL = "postgresql"
 _CONNECT_TIMEOUT_S = 10
@@ -108,6 +110,68 @@ def reading(engine: Engine) -> Engine:
     return engine.execution_options(**{_READS_ONLY: True})
 
 
+@contextlib.contextmanager
+def read_session(engine: Engine) -> Iterator[Session]:
+    """Open a session that only reads.
+
+    Raises:
+        StorageError: the database cannot be read.
+    """
+    with database_errors_named(), Session(reading(engine)) as session:
+        yield session
+
+
+@contextlib.contextmanager
+def write_session(engine: Engine) -> Iterator[Session]:
+    """Open a session with one transaction; an error undoes all of it.
+
+    Raises:
+        StorageError: the database cannot be written; nothing was stored.
+    """
+    with database_errors_named(), Session(engine) as session, session.begin():
+        yield session
+
+
+@dataclass(frozen=True)
+class DatabaseService:
+    """A part of the server that works on its database.
+
+    Args:
+        engine: the database.
+        clock_s: gives the time, in seconds since 1970.
+    """
+
+    engine: Engine
+    clock_s: Callable[[], float]
+
+
+def require_row(
+    session: Session, table: type[_Row], key: str, missing: PocketrecError, *, to_change: bool = False
+) -> _Row:
+    """Return the row with this primary key.
+
+    Args:
+        session: an open session.
+        table: whose row.
+        key: the primary key.
+        missing: the error when there is no such row.
+        to_change: lock the row until the transaction ends.
+
+    Raises:
+        PocketrecError: `missing`.
+    """
+    row = session.get(table, key, with_for_update=to_change)
+    if row is None:
+        raise missing
+    return row
+
+
+def struct_of(row: object, kind: type[_Struct], **fields: object) -> _Struct:
+    """Return a `kind` with the given `fields`; every other field is the row's attribute of the same name."""
+    others = {name: getattr(row, name) for name in kind.__struct_fields__ if name not in fields}
+    return kind(**others, **fields)
+
+
 def every_row(
     engine: Engine, table: type[_Row], number: InstrumentedAttribute[int], *where: ColumnElement[bool]
 ) -> Iterator[_Row]:
@@ -124,7 +188,7 @@ def every_row(
     """
     last = 0
     while True:
-        with database_errors_named(), Session(reading(engine)) as session:
+        with read_session(engine) as session:
             query = select(table).where(number > last, *where).order_by(number).limit(_PAGE_ROWS)
             page = session.scalars(query).all()
         yield from page

@@ -1,17 +1,15 @@
 """Devices' reports about their bundles, each stored once, and which release every device has."""
 
 import itertools
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import msgspec
-from sqlalchemy import Engine, delete, func, select
+from sqlalchemy import delete, func, select
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.orm import Session
 
 from edge_runtime.contract.errors import EventRejectedError
 from edge_runtime.contract.reports import ReportBatch, ReportReceipt, check_report
-from sync_server.database.engine import database_errors_named, reading
+from sync_server.database.engine import DatabaseService, read_session, struct_of, write_session
 from sync_server.database.tables.devices import DeviceBundle, DeviceReportRow
 from sync_server.errors import RequestError
 
@@ -29,16 +27,8 @@ class ReleaseCount(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @dataclass(frozen=True)
-class DeviceReports:
-    """The reports of a fleet in its database.
-
-    Args:
-        engine: the database (database.py).
-        clock_s: gives seconds since 1970.
-    """
-
-    engine: Engine
-    clock_s: Callable[[], float]
+class DeviceReports(DatabaseService):
+    """The reports of a fleet in its database."""
 
     def store(self, batch: ReportBatch) -> ReportReceipt:
         """Store a batch in one transaction; reports that are here already stay as they are.
@@ -64,7 +54,7 @@ class DeviceReports:
             for report in batch.reports
         ]
         dialect = postgresql if self.engine.dialect.name == "postgresql" else sqlite
-        with database_errors_named(), Session(self.engine) as session, session.begin():
+        with write_session(self.engine) as session:
             new = 0
             for row in rows:
                 unless_known = dialect.insert(DeviceReportRow).values(row).on_conflict_do_nothing()
@@ -80,26 +70,18 @@ class DeviceReports:
     def releases(self) -> list[ReleaseCount]:
         """Return how many devices have each release, newest release first within a channel."""
         query = (
-            select(DeviceBundle.channel, DeviceBundle.release, DeviceBundle.bundle_id, func.count())
+            select(DeviceBundle.channel, DeviceBundle.release, DeviceBundle.bundle_id, func.count().label("devices"))
             .group_by(DeviceBundle.channel, DeviceBundle.release, DeviceBundle.bundle_id)
             .order_by(DeviceBundle.channel, DeviceBundle.release.desc())
         )
-        with database_errors_named(), Session(reading(self.engine)) as session:
-            return [
-                ReleaseCount(channel=channel, release=release, bundle_id=bundle_id, devices=count)
-                for channel, release, bundle_id, count in session.execute(query)
-            ]
+        with read_session(self.engine) as session:
+            return [struct_of(row, ReleaseCount) for row in session.execute(query)]
 
     def held_by(self, device_ids: list[str]) -> dict[str, ReleaseCount]:
         """Return what each of the devices has, for those that have reported (`devices` is 1)."""
         query = select(DeviceBundle).where(DeviceBundle.device_id.in_(device_ids))
-        with database_errors_named(), Session(reading(self.engine)) as session:
-            return {
-                row.device_id: ReleaseCount(
-                    channel=row.channel, release=row.release, bundle_id=row.bundle_id, devices=1
-                )
-                for row in session.scalars(query)
-            }
+        with read_session(self.engine) as session:
+            return {row.device_id: struct_of(row, ReleaseCount, devices=1) for row in session.scalars(query)}
 
     def installed_by_day(self, channel: str) -> list[tuple[int, int, int]]:
         """Return (days since 1970, release, devices that installed it on that day), oldest first."""
@@ -111,7 +93,7 @@ class DeviceReports:
             .group_by(seconds, DeviceReportRow.release)
             .order_by(seconds, DeviceReportRow.release)
         )
-        with database_errors_named(), Session(reading(self.engine)) as session:
+        with read_session(self.engine) as session:
             return [(int(day), release, count) for day, release, count in session.execute(query)]
 
     def forget(self, device_id: str) -> int:
@@ -120,7 +102,7 @@ class DeviceReports:
         Raises:
             StorageError: the database cannot be written.
         """
-        with database_errors_named(), Session(self.engine) as session, session.begin():
+        with write_session(self.engine) as session:
             session.execute(delete(DeviceBundle).where(DeviceBundle.device_id == device_id))
             gone = delete(DeviceReportRow).where(DeviceReportRow.device_id == device_id)
             return len(session.execute(gone.returning(DeviceReportRow.id)).all())

@@ -2,13 +2,11 @@
 
 import hashlib
 import secrets
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from sqlalchemy import Engine, bindparam, select
-from sqlalchemy.orm import Session
+from sqlalchemy import bindparam, select
 
-from sync_server.database.engine import database_errors_named, reading
+from sync_server.database.engine import DatabaseService, database_errors_named, read_session, reading, write_session
 from sync_server.database.tables.devices import Device, EnrollmentCode
 from sync_server.errors import RequestError
 
@@ -27,16 +25,9 @@ def digest_of(secret: str) -> str:
 
 
 @dataclass(frozen=True)
-class Enrollment:
-    """Which devices may send, in one database.
+class Enrollment(DatabaseService):
+    """Which devices may send, in one database."""
 
-    Args:
-        engine: the database (database.py).
-        clock_s: gives seconds since 1970.
-    """
-
-    engine: Engine
-    clock_s: Callable[[], float]
     _senders: dict[str, str] = field(init=False, default_factory=dict)
 
     def new_code(self, *, valid_days: int) -> str:
@@ -47,7 +38,7 @@ class Enrollment:
         """
         code = secrets.token_urlsafe(16)
         now = self.clock_s()
-        with database_errors_named(), Session(self.engine) as session, session.begin():
+        with write_session(self.engine) as session:
             session.add(
                 EnrollmentCode(code_sha256=digest_of(code), created_at_s=now, expires_at_s=now + valid_days * _DAY_S)
             )
@@ -62,7 +53,7 @@ class Enrollment:
         """
         if len(credential) < 32:
             raise RequestError("the credential is too short; update the device's runtime", status_code=400)
-        with database_errors_named(), Session(self.engine) as session, session.begin():
+        with write_session(self.engine) as session:
             known = session.get(EnrollmentCode, digest_of(code))
             device = session.scalar(select(Device).where(Device.credential_sha256 == digest_of(credential)))
             if known is None or (known.device_id is None and known.expires_at_s < self.clock_s()):
@@ -109,5 +100,5 @@ class Enrollment:
         Raises:
             StorageError: it does not answer, or lacks the tables.
         """
-        with database_errors_named(), Session(reading(self.engine)) as session:
+        with read_session(self.engine) as session:
             session.scalar(select(Device.device_id).limit(1))

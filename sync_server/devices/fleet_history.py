@@ -2,15 +2,14 @@
 
 import threading
 from collections import defaultdict
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from sqlalchemy import Engine, delete, func, insert, select
+from sqlalchemy import delete, func, insert, select
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.orm import Session
 
 from edge_runtime.contract.errors import StorageError
-from sync_server.database.engine import database_errors_named, reading
+from sync_server.database.engine import DatabaseService, read_session
 from sync_server.database.tables.devices import Device, FleetHour
 
 HOUR_S = 3_600
@@ -34,16 +33,9 @@ class _Due:
 
 
 @dataclass(frozen=True)
-class FleetHistory:
-    """The hours in one database.
+class FleetHistory(DatabaseService):
+    """The hours in one database."""
 
-    Args:
-        engine: the database.
-        clock_s: gives seconds since 1970.
-    """
-
-    engine: Engine
-    clock_s: Callable[[], float]
     _done: _Due = field(default_factory=_Due, repr=False)
 
     def record_if_due(self) -> bool:
@@ -64,7 +56,7 @@ class FleetHistory:
             self._done.lock.release()
 
     def _record(self, hour: int) -> bool:
-        with database_errors_named(), Session(reading(self.engine)) as session:
+        with read_session(self.engine) as session:
             if session.scalar(select(FleetHour.hour_s).where(FleetHour.hour_s == hour).limit(1)) is not None:
                 return False
         counts = self.now()
@@ -92,7 +84,7 @@ class FleetHistory:
             .where(Device.revoked_at_s.is_(None), Device.last_feedback_at_s >= self.clock_s() - _SILENT_S)
             .group_by(Device.bundle_id)
         )
-        with database_errors_named(), Session(reading(self.engine)) as session:
+        with read_session(self.engine) as session:
             return {str(name): int(many) for name, many in session.execute(query)}
 
     def versions(self, *, days: int = 14) -> VersionHistory:
@@ -104,7 +96,7 @@ class FleetHistory:
         now = self.clock_s()
         by_hour: dict[int, dict[str, int]] = defaultdict(dict)
         query = select(FleetHour).where(FleetHour.hour_s >= int(now - days * 86_400)).order_by(FleetHour.hour_s)
-        with database_errors_named(), Session(reading(self.engine)) as session:
+        with read_session(self.engine) as session:
             for row in session.scalars(query):
                 by_hour[row.hour_s][row.bundle_id] = row.devices
         by_hour[int(now)] = self.now()

@@ -1,21 +1,19 @@
 """The registry of devices: which are enrolled, when each last sent something, and revoking one."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, Engine, func, select, true
-from sqlalchemy.orm import Session
+import msgspec
+from sqlalchemy import ColumnElement, func, select, true
 
 from edge_runtime.contract.errors import ConfigError
-from sync_server.database.engine import database_errors_named, reading
+from sync_server.database.engine import DatabaseService, read_session, require_row, struct_of, write_session
 from sync_server.database.tables.devices import Device
-from sync_server.operators import audit_log
+from sync_server.operators.audit_log import append
 
 MAX_SEARCH_CHARS = 100
 
 
-@dataclass(frozen=True)
-class DeviceView:
+class DeviceView(msgspec.Struct, frozen=True, kw_only=True):
     """A device as an operator sees it; times are seconds since 1970."""
 
     device_id: str
@@ -34,16 +32,8 @@ class DevicePage:
 
 
 @dataclass(frozen=True)
-class DeviceRegistry:
-    """The devices in one database.
-
-    Args:
-        engine: the database.
-        clock_s: gives seconds since 1970.
-    """
-
-    engine: Engine
-    clock_s: Callable[[], float]
+class DeviceRegistry(DatabaseService):
+    """The devices in one database."""
 
     def page(self, *, search: str = "", after: str = "", count: int = 50) -> DevicePage:
         """Return devices by name, those whose name contains `search`, from the one that follows `after`.
@@ -52,9 +42,9 @@ class DeviceRegistry:
             StorageError: the database cannot be read.
         """
         query = select(Device).where(_contains(search), Device.device_id > _plain(after))
-        with database_errors_named(), Session(reading(self.engine)) as session:
+        with read_session(self.engine) as session:
             rows = list(session.scalars(query.order_by(Device.device_id).limit(count + 1)))
-            views = [_view(row) for row in rows[:count]]
+            views = [struct_of(row, DeviceView) for row in rows[:count]]
         return DevicePage(views, views[-1].device_id if len(rows) > count else None)
 
     def count(self, *, search: str = "") -> int:
@@ -63,7 +53,7 @@ class DeviceRegistry:
         Raises:
             StorageError: the database cannot be read.
         """
-        with database_errors_named(), Session(reading(self.engine)) as session:
+        with read_session(self.engine) as session:
             return session.scalar(select(func.count()).select_from(Device).where(_contains(search))) or 0
 
     def count_active(self, *, since_s: float) -> int:
@@ -73,7 +63,7 @@ class DeviceRegistry:
             StorageError: the database cannot be read.
         """
         query = select(func.count()).select_from(Device).where(Device.last_feedback_at_s >= since_s)
-        with database_errors_named(), Session(reading(self.engine)) as session:
+        with read_session(self.engine) as session:
             return session.scalar(query.where(Device.revoked_at_s.is_(None))) or 0
 
     def find(self, device_id: str) -> DeviceView | None:
@@ -82,9 +72,9 @@ class DeviceRegistry:
         Raises:
             StorageError: the database cannot be read.
         """
-        with database_errors_named(), Session(reading(self.engine)) as session:
+        with read_session(self.engine) as session:
             row = session.get(Device, _plain(device_id))
-            return _view(row) if row else None
+            return struct_of(row, DeviceView) if row else None
 
     def revoke(self, device_id: str, *, actor: str) -> None:
         """Make a device's credential void for good: nothing that it sends is taken any more.
@@ -95,15 +85,12 @@ class DeviceRegistry:
             ConfigError: there is no such device.
             StorageError: the database cannot be written.
         """
-        with database_errors_named(), Session(self.engine) as session, session.begin():
-            row = session.get(Device, _plain(device_id))
-            if row is None:
-                raise ConfigError(f"there is no device {device_id[:80]!r}; see: pocketrec devices list")
+        with write_session(self.engine) as session:
+            missing = ConfigError(f"there is no device {device_id[:80]!r}; see: pocketrec devices list")
+            row = require_row(session, Device, _plain(device_id), missing)
             if row.revoked_at_s is None:
                 row.revoked_at_s = self.clock_s()
-                audit_log.append(
-                    session, at_s=self.clock_s(), actor=actor, action="device revoked", subject=row.device_id
-                )
+                append(session, self.clock_s(), actor, "device revoked", row.device_id)
 
 
 def _contains(search: str) -> ColumnElement[bool]:
@@ -115,7 +102,3 @@ def _contains(search: str) -> ColumnElement[bool]:
 def _plain(text: str) -> str:
     # PostgreSQL takes no NUL in a text, and no name has one.
     return text.replace("\0", "")
-
-
-def _view(row: Device) -> DeviceView:
-    return DeviceView(row.device_id, row.enrolled_at_s, row.last_feedback_at_s, row.revoked_at_s, row.bundle_id)

@@ -12,13 +12,13 @@ from sqlalchemy import Engine, delete, func, select, update
 from sqlalchemy.orm import Session
 
 from edge_runtime.contract.events import ErasureReceipt
-from sync_server.database.engine import database_errors_named, every_row, reading
+from sync_server.database.engine import every_row, read_session, require_row, write_session
 from sync_server.database.tables.base import Base
 from sync_server.database.tables.counts import CountRow
 from sync_server.database.tables.devices import Device, DeviceBundle, DeviceReportRow
 from sync_server.database.tables.events import Event
 from sync_server.errors import RequestError
-from sync_server.operators import audit_log
+from sync_server.operators.audit_log import append
 
 _SECRET_COLUMNS = {"credential_sha256"}
 
@@ -30,17 +30,17 @@ def device_data(engine: Engine, device_id: str) -> Iterator[bytes]:
         RequestError: no such device.
         StorageError: the database cannot be read.
     """
-    with database_errors_named(), Session(reading(engine)) as session:
-        first = _line("device", _known(session.get(Device, device_id.replace("\x00", "")), device_id))
+    with read_session(engine) as session:
+        first = _line("device", _known_device(session, device_id))
     events = _rows_of(engine, device_id, "event", Event)
     reports = _rows_of(engine, device_id, "bundle_report", DeviceReportRow)
     return itertools.chain([first], events, _rows_of(engine, device_id, "count_report", CountRow), reports)
 
 
-def _known(device: Device | None, device_id: str) -> Device:
-    if device is None:
-        raise RequestError(f"no device {device_id[:80]!r} is known here", status_code=404)
-    return device
+def _known_device(session: Session, device_id: str, *, to_change: bool = False) -> Device:
+    missing = RequestError(f"no device {device_id[:80]!r} is known here", status_code=404)
+    # PostgreSQL takes no NUL in a text, and no name has one.
+    return require_row(session, Device, device_id.replace("\0", ""), missing, to_change=to_change)
 
 
 def _rows_of(
@@ -65,10 +65,9 @@ def erase_device(engine: Engine, device_id: str, *, actor: str, now_s: float) ->
         RequestError: no such device.
         StorageError: the database cannot be written; nothing was erased.
     """
-    with database_errors_named(), Session(engine) as session, session.begin():
+    with write_session(engine) as session:
         # Locked first, so that events which are on their way come before or after, not between.
-        query = select(Device).where(Device.device_id == device_id.replace("\x00", "")).with_for_update()
-        device = _known(session.scalar(query), device_id)
+        device = _known_device(session, device_id, to_change=True)
         newest = session.scalar(select(func.max(Event.sequence)).where(Event.device_id == device_id)) or 0
         device.forgotten_sequence = max(device.forgotten_sequence, newest)
         events = session.execute(delete(Event).where(Event.device_id == device_id)).rowcount  # type: ignore[attr-defined]
@@ -77,5 +76,5 @@ def erase_device(engine: Engine, device_id: str, *, actor: str, now_s: float) ->
         reports = session.execute(marks.values(bits=b"", epsilon=0.0, hash_number=0)).rowcount  # type: ignore[attr-defined]
         for about_bundles in (DeviceReportRow, DeviceBundle):
             session.execute(delete(about_bundles).where(about_bundles.device_id == device_id))
-        audit_log.append(session, at_s=now_s, actor=actor, action="device data erased", subject=device_id)
+        append(session, now_s, actor, "device data erased", device_id)
     return ErasureReceipt(events=events, count_reports=reports)

@@ -6,9 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Engine, select
-from sqlalchemy.orm import Session
 
-from sync_server.database.engine import database_errors_named, reading
+from sync_server.database.engine import read_session
 from sync_server.database.tables.events import Event
 
 SAMPLE_EVENTS = 20_000
@@ -49,7 +48,7 @@ def feedback_flow(engine: Engine, clock_s: Callable[[], float], *, hours: float 
         .order_by(Event.received_at_s.desc())
         .limit(SAMPLE_EVENTS)
     )
-    with database_errors_named(), Session(reading(engine)) as session:
+    with read_session(engine) as session:
         found = [(str(kind), float(received), float(happened)) for kind, received, happened in session.execute(query)]
     if not found:
         return FeedbackFlow([], {}, 0, None, None, None)

@@ -2,16 +2,15 @@
 
 import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 import msgspec
-from sqlalchemy import Engine, func, select
-from sqlalchemy.orm import Session
+from sqlalchemy import func, select
 
 from edge_runtime.contract.errors import EventRejectedError
 from edge_runtime.contract.events import FeedbackBatch, FeedbackEvent, FeedbackReceipt, check_event
-from sync_server.database.engine import database_errors_named, reading
+from sync_server.database.engine import DatabaseService, read_session
 from sync_server.database.tables.events import Event
 from sync_server.errors import RequestError
 from sync_server.events.event_writer import DeviceEvents, DeviceNews, EventRow, EventWriter
@@ -24,16 +23,9 @@ _TIMESTAMP = FeedbackEvent.__struct_fields__.index("timestamp_s")
 
 
 @dataclass(frozen=True)
-class EventIngest:
-    """Stores the events of devices in one database, each once.
+class EventIngest(DatabaseService):
+    """Stores the events of devices in one database, each once."""
 
-    Args:
-        engine: the database (database/engine.py).
-        clock_s: gives seconds since 1970.
-    """
-
-    engine: Engine
-    clock_s: Callable[[], float]
     _writer: EventWriter = field(init=False)
 
     def __post_init__(self) -> None:
@@ -67,7 +59,7 @@ class EventIngest:
 
     def count_events(self) -> int:
         """Return how many events are stored."""
-        with database_errors_named(), Session(reading(self.engine)) as session:
+        with read_session(self.engine) as session:
             return session.scalar(select(func.count()).select_from(Event)) or 0
 
 

@@ -5,11 +5,10 @@ from pathlib import Path
 
 import msgspec
 from sqlalchemy import Engine, select
-from sqlalchemy.orm import Session
 
 from edge_runtime.contract.atomic_files import disk_errors_named
 from edge_runtime.contract.errors import ConfigError
-from sync_server.database.engine import database_errors_named, reading
+from sync_server.database.engine import read_session
 from sync_server.database.tables.events import Event
 
 _PAGE_ROWS = 50_000
@@ -44,7 +43,7 @@ def pages(engine: Engine) -> Iterator[Sequence[Mapping[str, object]]]:
     """Yield all events as rows of their table, oldest first, some ten thousand at a time."""
     last = 0
     while True:
-        with database_errors_named(), Session(reading(engine)) as session:
+        with read_session(engine) as session:
             query = select(Event.__table__).where(Event.id > last).order_by(Event.id).limit(_PAGE_ROWS)
             page = [dict(row) for row in session.execute(query).mappings()]
         if not page:

@@ -13,10 +13,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 from sqlalchemy import Engine, insert, select
-from sqlalchemy.orm import Session
 
 from edge_runtime.contract.counts import BITS, HASHES, CountReport, bit_of, flip_probability
-from sync_server.database.engine import database_errors_named, every_row
+from sync_server.database.engine import every_row, write_session
 from sync_server.database.tables.counts import CountRow
 
 # The quantile of the normal distribution for a two-sided 95% interval.
@@ -81,7 +80,7 @@ def store_report(engine: Engine, report: CountReport, *, now_s: float) -> bool:
         **{name: getattr(report, name) for name in ("window_s", "epsilon", "hash_number", "bits")},
     }
     same = (CountRow.device_id == report.device_id, CountRow.window_number == report.window)
-    with database_errors_named(), Session(engine) as session, session.begin():
+    with write_session(engine) as session:
         # Two requests at once: the unique constraint refuses the later, whose device asks again and finds the first.
         if session.scalar(select(CountRow.id).where(*same, CountRow.window_s == report.window_s)) is not None:
             return False

@@ -8,9 +8,8 @@ from collections import defaultdict
 from dataclasses import dataclass
 
 from sqlalchemy import Engine, delete, select, update
-from sqlalchemy.orm import Session
 
-from sync_server.database.engine import database_errors_named
+from sync_server.database.engine import write_session
 from sync_server.database.tables.counts import CountRow
 from sync_server.database.tables.devices import Device, DeviceReportRow
 from sync_server.database.tables.events import Event
@@ -47,7 +46,7 @@ def sweep(engine: Engine, *, before_s: float, limit: int = _PART_ROWS) -> int:
     Raises:
         StorageError: the database cannot be written; nothing was removed.
     """
-    with database_errors_named(), Session(engine) as session, session.begin():
+    with write_session(engine) as session:
         old = session.execute(
             select(Event.id, Event.device_id, Event.sequence)
             .where(Event.received_at_s < before_s)

@@ -1,26 +1,23 @@
 """Experiments: variants of a channel's bundle, who got which, and what came of it, with intervals."""
 
 import secrets
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import msgspec
-from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
 from edge_runtime.contract.errors import ConfigError
 from edge_runtime.contract.offer import ArmOffer
 from edge_runtime.contract.release import check_channel
-from sync_server.database.engine import database_errors_named, reading, take_turn
+from sync_server.database.engine import DatabaseService, read_session, require_row, struct_of, take_turn, write_session
 from sync_server.database.tables.events import Event
 from sync_server.database.tables.rollouts import ExperimentRow
 from sync_server.errors import RequestError
 from sync_server.operators.audit_log import append
 from sync_server.rollouts.measurements import NOTHING, assigned, click_sums, team_wins
-from sync_server.rollouts.service import Rollouts, newest_rollout
+from sync_server.rollouts.service import Rollouts, newest_first, newest_rollout
 from sync_server.statistics.confidence_sequences import (
     ANY_SHARES,
-    Interval,
     RatioSums,
     ratio_difference,
     share_interval,
@@ -80,18 +77,14 @@ class ExperimentStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @dataclass(frozen=True)
-class Experiments:
+class Experiments(DatabaseService):
     """The experiments of a server.
 
     Args:
-        engine: the database (database.py).
         rollouts: knows which releases are signed, and what is under way.
-        clock_s: gives seconds since 1970.
     """
 
-    engine: Engine
     rollouts: Rollouts
-    clock_s: Callable[[], float]
 
     def start(self, *, channel: str, name: str, variants: list[ArmOffer], actor: str) -> ExperimentStatus:
         """Begin to give devices of a channel one of several releases.
@@ -113,7 +106,7 @@ class Experiments:
         unsigned = sorted({variant.release for variant in variants} - notes.keys())
         if unsigned:
             raise RequestError(f"channel {channel} has no signed release {unsigned[0]}", status_code=404)
-        with database_errors_named(), Session(self.engine) as session, session.begin():
+        with write_session(self.engine) as session:
             take_turn(session, f"channel {channel}")
             rollout = newest_rollout(session, channel)
             if variants and (
@@ -132,8 +125,8 @@ class Experiments:
                 created_at_s=self.clock_s(),
             )
             session.add(row)
-            append(session, at_s=self.clock_s(), actor=actor, action="experiment start", subject=row.experiment_id,
-                   details={"channel": channel, "name": name})  # fmt: skip
+            details = {"channel": channel, "name": name}
+            append(session, self.clock_s(), actor, "experiment start", row.experiment_id, details)
             session.flush()
             return self._status(session, row)
 
@@ -143,12 +136,12 @@ class Experiments:
         Raises:
             RequestError: no such experiment, or it has ended.
         """
-        with database_errors_named(), Session(self.engine) as session, session.begin():
+        with write_session(self.engine) as session:
             row = self._row(session, experiment_id)
             if row.state != "running":
                 raise RequestError(f"{experiment_id} has ended already", status_code=409)
             row.state, row.ended_at_s = "ended", self.clock_s()
-            append(session, at_s=self.clock_s(), actor=actor, action="experiment stop", subject=experiment_id)
+            append(session, self.clock_s(), actor, "experiment stop", experiment_id)
             return self._status(session, row)
 
     def find(self, experiment_id: str) -> ExperimentStatus:
@@ -157,23 +150,19 @@ class Experiments:
         Raises:
             RequestError: there is none of that id.
         """
-        with database_errors_named(), Session(reading(self.engine)) as session:
+        with read_session(self.engine) as session:
             return self._status(session, self._row(session, experiment_id))
 
     def all(self, *, channel: str | None = None) -> list[ExperimentStatus]:
         """Return the experiments with their results, newest first."""
-        query = select(ExperimentRow).order_by(ExperimentRow.created_at_s.desc())
-        if channel is not None:
-            query = query.where(ExperimentRow.channel == channel)
-        with database_errors_named(), Session(reading(self.engine)) as session:
-            return [self._status(session, row) for row in session.scalars(query).all()]
+        with read_session(self.engine) as session:
+            rows = session.scalars(newest_first(ExperimentRow, channel)).all()
+            return [self._status(session, row) for row in rows]
 
     @staticmethod
     def _row(session: Session, experiment_id: str) -> ExperimentRow:
-        row = session.get(ExperimentRow, experiment_id)
-        if row is None:
-            raise RequestError("there is no such experiment", status_code=404)
-        return row
+        missing = RequestError("there is no such experiment", status_code=404)
+        return require_row(session, ExperimentRow, experiment_id, missing)
 
     def _status(self, session: Session, row: ExperimentRow) -> ExperimentStatus:
         variants = variants_of(row)
@@ -182,13 +171,10 @@ class Experiments:
         p_value = chi_square_p_value(counts, [variant.weight / total for variant in variants]) if variants else 1.0
         clicks = click_sums(session, Event.variant, Event.experiment == row.experiment_id, Event.variant.is_not(None))
         wins = team_wins(session, row.experiment_id)
-        return ExperimentStatus(
+        return struct_of(
+            row,
+            ExperimentStatus,
             id=row.experiment_id,
-            channel=row.channel,
-            name=row.name,
-            state=row.state,
-            created_at_s=row.created_at_s,
-            ended_at_s=row.ended_at_s,
             sample_ratio_p=p_value,
             sample_ratio_mismatch=p_value < SAMPLE_RATIO_ALPHA,
             arms=_results(variants, counts, clicks),
@@ -211,23 +197,23 @@ def _results(variants: list[ArmOffer], counts: list[int], clicks: dict[str, Rati
     results = []
     for place, (variant, count) in enumerate(zip(variants, counts, strict=True)):
         sums = clicks.get(variant.name, NOTHING)
-        found: Interval | None = None
+        difference = lower = upper = None
         if place:
             first = clicks.get(variants[0].name, NOTHING)
             found = ratio_difference(sums, first, alpha=ALPHA / (len(variants) - 1))
+            difference, lower, upper = found.estimate, found.lower, found.upper
         results.append(
-            VariantResult(
-                name=variant.name,
-                release=variant.release,
-                weight=variant.weight,
+            struct_of(
+                variant,
+                VariantResult,
                 assigned=count,
                 devices=sums.devices,
                 impressions=int(sums.d),
                 clicks=int(sums.n),
                 click_through=sums.ratio,
-                difference=found.estimate if found else None,
-                lower=found.lower if found else None,
-                upper=found.upper if found else None,
+                difference=difference,
+                lower=lower,
+                upper=upper,
             )
         )
     return results
@@ -243,13 +229,8 @@ def _team_result(wins: tuple[int, int, int]) -> TeamResult:
 
 def active_experiment(session: Session, channel: str) -> ExperimentRow | None:
     """Return the running experiment of a channel that has variants, if any."""
-    query = (
-        select(ExperimentRow)
-        .where(ExperimentRow.channel == channel, ExperimentRow.state == "running", ExperimentRow.arms != "[]")
-        .order_by(ExperimentRow.created_at_s.desc())
-        .limit(1)
-    )
-    return session.scalar(query)
+    running = (ExperimentRow.state == "running", ExperimentRow.arms != "[]")
+    return session.scalar(newest_first(ExperimentRow, channel).where(*running).limit(1))
 
 
 def variants_of(row: ExperimentRow) -> list[ArmOffer]:

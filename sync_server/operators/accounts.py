@@ -2,22 +2,22 @@
 
 import re
 import secrets
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal, cast, get_args
 
+import msgspec
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
-from sqlalchemy import Engine, delete, select, update
+from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
 from edge_runtime.contract.errors import ConfigError
-from sync_server.database.engine import database_errors_named, reading
+from sync_server.database.engine import DatabaseService, read_session, require_row, struct_of, write_session
 from sync_server.database.tables.operators import Operator, OperatorSession
 from sync_server.devices.enrollment import digest_of
 from sync_server.errors import LoginError
-from sync_server.operators import audit_log
+from sync_server.operators.audit_log import append
 
 Role = Literal["viewer", "publisher", "admin"]
 ROLES: tuple[Role, ...] = get_args(Role)
@@ -44,8 +44,7 @@ class Principal:
         return ROLES.index(self.role) >= ROLES.index(needed)
 
 
-@dataclass(frozen=True)
-class Account:
+class Account(msgspec.Struct, frozen=True, kw_only=True):
     """An operator as others may see it."""
 
     name: str
@@ -56,19 +55,15 @@ class Account:
 
 
 @dataclass(frozen=True)
-class Operators:
+class Operators(DatabaseService):
     """The accounts in one database.
 
     Args:
-        engine: the database.
-        clock_s: gives seconds since 1970.
         session_s: a login ends after so long.
         idle_s: a login ends after so long without a request.
         hasher: Argon2id with the parameters of its library.
     """
 
-    engine: Engine
-    clock_s: Callable[[], float]
     session_s: float = 12 * 3_600.0
     idle_s: float = 3_600.0
     hasher: PasswordHasher = field(default_factory=PasswordHasher)
@@ -83,7 +78,7 @@ class Operators:
         if not _NAME.fullmatch(name):
             raise ConfigError(f"{name[:80]!r}: expected 1 to 64 lower-case letters, digits and . _ @ - as a name")
         hashed = self._hash(password)
-        with database_errors_named(), Session(self.engine) as session, session.begin():
+        with write_session(self.engine) as session:
             if session.get(Operator, name) is not None:
                 raise ConfigError(f"there is an operator {name} already; choose another name")
             row = Operator(
@@ -95,11 +90,11 @@ class Operators:
                 locked_until_s=0.0,
             )
             session.add(row)
-            self._note(session, actor, "operator added", name, {"role": role})
+            append(session, self.clock_s(), actor, "operator added", name, {"role": role})
 
     def everyone(self) -> list[Account]:
         """Return all accounts by name."""
-        with database_errors_named(), Session(reading(self.engine)) as session:
+        with read_session(self.engine) as session:
             rows = session.scalars(select(Operator).order_by(Operator.name))
             return [self._account(row) for row in rows]
 
@@ -109,10 +104,10 @@ class Operators:
         Raises:
             ConfigError: there is no such operator.
         """
-        with database_errors_named(), Session(self.engine) as session, session.begin():
+        with write_session(self.engine) as session:
             self._row(session, name).disabled_at_s = self.clock_s()
             session.execute(delete(OperatorSession).where(OperatorSession.operator == name))
-            self._note(session, actor, "operator disabled", name)
+            append(session, self.clock_s(), actor, "operator disabled", name)
 
     def enable(self, name: str, *, actor: str) -> None:
         """Let a disabled account log in again.
@@ -120,9 +115,9 @@ class Operators:
         Raises:
             ConfigError: there is no such operator.
         """
-        with database_errors_named(), Session(self.engine) as session, session.begin():
+        with write_session(self.engine) as session:
             self._row(session, name).disabled_at_s = None
-            self._note(session, actor, "operator enabled", name)
+            append(session, self.clock_s(), actor, "operator enabled", name)
 
     def set_role(self, name: str, *, role: Role, actor: str) -> None:
         """Give the account another role, which holds from its next request.
@@ -130,9 +125,9 @@ class Operators:
         Raises:
             ConfigError: there is no such operator.
         """
-        with database_errors_named(), Session(self.engine) as session, session.begin():
+        with write_session(self.engine) as session:
             self._row(session, name).role = role
-            self._note(session, actor, "operator's role changed", name, {"role": role})
+            append(session, self.clock_s(), actor, "operator's role changed", name, {"role": role})
 
     def set_password(self, name: str, *, password: str, actor: str) -> None:
         """Give the account another password, end its sessions, and lift a lock.
@@ -141,11 +136,11 @@ class Operators:
             ConfigError: there is no such operator, or the password is too short.
         """
         hashed = self._hash(password)
-        with database_errors_named(), Session(self.engine) as session, session.begin():
+        with write_session(self.engine) as session:
             row = self._row(session, name)
             row.password_hash, row.failed_logins, row.locked_until_s = hashed, 0, 0.0
             session.execute(delete(OperatorSession).where(OperatorSession.operator == name))
-            self._note(session, actor, "operator's password reset", name)
+            append(session, self.clock_s(), actor, "operator's password reset", name)
 
     def log_in(self, name: str, password: str) -> str:
         """Check name and password; return the token of a new session.
@@ -164,28 +159,28 @@ class Operators:
             raise LoginError("name or password is wrong", status_code=403)
         token = secrets.token_urlsafe(32)
         now = self.clock_s()
-        with database_errors_named(), Session(self.engine) as session, session.begin():
+        with write_session(self.engine) as session:
             row = self._row(session, name)
             row.failed_logins, row.locked_until_s = 0, 0.0
             if self.hasher.check_needs_rehash(known):
                 row.password_hash = self.hasher.hash(password)
             session.execute(delete(OperatorSession).where(OperatorSession.created_at_s < now - self.session_s))
             session.add(OperatorSession(token_sha256=digest_of(token), operator=name, created_at_s=now, seen_at_s=now))
-            self._note(session, name, "logged in")
+            append(session, self.clock_s(), name, "logged in")
         return token
 
     def log_out(self, token: str) -> None:
         """End a session; the token is void from then on, wherever it was copied to."""
-        with database_errors_named(), Session(self.engine) as session, session.begin():
+        with write_session(self.engine) as session:
             row = session.get(OperatorSession, digest_of(token))
             if row is not None:
                 session.delete(row)
-                self._note(session, row.operator, "logged out")
+                append(session, self.clock_s(), row.operator, "logged out")
 
     def principal_of(self, token: str) -> Principal | None:
         """Return whose session this is; None when it has ended or never was."""
         now, digest = self.clock_s(), digest_of(token)
-        with database_errors_named(), Session(reading(self.engine)) as session:
+        with read_session(self.engine) as session:
             query = select(OperatorSession, Operator).join(Operator, Operator.name == OperatorSession.operator)
             found = session.execute(query.where(OperatorSession.token_sha256 == digest)).first()
             if found is None:
@@ -197,7 +192,7 @@ class Operators:
             principal = Principal(operator.name, cast("Role", operator.role))
             stale = now - login.seen_at_s > _SEEN_STEP_S
         if stale:
-            with database_errors_named(), Session(self.engine) as session, session.begin():
+            with write_session(self.engine) as session:
                 seen = update(OperatorSession).where(OperatorSession.token_sha256 == digest)
                 session.execute(seen.values(seen_at_s=now))
         return principal
@@ -206,8 +201,8 @@ class Operators:
         if not _NAME.fullmatch(name):
             return None
         now = self.clock_s()
-        with database_errors_named(), Session(self.engine) as session, session.begin():
-            row = session.scalars(select(Operator).where(Operator.name == name).with_for_update()).one_or_none()
+        with write_session(self.engine) as session:
+            row = session.get(Operator, name, with_for_update=True)
             if row is None or row.disabled_at_s is not None:
                 return None
             if row.locked_until_s > now:
@@ -217,7 +212,14 @@ class Operators:
             if row.failed_logins >= _FREE_ATTEMPTS:
                 lock_s = min(_FIRST_LOCK_S * 2.0 ** min(row.failed_logins - _FREE_ATTEMPTS, 20), _LONGEST_LOCK_S)
                 row.locked_until_s = now + lock_s
-                self._note(session, name, "login locked", name, {"attempts": row.failed_logins, "seconds": lock_s})
+                append(
+                    session,
+                    self.clock_s(),
+                    name,
+                    "login locked",
+                    name,
+                    {"attempts": row.failed_logins, "seconds": lock_s},
+                )
             return row.password_hash
 
     @cached_property
@@ -237,21 +239,10 @@ class Operators:
         return self.hasher.hash(password)
 
     def _account(self, row: Operator) -> Account:
-        return Account(
-            name=row.name,
-            role=cast("Role", row.role),
-            created_at_s=row.created_at_s,
-            disabled=row.disabled_at_s is not None,
-            locked=row.locked_until_s > self.clock_s(),
-        )
+        locked = row.locked_until_s > self.clock_s()
+        return struct_of(row, Account, disabled=row.disabled_at_s is not None, locked=locked)
 
-    def _row(self, session: Session, name: str) -> Operator:
-        row = session.scalars(select(Operator).where(Operator.name == name).with_for_update()).one_or_none()
-        if row is None:
-            raise ConfigError(f"there is no operator {name!r}; see: pocketrec operators list")
-        return row
-
-    def _note(
-        self, session: Session, actor: str, action: str, subject: str = "", details: audit_log.Details | None = None
-    ) -> None:
-        audit_log.append(session, at_s=self.clock_s(), actor=actor, action=action, subject=subject, details=details)
+    @staticmethod
+    def _row(session: Session, name: str) -> Operator:
+        missing = ConfigError(f"there is no operator {name!r}; see: pocketrec operators list")
+        return require_row(session, Operator, name, missing, to_change=True)

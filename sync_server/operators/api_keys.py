@@ -1,27 +1,26 @@
 """API keys: how programs prove what they may do. A key is shown once; the server keeps its digest."""
 
 import secrets
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import cast
 
-from sqlalchemy import Engine, select, update
+import msgspec
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from edge_runtime.contract.errors import ConfigError
-from sync_server.database.engine import database_errors_named, reading
+from sync_server.database.engine import DatabaseService, read_session, require_row, struct_of, write_session
 from sync_server.database.tables.operators import ApiKey, Operator
 from sync_server.devices.enrollment import digest_of
-from sync_server.operators import audit_log
 from sync_server.operators.accounts import ROLES, Principal, Role
+from sync_server.operators.audit_log import append
 
 _DAY_S = 86_400.0
 _USED_STEP_S = 300.0
 _SERVER_KEY_LABEL = "publisher.token"
 
 
-@dataclass(frozen=True)
-class KeyView:
+class KeyView(msgspec.Struct, frozen=True, kw_only=True):
     """A key as others may see it; `active` when it works now."""
 
     key_id: str
@@ -43,16 +42,8 @@ class NewKey:
 
 
 @dataclass(frozen=True)
-class ApiKeys:
-    """The keys in one database.
-
-    Args:
-        engine: the database.
-        clock_s: gives seconds since 1970.
-    """
-
-    engine: Engine
-    clock_s: Callable[[], float]
+class ApiKeys(DatabaseService):
+    """The keys in one database."""
 
     def create(self, operator: str, *, role: Role, label: str, actor: str, valid_days: int | None = None) -> NewKey:
         """Make a key for an operator; it may do what both its own role and the operator's allow.
@@ -65,14 +56,20 @@ class ApiKeys:
             raise ConfigError("expected a label of 1 to 80 printable characters, which says what the key is for")
         if valid_days is not None and valid_days < 1:
             raise ConfigError(f"expected a validity of at least one day, got {valid_days}")
-        secret, now = secrets.token_urlsafe(32), self.clock_s()
-        expires = now + valid_days * _DAY_S if valid_days else None
-        with database_errors_named(), Session(self.engine) as session, session.begin():
-            if session.get(Operator, operator) is None:
-                raise ConfigError(f"there is no operator {operator!r}; see: pocketrec operators list")
-            row = _row(secret, operator=operator, role=role, label=label, created_at_s=now, expires_at_s=expires)
-            session.add(row)
-            self._note(session, actor, "API key made", row.key_id, {"operator": operator, "role": role, "label": label})
+        secret = secrets.token_urlsafe(32)
+        expires = self.clock_s() + valid_days * _DAY_S if valid_days else None
+        with write_session(self.engine) as session:
+            missing = ConfigError(f"there is no operator {operator!r}; see: pocketrec operators list")
+            require_row(session, Operator, operator, missing)
+            row = self._add(session, secret, operator=operator, role=role, label=label, expires_at_s=expires)
+            append(
+                session,
+                self.clock_s(),
+                actor,
+                "API key made",
+                row.key_id,
+                {"operator": operator, "role": role, "label": label},
+            )
             return NewKey(row.key_id, secret)
 
     def adopt_server_key(self, secret: str) -> None:
@@ -81,18 +78,17 @@ class ApiKeys:
         Raises:
             StorageError: the database cannot be written.
         """
-        with database_errors_named(), Session(self.engine) as session, session.begin():
+        with write_session(self.engine) as session:
             if session.scalar(select(ApiKey.key_id).where(ApiKey.key_sha256 == digest_of(secret))) is None:
-                row = _row(
-                    secret,
-                    operator=None,
-                    role="publisher",
-                    label=_SERVER_KEY_LABEL,
-                    created_at_s=self.clock_s(),
-                    expires_at_s=None,
+                row = self._add(session, secret, role="publisher", label=_SERVER_KEY_LABEL)
+                append(
+                    session,
+                    self.clock_s(),
+                    "server",
+                    "API key made",
+                    row.key_id,
+                    {"role": row.role, "label": row.label},
                 )
-                session.add(row)
-                self._note(session, "server", "API key made", row.key_id, {"role": row.role, "label": row.label})
 
     def revoke(self, key_id: str, *, actor: str) -> None:
         """Make a key void.
@@ -101,25 +97,24 @@ class ApiKeys:
             ConfigError: there is no such key.
             StorageError: the database cannot be written.
         """
-        with database_errors_named(), Session(self.engine) as session, session.begin():
-            row = session.get(ApiKey, key_id)
-            if row is None:
-                raise ConfigError(f"there is no API key {key_id[:40]!r}; see: pocketrec operators keys")
+        with write_session(self.engine) as session:
+            missing = ConfigError(f"there is no API key {key_id[:40]!r}; see: pocketrec operators keys")
+            row = require_row(session, ApiKey, key_id, missing)
             if row.revoked_at_s is None:
                 row.revoked_at_s = self.clock_s()
-                self._note(session, actor, "API key revoked", key_id, {"label": row.label})
+                append(session, self.clock_s(), actor, "API key revoked", key_id, {"label": row.label})
 
     def every_key(self) -> list[KeyView]:
         """Return all keys, newest first."""
         query = select(ApiKey, Operator).outerjoin(Operator, Operator.name == ApiKey.operator)
-        with database_errors_named(), Session(reading(self.engine)) as session:
+        with read_session(self.engine) as session:
             found = session.execute(query.order_by(ApiKey.created_at_s.desc(), ApiKey.key_id))
             return [self._view(key, operator) for key, operator in found]
 
     def principal_of(self, secret: str) -> Principal | None:
         """Return what the holder of this key may do; None when it is unknown, void, or its operator is disabled."""
         now, query = self.clock_s(), select(ApiKey, Operator).outerjoin(Operator, Operator.name == ApiKey.operator)
-        with database_errors_named(), Session(reading(self.engine)) as session:
+        with read_session(self.engine) as session:
             found = session.execute(query.where(ApiKey.key_sha256 == digest_of(secret))).first()
             if found is None:
                 return None
@@ -132,37 +127,33 @@ class ApiKeys:
             stale = key.used_at_s is None or now - key.used_at_s > _USED_STEP_S
             key_id = key.key_id
         if stale:
-            with database_errors_named(), Session(self.engine) as session, session.begin():
+            with write_session(self.engine) as session:
                 session.execute(update(ApiKey).where(ApiKey.key_id == key_id).values(used_at_s=now))
         return principal
+
+    def _add(
+        self,
+        session: Session,
+        secret: str,
+        *,
+        role: Role,
+        label: str,
+        operator: str | None = None,
+        expires_at_s: float | None = None,
+    ) -> ApiKey:
+        row = ApiKey(
+            key_id=secrets.token_hex(4),
+            key_sha256=digest_of(secret),
+            operator=operator,
+            role=role,
+            label=label,
+            created_at_s=self.clock_s(),
+            expires_at_s=expires_at_s,
+        )
+        session.add(row)
+        return row
 
     def _view(self, key: ApiKey, operator: Operator | None) -> KeyView:
         expired = key.expires_at_s is not None and key.expires_at_s <= self.clock_s()
         disabled = operator is not None and operator.disabled_at_s is not None
-        return KeyView(
-            key_id=key.key_id,
-            operator=key.operator,
-            role=cast("Role", key.role),
-            label=key.label,
-            created_at_s=key.created_at_s,
-            expires_at_s=key.expires_at_s,
-            used_at_s=key.used_at_s,
-            active=key.revoked_at_s is None and not expired and not disabled,
-        )
-
-    def _note(self, session: Session, actor: str, action: str, subject: str, details: audit_log.Details) -> None:
-        audit_log.append(session, at_s=self.clock_s(), actor=actor, action=action, subject=subject, details=details)
-
-
-def _row(
-    secret: str, *, operator: str | None, role: Role, label: str, created_at_s: float, expires_at_s: float | None
-) -> ApiKey:
-    return ApiKey(
-        key_id=secrets.token_hex(4),
-        key_sha256=digest_of(secret),
-        operator=operator,
-        role=role,
-        label=label,
-        created_at_s=created_at_s,
-        expires_at_s=expires_at_s,
-    )
+        return struct_of(key, KeyView, active=key.revoked_at_s is None and not expired and not disabled)

@@ -7,18 +7,18 @@ noted anywhere: `pocketrec audit verify --head NUMBER:SHA256` proves that the lo
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
-from sqlalchemy import Engine, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from edge_runtime.contract.atomic_files import write_bytes_atomically
 from edge_runtime.contract.errors import ConfigError
-from sync_server.database.engine import database_errors_named, every_row, reading
+from sync_server.database.engine import DatabaseService, every_row, read_session, struct_of, write_session
 from sync_server.database.tables.operators import AuditHead, AuditRow
 from sync_server.errors import AuditError
 
@@ -70,7 +70,7 @@ class Head:
 
 
 def append(
-    session: Session, *, at_s: float, actor: str, action: str, subject: str = "", details: Details | None = None
+    session: Session, at_s: float, actor: str, action: str, subject: str = "", details: Details | None = None
 ) -> None:
     """Add a line within the transaction that does what the line says: either both happen or neither.
 
@@ -145,16 +145,8 @@ def read_export(path: Path) -> Iterator[AuditEntry]:
 
 
 @dataclass(frozen=True)
-class AuditLog:
-    """The audit log of one server.
-
-    Args:
-        engine: the database.
-        clock_s: gives seconds since 1970.
-    """
-
-    engine: Engine
-    clock_s: Callable[[], float]
+class AuditLog(DatabaseService):
+    """The audit log of one server."""
 
     def record(self, *, actor: str, action: str, subject: str = "", details: Details | None = None) -> None:
         """Add a line for something that happened outside the database.
@@ -162,8 +154,8 @@ class AuditLog:
         Raises:
             StorageError: the database cannot be written.
         """
-        with database_errors_named(), Session(self.engine) as session, session.begin():
-            append(session, at_s=self.clock_s(), actor=actor, action=action, subject=subject, details=details)
+        with write_session(self.engine) as session:
+            append(session, self.clock_s(), actor, action, subject, details)
 
     def head(self) -> Head:
         """Return where the log says that it ends, without checking it.
@@ -171,7 +163,7 @@ class AuditLog:
         Raises:
             StorageError: the database cannot be read.
         """
-        with database_errors_named(), Session(reading(self.engine)) as session:
+        with read_session(self.engine) as session:
             row = session.scalars(select(AuditHead)).one_or_none()
             return Head(row.number, row.sha256) if row else Head(0, _START)
 
@@ -181,7 +173,7 @@ class AuditLog:
         Raises:
             StorageError: the database cannot be read.
         """
-        return map(_entry, every_row(self.engine, AuditRow, AuditRow.number))
+        return (struct_of(row, AuditEntry) for row in every_row(self.engine, AuditRow, AuditRow.number))
 
     def newest(self, count: int, *, before: int | None = None) -> list[AuditEntry]:
         """Return up to `count` lines, newest first, all of them older than line `before`.
@@ -192,8 +184,8 @@ class AuditLog:
         query = select(AuditRow).order_by(AuditRow.number.desc()).limit(count)
         if before is not None:
             query = query.where(AuditRow.number < before)
-        with database_errors_named(), Session(reading(self.engine)) as session:
-            return [_entry(row) for row in session.scalars(query)]
+        with read_session(self.engine) as session:
+            return [struct_of(row, AuditEntry) for row in session.scalars(query)]
 
     def verify(self, *, known: Head | None = None) -> Head:
         """Check the whole log against its own head and against a noted one; return the head.
@@ -224,7 +216,3 @@ class AuditLog:
         lines = b"".join(msgspec.json.encode(entry) + b"\n" for entry in self.entries())
         write_bytes_atomically(path, lines)
         return head
-
-
-def _entry(row: AuditRow) -> AuditEntry:
-    return AuditEntry(**{name: getattr(row, name) for name in AuditEntry.__struct_fields__})

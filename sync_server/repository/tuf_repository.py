@@ -19,7 +19,7 @@ from securesystemslib.signer import CryptoSigner
 from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, Targets, Timestamp
 
 from edge_runtime.contract.atomic_files import disk_errors_named
-from edge_runtime.contract.errors import ConfigError
+from edge_runtime.contract.errors import ConfigError, StorageError
 from edge_runtime.contract.release import ReleaseNote
 from sync_server.errors import PublicationConflictError, PublicationError
 from sync_server.repository.delegations import delegated_channels, plain, role_of
@@ -27,7 +27,7 @@ from sync_server.repository.file_store import FileStore
 from sync_server.repository.keys import ONLINE_ROLES, check_successor, decode_root, expiry, find_signers
 from sync_server.repository.metadata_store import MetadataFiles
 from sync_server.repository.publication_checks import check_files, checked_targets
-from sync_server.repository.releases import releases
+from sync_server.repository.releases import all_releases, releases
 
 _LOG = logging.getLogger(__name__)
 _OFFLINE_WARNING = timedelta(days=30)
@@ -115,6 +115,15 @@ class Repository:
             return top.signed if top else None
         own = self.targets(role_of(channel))
         return plain(own.signed, channel) if own else None
+
+    def channel_releases(self, channel: str) -> dict[int, ReleaseNote]:
+        """Return every signed release of a channel by its number; none for a channel without any.
+
+        Raises:
+            StorageError: the repository's own files are damaged.
+        """
+        targets = self.channel_targets(channel)
+        return all_releases(targets).get(channel, {}) if targets is not None else {}
 
     def releases(self) -> dict[str, ReleaseNote]:
         """Return the newest release of each channel that is served.
@@ -233,6 +242,14 @@ class Repository:
                 snapshot = self._sign_snapshot_meta(snapshot.signed.meta)
             self._sign_timestamp(snapshot)
         return True
+
+    def renew_if_possible(self) -> None:
+        """Renew as `renew` does; a failure of the disk is logged, because the old timestamp stays valid for a while."""
+        try:
+            self.renew()
+        except StorageError as error:
+            # Half of the timestamp's life is left: time for the operator to read this.
+            _LOG.error("the timestamp was not renewed: %s", error)
 
     def timestamp_expires(self) -> datetime | None:
         """Return when the served timestamp expires (UTC), or None before the first publication.

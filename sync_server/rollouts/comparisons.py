@@ -6,6 +6,7 @@ from typing import Literal
 
 import msgspec
 
+from sync_server.database.engine import struct_of
 from sync_server.rollouts.measurements import Sides
 from sync_server.statistics.confidence_sequences import Interval, ratio_difference, share_interval
 
@@ -41,15 +42,7 @@ class Comparison(ABC):
             alpha: probability that harm is ever found where there is none, at most.
         """
         verdict, found, limit = self._judged(sides, setting, alpha)
-        return Guardrail(
-            name=name,
-            verdict=verdict,
-            estimate=found.estimate,
-            lower=found.lower,
-            upper=found.upper,
-            limit=limit,
-            devices=found.units,
-        )
+        return struct_of(found, Guardrail, name=name, verdict=verdict, limit=limit, devices=found.units)
 
     @abstractmethod
     def _judged(self, sides: Sides, setting: float, alpha: float) -> tuple[Verdict, Interval, float]:

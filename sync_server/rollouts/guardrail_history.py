@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from sqlalchemy import Engine, func, select
 from sqlalchemy.orm import Session
 
-from sync_server.database.engine import database_errors_named, reading
+from sync_server.database.engine import read_session
 from sync_server.database.tables.rollouts import GuardrailPoint
 from sync_server.rollouts.comparisons import Guardrail
 from sync_server.statistics.confidence_sequences import EstimateAt
@@ -58,7 +58,7 @@ def history_of(engine: Engine, rollout_id: str) -> dict[str, list[EstimateAt]]:
         .limit(_MOST_POINTS)
     )
     found: dict[str, list[EstimateAt]] = {}
-    with database_errors_named(), Session(reading(engine)) as session:
+    with read_session(engine) as session:
         for row in session.scalars(query):
             low = row.lower if row.lower is not None else float("-inf")
             high = row.upper if row.upper is not None else float("inf")

@@ -36,42 +36,17 @@ class GuardrailRule:
     setting: str
 
 
-GUARDRAILS: tuple[GuardrailRule, ...] = (
+_LATENCY = report_mean(DeviceReportRow.latency_ms, at_most=_SLOWEST_MS)
+GUARDRAILS = (
     GuardrailRule(
-        name="install_failed",
-        title="Installations that failed",
-        count=report_share("install_failed"),
-        comparison=Share(),
-        setting="max_failures",
+        "install_failed", "Installations that failed", report_share("install_failed"), Share(), "max_failures"
     ),
     GuardrailRule(
-        name="proof_failed",
-        title="Bundles that failed their proof",
-        count=report_share("proof_failed"),
-        comparison=Share(),
-        setting="max_failures",
+        "proof_failed", "Bundles that failed their proof", report_share("proof_failed"), Share(), "max_failures"
     ),
-    GuardrailRule(
-        name="crashed",
-        title="Crashes",
-        count=report_share("crashed"),
-        comparison=Share(),
-        setting="max_failures",
-    ),
-    GuardrailRule(
-        name="click_through",
-        title="Click-through, relative change",
-        count=clicks_by_impressions,
-        comparison=Loss(),
-        setting="max_click_drop",
-    ),
-    GuardrailRule(
-        name="latency",
-        title="Latency beyond what is allowed, relative",
-        count=report_mean(DeviceReportRow.latency_ms, at_most=_SLOWEST_MS),
-        comparison=Rise(),
-        setting="max_latency_ratio",
-    ),
+    GuardrailRule("crashed", "Crashes", report_share("crashed"), Share(), "max_failures"),
+    GuardrailRule("click_through", "Click-through, relative change", clicks_by_impressions, Loss(), "max_click_drop"),
+    GuardrailRule("latency", "Latency beyond what is allowed, relative", _LATENCY, Rise(), "max_latency_ratio"),
 )
 
 

@@ -1,25 +1,19 @@
 """What devices of a channel are offered: the signed timestamp, the release for all, a rollout or an experiment."""
 
-import logging
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import msgspec
-from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
-from edge_runtime.contract.errors import StorageError
 from edge_runtime.contract.offer import ExperimentOffer, Offer, RolloutOffer, offer_etag
 from edge_runtime.contract.release import ReleaseNote
-from sync_server.database.engine import database_errors_named, reading
+from sync_server.database.engine import DatabaseService, read_session
 from sync_server.database.tables.rollouts import RolloutRow
 from sync_server.experiments.service import active_experiment, variants_of
-from sync_server.repository.releases import all_releases
 from sync_server.repository.tuf_repository import Repository
 from sync_server.rollouts.plan import share_of
 from sync_server.rollouts.service import base_release, newest_open_release, newest_rollout, plan_of
 
-_LOG = logging.getLogger(__name__)
 KEPT_S = 1.0
 """An offer is the same for every device, so a worker makes it once a second at most."""
 
@@ -40,18 +34,14 @@ class _Kept:
 
 
 @dataclass(frozen=True)
-class Offers:
+class Offers(DatabaseService):
     """Makes the offers of one worker.
 
     Args:
-        engine: the database (database.py).
         repository: what is signed.
-        clock_s: gives seconds since 1970.
     """
 
-    engine: Engine
     repository: Repository
-    clock_s: Callable[[], float]
     _kept: dict[str, _Kept] = field(default_factory=dict)
 
     def encoded(self, channel: str) -> EncodedOffer | None:
@@ -86,17 +76,12 @@ class Offers:
         self._kept.clear()
 
     def _make(self, channel: str) -> Offer | None:
-        try:
-            self.repository.renew()
-        except StorageError as error:
-            # The old timestamp is valid for half its life from here on: time for the operator to read this.
-            _LOG.error("the timestamp was not renewed: %s", error)
+        self.repository.renew_if_possible()
         timestamp = self.repository.metadata_path("timestamp.json")
-        targets = self.repository.channel_targets(channel)
-        notes = all_releases(targets).get(channel, {}) if targets is not None else {}
+        notes = self.repository.channel_releases(channel)
         if timestamp is None or not notes:
             return None
-        with database_errors_named(), Session(reading(self.engine)) as session:
+        with read_session(self.engine) as session:
             newest = newest_rollout(session, channel)
             rollout = _rollout_offer(newest, notes) if newest is not None else None
             experiment = None if rollout is not None else self._experiment(session, channel, notes)

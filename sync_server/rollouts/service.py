@@ -3,20 +3,18 @@
 import json
 import logging
 import secrets
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal, TypeVar
 
 import msgspec
-from sqlalchemy import Engine, select, update
+from sqlalchemy import Select, select, update
 from sqlalchemy.orm import Session
 
 from edge_runtime.contract.release import ReleaseNote, check_channel
-from sync_server.database.engine import database_errors_named, reading, take_turn
-from sync_server.database.tables.rollouts import RolloutRow, RolloutStep
+from sync_server.database.engine import DatabaseService, read_session, require_row, struct_of, take_turn, write_session
+from sync_server.database.tables.rollouts import ExperimentRow, RolloutRow, RolloutStep
 from sync_server.errors import RequestError
-from sync_server.operators.audit_log import append
-from sync_server.repository.releases import all_releases
+from sync_server.operators.audit_log import Details, append
 from sync_server.repository.tuf_repository import Repository
 from sync_server.rollouts.comparisons import Guardrail
 from sync_server.rollouts.decisions import Decision, decide
@@ -37,6 +35,8 @@ _ALLOWED: dict[str, tuple[str, ...]] = {
     "advance": ("running", "paused"),
     "halt": ("running", "paused", "completed"),
 }
+_STATE_AFTER = {"pause": "paused", "halt": "halted", "complete": "completed", "superseded": "superseded"}
+_Row = TypeVar("_Row", RolloutRow, ExperimentRow)
 
 
 class StepStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,18 +72,14 @@ class RolloutStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @dataclass(frozen=True)
-class Rollouts:
+class Rollouts(DatabaseService):
     """The rollouts of a server.
 
     Args:
-        engine: the database (database.py).
         repository: knows which releases are signed.
-        clock_s: gives seconds since 1970.
     """
 
-    engine: Engine
     repository: Repository
-    clock_s: Callable[[], float]
 
     def start(self, *, channel: str, release: int | None, plan: RolloutPlan, actor: str) -> RolloutStatus:
         """Begin to roll a staged release out.
@@ -108,7 +104,7 @@ class Rollouts:
                 f"channel {channel} has no staged release{f' {number}' if number else ''}; publish one with --staged",
                 status_code=404,
             )
-        with database_errors_named(), Session(self.engine) as session, session.begin():
+        with write_session(self.engine) as session:
             take_turn(session, f"channel {channel}")
             newest = newest_rollout(session, channel)
             if newest is not None and newest.state in ("running", "paused"):
@@ -149,7 +145,7 @@ class Rollouts:
             RequestError: no such rollout, or its state does not allow it.
             StorageError: the database cannot be written.
         """
-        with database_errors_named(), Session(self.engine) as session, session.begin():
+        with write_session(self.engine) as session:
             row = self._row(session, rollout_id, to_change=True)
             if row.state not in _ALLOWED[action]:
                 raise RequestError(f"rollout {rollout_id} is {row.state}: it cannot {action}", status_code=409)
@@ -165,7 +161,7 @@ class Rollouts:
             StorageError: the database cannot be used.
         """
         now = self.clock_s()
-        with database_errors_named(), Session(self.engine) as session, session.begin():
+        with write_session(self.engine) as session:
             due = (RolloutRow.state == "running") & (RolloutRow.judged_at_s <= now - JUDGED_EVERY_S)
             claimed = session.scalars(
                 update(RolloutRow).where(due).values(judged_at_s=now).returning(RolloutRow.rollout_id)
@@ -179,13 +175,13 @@ class Rollouts:
             RequestError: no such rollout.
             StorageError: the database cannot be used.
         """
-        with database_errors_named(), Session(reading(self.engine)) as session:
+        with read_session(self.engine) as session:
             row = self._row(session, rollout_id)
             plan, stage = plan_of(row), row.stage
             counts = measure(session, row)
             newest_open = newest_open_release(self.signed(row.channel))
         guardrails = judge(plan, counts, stage=stage)
-        with database_errors_named(), Session(self.engine) as session, session.begin():
+        with write_session(self.engine) as session:
             row = self._row(session, rollout_id, to_change=True)
             row.judged_at_s, row.guardrails = self.clock_s(), msgspec.json.encode(guardrails).decode()
             if row.state != "running" or row.stage != stage:
@@ -210,43 +206,24 @@ class Rollouts:
                 row.stage_started_at_s = now
             case "resume":
                 row.state, row.stage_started_at_s = "running", now
-            case "pause":
-                row.state = "paused"
-            case "halt":
-                row.state = "halted"
-            case "complete":
-                row.state = "completed"
-            case "superseded":
-                row.state = "superseded"
+            case action:
+                row.state = _STATE_AFTER[action]
         row.reason = decision.reason
         row.ended_at_s = None if row.state in ("running", "paused") else now
         self._note(session, row, decision.action, actor, devices=devices)
         _LOG.warning("%s of release %d: %s (%s)", row.rollout_id, row.release, decision.action, decision.reason)
 
     def _note(self, session: Session, row: RolloutRow, action: str, actor: str, *, devices: int) -> None:
-        session.add(
-            RolloutStep(
-                rollout_id=row.rollout_id,
-                at_s=self.clock_s(),
-                action=action,
-                actor=actor,
-                reason=row.reason,
-                stage=row.stage,
-                devices=devices,
-                guardrails=row.guardrails,
-            )
-        )
-        details: dict[str, Any] = {"channel": row.channel, "release": row.release, "reason": row.reason}
-        append(session, at_s=self.clock_s(), actor=actor, action=f"rollout {action}", subject=row.rollout_id,
-               details=details)  # fmt: skip
+        now = self.clock_s()
+        same = {name: getattr(row, name) for name in ("rollout_id", "reason", "stage", "guardrails")}
+        session.add(RolloutStep(at_s=now, action=action, actor=actor, devices=devices, **same))
+        details: Details = {"channel": row.channel, "release": row.release, "reason": row.reason}
+        append(session, now, actor, f"rollout {action}", row.rollout_id, details)
 
     def all(self, *, channel: str | None = None) -> list[RolloutStatus]:
         """Return the rollouts, newest first."""
-        query = select(RolloutRow).order_by(RolloutRow.created_at_s.desc())
-        if channel is not None:
-            query = query.where(RolloutRow.channel == channel)
-        with database_errors_named(), Session(reading(self.engine)) as session:
-            return [status_of(row) for row in session.scalars(query)]
+        with read_session(self.engine) as session:
+            return [status_of(row) for row in session.scalars(newest_first(RolloutRow, channel))]
 
     def find(self, rollout_id: str) -> RolloutStatus:
         """Return one rollout.
@@ -254,25 +231,15 @@ class Rollouts:
         Raises:
             RequestError: there is none of that id.
         """
-        with database_errors_named(), Session(reading(self.engine)) as session:
+        with read_session(self.engine) as session:
             return status_of(self._row(session, rollout_id))
 
     def history(self, rollout_id: str) -> list[StepStatus]:
         """Return what happened to a rollout, oldest first."""
         query = select(RolloutStep).where(RolloutStep.rollout_id == rollout_id).order_by(RolloutStep.id)
-        with database_errors_named(), Session(reading(self.engine)) as session:
-            return [
-                StepStatus(
-                    at_s=step.at_s,
-                    action=step.action,
-                    actor=step.actor,
-                    reason=step.reason,
-                    stage=step.stage,
-                    devices=step.devices,
-                    guardrails=_guardrails(step.guardrails),
-                )
-                for step in session.scalars(query)
-            ]
+        with read_session(self.engine) as session:
+            steps = session.scalars(query)
+            return [struct_of(step, StepStatus, guardrails=_guardrails(step.guardrails)) for step in steps]
 
     def signed(self, channel: str) -> dict[int, ReleaseNote]:
         """Return the releases of a channel that are signed, by number.
@@ -280,24 +247,26 @@ class Rollouts:
         Raises:
             RequestError: there is none.
         """
-        targets = self.repository.channel_targets(channel)
-        notes = all_releases(targets).get(channel, {}) if targets is not None else {}
+        notes = self.repository.channel_releases(channel)
         if not notes:
             raise RequestError(f"nothing is published in channel {channel}", status_code=404)
         return notes
 
     @staticmethod
     def _row(session: Session, rollout_id: str, *, to_change: bool = False) -> RolloutRow:
-        row = session.get(RolloutRow, rollout_id, with_for_update=to_change)
-        if row is None:
-            raise RequestError("there is no such rollout", status_code=404)
-        return row
+        missing = RequestError("there is no such rollout", status_code=404)
+        return require_row(session, RolloutRow, rollout_id, missing, to_change=to_change)
+
+
+def newest_first(table: type[_Row], channel: str | None) -> Select[_Row]:
+    """Return the query for the rollouts or experiments of a channel, the newest first; None asks for every channel."""
+    query = select(table).order_by(table.created_at_s.desc())
+    return query if channel is None else query.where(table.channel == channel)
 
 
 def newest_rollout(session: Session, channel: str) -> RolloutRow | None:
     """Return the rollout of a channel that was started last."""
-    query = select(RolloutRow).where(RolloutRow.channel == channel).order_by(RolloutRow.created_at_s.desc()).limit(1)
-    return session.scalar(query)
+    return session.scalar(newest_first(RolloutRow, channel).limit(1))
 
 
 def newest_open_release(notes: dict[int, ReleaseNote]) -> int:
@@ -331,20 +300,5 @@ def _guardrails(text: str) -> list[Guardrail]:
 def status_of(row: RolloutRow) -> RolloutStatus:
     """Return a rollout's row as others see it."""
     plan = plan_of(row)
-    return RolloutStatus(
-        id=row.rollout_id,
-        channel=row.channel,
-        release=row.release,
-        bundle_id=row.bundle_id,
-        base_release=row.base_release,
-        state=row.state,
-        stage=row.stage,
-        share=share_of(plan, row.stage),
-        reason=row.reason,
-        created_at_s=row.created_at_s,
-        stage_started_at_s=row.stage_started_at_s,
-        ended_at_s=row.ended_at_s,
-        judged_at_s=row.judged_at_s,
-        plan=plan,
-        guardrails=_guardrails(row.guardrails),
-    )
+    share, guardrails = share_of(plan, row.stage), _guardrails(row.guardrails)
+    return struct_of(row, RolloutStatus, id=row.rollout_id, share=share, plan=plan, guardrails=guardrails)
