@@ -1,1 +1,1 @@
-"""Reads a shop, fine-tunes the BERT teacher on it and distils the small student."""
+"""Reads a shop, fine-tunes the BERT teacher on it and distills the small student."""

@@ -1,7 +1,7 @@
-"""The only file that imports TensorFlow and chooses Keras; train and compress get both from here.
+"""The only file that imports TensorFlow and chooses Keras; `train` and `compress` import both from here.
 
-tensorflow-model-optimization works on Keras 2 only (package `tf_keras`), and which Keras `tf.keras` means is decided by
-an environment variable that is read when TensorFlow is first imported.
+tensorflow-model-optimization works with Keras 2 only (package `tf_keras`). An environment variable, which TensorFlow
+reads at its first import, decides which Keras `tf.keras` is.
 """
 
 import contextlib

@@ -1,6 +1,6 @@
-"""What the student learns from, and for how long: texts, and where the teacher put them among the shop's items.
+"""Distills the student: batches of texts with the teacher's vectors, and the length of the training.
 
-The loss lies in train/losses/distillation.py.
+The loss is in train/losses/distillation.py.
 """
 
 from dataclasses import dataclass, fields

@@ -1,4 +1,4 @@
-"""Fine-tuning of the teacher on a shop, as a bi-encoder: queries near the products that people want for them."""
+"""Fine-tunes the teacher on a shop as a bi-encoder: it moves a query's vector near those of its relevant products."""
 
 import math
 from collections.abc import Callable, Sequence

@@ -1,7 +1,8 @@
 """The training loop: deterministic batches by step number, a warm-up and cosine schedule, checkpoints, resume.
 
-With `Adversary` every step also learns from the word table moved a little the way that hurts most (the fast gradient
-method of Miyato, Dai and Goodfellow, "Adversarial Training Methods for Semi-Supervised Text Classification", 2017).
+With `Adversary` every step also trains on a word table that is perturbed along the gradient of the loss (the fast
+gradient method of Miyato, Dai and Goodfellow, "Adversarial Training Methods for Semi-Supervised Text Classification",
+2017).
 """
 
 import math

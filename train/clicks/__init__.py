@@ -1,1 +1,1 @@
-"""Learning from feedback: the log, position bias, tuning on clicks, and estimates of what a new ranking is worth."""
+"""Learning from feedback: the log, position bias, tuning on clicks, and off-policy estimates of a new ranking."""

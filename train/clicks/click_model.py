@@ -1,11 +1,11 @@
-"""Clicks -> position bias -> judgements: what a product is worth for a query, with the place it stood at taken out.
+"""Clicks -> position bias -> judgements: a product's attraction for a query, corrected for position bias.
 
-The model is position-based: a product is wanted when its place is looked at and the product is attractive, both
-independent (Craswell et al., "An experimental comparison of click position-bias models", 2008). How much less a place is
-looked at than the one above it is estimated from swapped neighbors, each weighted by the inverse of its logged propensity
-(intervention harvesting: Agarwal et al., "Estimating position bias without intrusive interventions", 2019). A click then
-counts by the inverse of the chance that its place was looked at, clipped (Joachims, Swaminathan and Schnabel, "Unbiased
-learning-to-rank with biased feedback", 2017).
+The model is position-based: a product is clicked when its position is examined and the product is attractive, both
+independent (Craswell et al., "An experimental comparison of click position-bias models", 2008). The ratio of
+examination between neighboring positions is estimated from swapped neighbors, each weighted by its inverse propensity
+(intervention harvesting: Agarwal et al., "Estimating position bias without intrusive interventions", 2019). A click is
+then weighted by the inverse of the examination probability of its position, clipped (Joachims, Swaminathan and
+Schnabel, "Unbiased learning-to-rank with biased feedback", 2017).
 """
 
 from dataclasses import dataclass

@@ -1,7 +1,7 @@
-"""Exported feedback as arrays: one row for each product that was shown for a query, and whether it was wanted.
+"""Exported feedback as arrays: one row for each product that was shown for a query, and whether it was clicked.
 
-What a device claims is not trusted further than needed: a device counts with a bounded number of lists, a product of a
-list counts once, and a query counts only when enough devices asked it, which also keeps rare texts out of training.
+Devices are not trusted: a bounded number of lists counts for each device, a product of a list counts once, and a query
+counts only when enough devices sent it. The last rule also keeps rare texts out of training.
 """
 
 import json

@@ -1,19 +1,19 @@
-"""What another ranking would have earned, estimated from the log of this one.
+"""Off-policy evaluation: the value of another ranking, estimated from the log of this one.
 
-The value of a ranking is the wanted products per list: the sum over places of examination times attraction. A logged
-product i that stood at place k, and that was on the page with probability P, is worth under a ranking that puts it at
-place k' the examination of k' times its click, over the examination of k, over P. Three estimators:
+The value of a ranking is the expected clicks per list: the sum over places of examination times attraction. Let a
+logged product stand at place k, and be on the page with probability P. Its value under a ranking with it at place k' is
+examination(k') * click / (examination(k) * P). Three estimators:
 
 - IPS: the mean of that (Horvitz and Thompson 1952; for clicks by position Joachims et al. 2017).
-- SNIPS: divided by what the weights should add up to (Swaminathan and Joachims, "The self-normalized estimator for
+- SNIPS: divided by the expected sum of the weights (Swaminathan and Joachims, "The self-normalized estimator for
   counterfactual learning", 2015): less variance, a little bias.
-- DR: a model of attraction carries the estimate, weighted clicks correct it (Dudík et al., "Doubly robust policy
+- DR: a model of attraction gives the estimate, and weighted clicks correct it (Dudík et al., "Doubly robust policy
   evaluation and learning", 2011; for the position-based model Oosterhuis, "Doubly robust estimation for correcting
-  position bias in click feedback", 2023). The model is taught on other devices than it is used on.
+  position bias in click feedback", 2023). The model is trained on other devices than those it is applied to.
 
-Weights are clipped. Intervals are of a bootstrap over devices that estimates the position bias anew each time, so they
-hold its error too. A product that the logging page never shows (P is 0) is worth nothing to IPS and what the model
-says to DR: let the logging policy invite guests.
+Weights are clipped. Intervals come from a bootstrap over devices that estimates the position bias again on each
+resample, so they include its error. A product that the logging policy never shows (P is 0) counts as 0 for IPS and by
+the model for DR. So the logging policy should explore (edge_runtime/feedback/exploration.py).
 """
 
 from collections.abc import Mapping, Sequence

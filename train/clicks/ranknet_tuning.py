@@ -1,10 +1,10 @@
-"""Fine-tuning a finished student on judgements from clicks, without moving what a device already has.
+"""Fine-tunes a finished student on judgements from clicks, so that the update of a device stays small.
 
-The word table is frozen, and so is every range that the rounding to 8 bits uses: all that changes in the file are the
-numbers of a few small layers, and the update is a few percent of the model. The loss of a batch has two parts: over all
+The word table and all quantization ranges are frozen. Only the weights of a few small layers change, and the delta is a
+few percent of the model. The loss of a batch has two parts: over all
 pairs of products that were shown for a query, the logistic loss of their scores' difference weighted by their attractions'
 difference (RankNet: Burges et al., "Learning to rank using gradient descent", 2005), so that pairs in the right order cost
-nothing; and, on other texts, how far the vectors move from where the old model put them.
+nothing; and, on other texts, the distance of the vectors from those of the old model.
 """
 
 from collections.abc import Callable

@@ -1,1 +1,1 @@
-"""The shop: reading, checking and cleaning of its tables, importers, the sample shop."""
+"""The shop: reads, checks and cleans its tables; importers; the sample shop."""

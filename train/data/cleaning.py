@@ -1,4 +1,4 @@
-"""Cleaning of texts, and the account of what cleaning left out or changed."""
+"""Cleans texts, and reports what cleaning left out or changed."""
 
 import html
 import re

@@ -1,4 +1,4 @@
-"""Importing: one way in for all publishers, from a local path or by download."""
+"""Imports a public data set by its name, from a local path or by download."""
 
 import tempfile
 from collections.abc import Callable, Mapping

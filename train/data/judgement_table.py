@@ -1,4 +1,4 @@
-"""Tables `judgements`, `queries` and `synonyms`: graded products, unlabelled queries, words that mean the same."""
+"""Tables `judgements`, `queries` and `synonyms`: graded products, unlabelled queries, synonyms."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Table `products`: rows -> products, and the index by which the other tables find them."""
+"""Table `products`: rows -> products, and the index from product id to row for the other tables."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Table `purchases`: lines -> each user's baskets; by arrays, since a shop has many more lines than products."""
+"""Table `purchases`: lines -> each user's baskets; with arrays, since a shop has many more lines than products."""
 
 from datetime import UTC, datetime
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Holdout and folds of judged queries, by one rule: a near copy of a held-out query does not train either."""
+"""Holdout and folds of judged queries; a near copy of a held-out query is not used for training either."""
 
 import zlib
 from collections import defaultdict

@@ -1,4 +1,4 @@
-"""What a shop holds, in numbers: for people and as JSON."""
+"""Counts of a shop's tables, as text and as JSON."""
 
 from dataclasses import asdict, dataclass
 

@@ -1,4 +1,4 @@
-"""One table of a shop as text columns, from Parquet or CSV; what is wrong with the file itself is found here."""
+"""One table of a shop as text columns, from Parquet or CSV; reports problems of the file itself."""
 
 import codecs
 import csv

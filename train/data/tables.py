@@ -1,4 +1,4 @@
-"""The shop in memory: what `read_shop` promises to the rest of the house after checking and cleaning."""
+"""The shop in memory: what `read_shop` returns after checking and cleaning."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

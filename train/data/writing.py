@@ -1,4 +1,4 @@
-"""Writing a shop's tables: what importers and the sample make, `read_shop` reads."""
+"""Writes a shop's tables, for importers and the sample shop; `read_shop` reads them."""
 
 import io
 import tempfile

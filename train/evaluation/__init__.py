@@ -1,1 +1,1 @@
-"""Every ranking metric and every interval. NumPy only, so that every room may measure with them."""
+"""All ranking metrics and intervals. NumPy only, so that every package can use them."""

@@ -1,6 +1,6 @@
-"""Bootstrap intervals over queries: rows of one query are averaged first, since copies of a query are no further evidence.
+"""Bootstrap intervals over queries: rows of one query are averaged first, since copies of a query are not independent.
 
-Every interval that the project shows is made of `draw_rows`. docs/decisions/0006-a-bootstrap-of-our-own.md says why.
+Every interval of the project is computed from `draw_rows`. docs/decisions/0006-a-bootstrap-of-our-own.md says why.
 """
 
 from collections.abc import Hashable, Iterator, Sequence

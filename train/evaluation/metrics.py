@@ -1,4 +1,4 @@
-"""Ranking metrics of one query; numpy only, so that every room may measure with them."""
+"""Ranking metrics of one query; NumPy only, so that every package can use them."""
 
 from collections.abc import Collection, Hashable, Mapping, Sequence
 from typing import TypeVar

@@ -1,4 +1,4 @@
-"""How well histories predict the next basket, beside the two rules that any shop can have for nothing."""
+"""Quality of next-basket prediction from histories, beside two rules without a model: popularity and "buy again"."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

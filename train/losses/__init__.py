@@ -1,6 +1,6 @@
-"""Every loss: what makes an answer right, as functions of scores and targets.
+"""All losses, as functions of scores and targets.
 
-Networks belong in `train/models`, what a batch holds in `train/sampling`; the loop that makes steps is `train/loop.py`.
+Networks are in `train/models`, batches in `train/sampling`, the training loop in `train/loop.py`.
 """
 
 MASK_LOGIT = -1e9

@@ -1,4 +1,4 @@
-"""Contrastive loss with soft targets: the bi-encoder's, for the teacher and for the projection of its vectors.
+"""Contrastive loss with soft targets, for the bi-encoder (the teacher) and for the projection of its vectors.
 
 With one target a row it is the in-batch softmax of Henderson et al., "Efficient Natural Language Response Suggestion",
 2017.

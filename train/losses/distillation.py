@@ -5,8 +5,8 @@ A term is a function with `@student_term(name)` in any file of this folder; its 
 
 "vector" and "ranking" are embedding distillation (Kim et al., "EmbedDistill", 2023). Two more learn from lists that a
 cross-encoder has scored: Margin-MSE (Hofstätter et al., "Improving Efficient Neural Ranking Models with
-Cross-Architecture Knowledge Distillation", 2020) and listwise KL. Both look at scores in the unit of logits; which of
-them counts, and how much, is `ScoreLoss`, as the projection learns by them as well.
+Cross-Architecture Knowledge Distillation", 2020) and listwise KL. Both take scores as logits. `ScoreLoss` says which
+of them is used and with which weight; the projection is trained with them as well.
 """
 
 import importlib

@@ -1,4 +1,4 @@
-"""The networks: teacher, student, cross-encoder, history head, and the parts they are made of.
+"""The networks: teacher, student, cross-encoder, history head, and their parts.
 
-How they are trained lies in `train` itself and in `losses` and `sampling`.
+Their training is in `train` itself and in `losses` and `sampling`.
 """

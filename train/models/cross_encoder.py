@@ -1,9 +1,9 @@
 """The cross-encoder: a BERT that reads query and product together and corrects the bi-encoder's score of the pair.
 
 [CLS] query [SEP] product [SEP], the second sentence with token type 1, mean over the tokens, one number. It is added to
-the bi-encoder's cosine over its temperature, so that learning starts from what the bi-encoder knows; a hundred judged
-queries would not teach a BERT relevance from nothing. Scores are logits: the softmax over a list is how likely each
-product is to be the wanted one.
+the bi-encoder's cosine over its temperature, so that training starts from the bi-encoder's ranking; a hundred judged
+queries are too few to train a BERT for relevance from the start. Scores are logits: the softmax over a list is the
+probability of each product to be the relevant one.
 """
 
 from collections.abc import Callable, Sequence

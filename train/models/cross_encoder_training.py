@@ -1,8 +1,8 @@
-"""Teaching the cross-encoder in rounds, and what it then says: hard negatives and scored lists.
+"""Trains the cross-encoder in rounds; then it gives hard negatives and scored lists.
 
-Each round learns from the judgements and from negatives mined for it: in the first round what the bi-encoder ranks high
-below its very best, in later ones what the cross-encoder of the round before finds hardest, without what it takes for a
-positive.
+Each round trains on the judgements and on negatives mined for it. In the first round these are products that the
+bi-encoder ranks high, but not highest; in later rounds those that the cross-encoder of the round before scores highest,
+without those that it takes for positives.
 """
 
 import io

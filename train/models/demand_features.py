@@ -1,9 +1,9 @@
-"""What a shop sells these days, as part of its item vectors: how much of each product, and how often it comes back.
+"""Demand as part of the item vectors: how much of each product is sold at a time, and how often it is bought again.
 
-A customer buys again what everybody buys at this time of the year, and what is used up. Neither stands in a text. Both
-are measured from the purchases before a moment, so that training sees of every basket only what was known when it was
-bought; the catalogue gets what is known at the end. They lie along the directions that the texts use least, where a
-query's words hardly meet them.
+Customers buy again what everybody buys at that time of the year, and what is used up. Texts say neither. Both are
+measured from the purchases before a moment: for each basket, training uses only what was known when it was bought; the
+catalogue gets the latest values. They are added along the directions that the texts use least, where they hardly change
+the scores of searches.
 """
 
 from collections.abc import Sequence

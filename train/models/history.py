@@ -1,17 +1,18 @@
-"""The history head: what a user bought -> a query in the space of the items, learned as next-basket prediction.
+"""The history head: a purchase history -> a query vector in the space of the items, trained on the next basket.
 
 Score of a product = query · item vector + `repeat` of every slot of the history that holds it. The second part is a
-learned pointer (as in RepeatNet, Ren et al., 2019): one dot product cannot name ten products out of sixty bought ones
-without naming their neighbors too, and most baskets hold products that were bought before.
+learned pointer (as in RepeatNet, Ren et al., 2019): one dot product cannot select ten products out of sixty bought ones
+without selecting their neighbors too, and most baskets hold products that were bought before.
 
-Attention pooling: a few learned heads weigh the items of a history by content and position, each head's weighted mean
-of the items stands beside the others, and one dense layer maps them to the query. The dense layer starts as the mean
-over the heads, so that "what is like my purchases" holds before the first step.
+Attention pooling: a few learned heads weigh the items of a history by content and position, the heads'
+weighted means are concatenated, and one dense layer maps them to the query. The dense layer starts as the mean over the
+heads, so that the head recommends products similar to the purchases before the first step.
 
-Together with the head a correction of the item vectors is learned: what is bought together moves together, products
-that nobody bought keep their place, and a penalty keeps every vector near its text, so that search still finds it.
-What sells these days (train/models/demand_features.py) is a part of the vectors as well: the head learns how much a customer's next
-basket follows it, from what was known of it at the time of each basket.
+Together with the head a correction of the item vectors is learned: the vectors of products that are bought together
+become more similar, products that nobody bought keep their vectors, and a penalty keeps every vector near that of its
+text, so that search still finds it.
+Demand (train/models/demand_features.py) is a part of the vectors as well: the head learns how
+much a customer's next basket follows it, from the demand at the time of each basket.
 """
 
 from dataclasses import dataclass

@@ -1,7 +1,7 @@
-"""Layers of a student that goes to int8 whole: each computes one operation, so that each output gets its own range.
+"""Layers of a student that converts to int8 as a whole: each is one operation, so that each output has its own range.
 
-A BERT written in Keras' own attention and LayerNormalization hides several operations in one layer; quantization-aware
-training then leaves the inner ones in float. Here every boundary between int8 tensors is a layer, normalization is a
+Keras' own attention and LayerNormalization have several operations in one layer, and quantization-aware training then
+leaves the inner ones in float. Here every boundary between int8 tensors is a layer, normalization is a
 scale and a shift without mean and variance (NoNorm, Sun et al., "MobileBERT", 2020), and the mean over tokens is a
 matrix product with softmax(mask), which needs no division.
 

@@ -1,6 +1,7 @@
-"""From the teacher's width to the device's: a linear map that judgements teach.
+"""Reduces the teacher's vectors to the device's width: a linear projection trained on the judgements.
 
-It starts from the vectors' own directions, and learns what of them tells a wanted product from another. The encoder is not touched, so new judgements cost seconds and nothing is encoded again.
+It starts as an SVD of the vectors, and is trained to separate relevant products from others. The encoder does not
+change, so training on new judgements takes seconds and no text is encoded again.
 """
 
 from collections.abc import Callable, Mapping

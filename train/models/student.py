@@ -1,7 +1,7 @@
-"""The student: a small encoder over the shop's vocabulary, built from operations that quantize and convert whole.
+"""The student: a small encoder over the shop's vocabulary, made of operations that quantize and convert as a whole.
 
-Its architectures share the word table and the pooling, and differ in what happens between: each is a file of
-train/models/architectures. docs/architectures.md holds what each costs and gives.
+The architectures share the word table and the pooling, and differ in the layers between: each is a file of
+train/models/architectures. docs/architectures.md compares their quality and cost.
 """
 
 import importlib

@@ -1,4 +1,4 @@
-"""The student's vocabulary: the teacher's WordPiece vocabulary cut to the pieces that the shop's language uses."""
+"""The student's vocabulary: the teacher's WordPiece vocabulary reduced to the pieces that the shop's texts use."""
 
 import json
 from collections import Counter

@@ -1,1 +1,1 @@
-"""From a shop to training batches: which pairs and lists a step sees. Knows nothing of TensorFlow."""
+"""From a shop to training batches: the pairs and lists of a step. Does not use TensorFlow."""

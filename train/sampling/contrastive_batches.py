@@ -1,15 +1,15 @@
-"""What a shop teaches about relevance, as batches for contrastive learning; knows nothing of TensorFlow.
+"""Batches for contrastive learning from a shop's tables; does not use TensorFlow.
 
-Four kinds of evidence, one form of batch: a few left texts, more right texts, and for each left text a distribution
-over the right ones that it should rank them by.
+There are four kinds of examples, and one form of batch: a few left texts, more right texts, and for each left text a
+target distribution over the right ones.
 
 - judged lists: a query and up to `list_size` of its judged products, target softmax(gain / gain_temperature);
 - positive pairs: a query and one product of gain >= `POSITIVE_GAIN`, the other pairs' products being the negatives;
 - co-purchases: two products of one basket, popular ones drawn less often than they were bought;
 - the catalogue: a text made from a product (train/text/synthetic_queries.py) and that product.
 
-Every batch also gets random products of the catalogue as negatives, and mined ones where there are such. A product that is known to be related to a left
-text is hidden from it when it stands there for another.
+Every batch also gets random products of the catalogue as negatives, and mined negatives where there are any. A product
+that is known to be related to a left text is masked for it when it is in the batch because of another text.
 """
 
 from collections import Counter, defaultdict

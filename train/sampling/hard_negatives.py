@@ -1,6 +1,6 @@
-"""Candidate lists for the cross-encoder, and hard negatives that are none of its near positives.
+"""Candidate lists for the cross-encoder, and hard negatives without those that are likely positives.
 
-Hard negatives are products that the bi-encoder ranks high and nobody judged. Some of them are wanted and were only never
+Hard negatives are products that the bi-encoder ranks high and nobody judged. Some of them are relevant, but were never
 judged; those that the cross-encoder scores near a known positive are dropped (Qu et al., "RocketQA", 2021).
 """
 

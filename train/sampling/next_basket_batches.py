@@ -1,4 +1,4 @@
-"""What the history head learns from: pairs of a purchase history and the basket that followed it."""
+"""Batches for the history head: pairs of a purchase history and the basket that followed it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,1 +1,1 @@
-"""Texts to train on and to encode: augmentation, synthetic queries, synonyms, kept vectors."""
+"""Texts for training: augmentation, synthetic queries, synonyms, and a cache of their vectors."""

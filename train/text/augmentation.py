@@ -1,7 +1,7 @@
-"""What the student reads besides item texts: real queries, texts that read like queries, and damaged ones.
+"""The texts that train the student besides item texts: real queries, synthetic ones, and ones with typing errors.
 
-Each text goes with the text that the teacher encodes for it. For a damaged or reworded text that is the original, so
-that the student learns to answer a typo as if it had been typed right.
+Each text comes with the text that the teacher encodes for it. For a misspelled or paraphrased text that is the original,
+so the student learns to encode a query with a typing error like the correct one.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence

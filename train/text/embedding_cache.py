@@ -1,4 +1,4 @@
-"""The teacher's vectors of texts, kept from build to build: a text that was encoded once is not encoded again."""
+"""A cache of the teacher's vectors for several builds: a text that was encoded once is not encoded again."""
 
 import hashlib
 import io

@@ -1,7 +1,7 @@
-"""A paraphraser of the user's own, such as back-translation through another language: "module:function".
+"""The user's own paraphraser, such as back-translation through another language: "module:function".
 
-The function gets a list of texts and returns a list of as many: each in other words, or the text itself (or an empty
-one) where it has none. It is called once in a build, and must answer alike when a build is resumed.
+The function gets a list of texts and returns a list of the same length: a paraphrase of each, or the text itself (or an
+empty one) where it has none. It is called once in a build, and must return the same when a build is resumed.
 """
 
 import importlib

@@ -1,6 +1,6 @@
-"""What a catalogue says about relevance without any judgement: texts made from a product should find that product.
+"""Synthetic queries from the catalogue, without judgements: a text made from a product should find that product.
 
-Domain adaptation before and beside the few judgements: the teacher learns the shop's brands, types and phrases from
+This adapts the teacher to the shop where judgements are few: it learns the shop's brands, types and phrases from
 pieces of titles, from brand, attributes and category put together, and from passages of descriptions (generated pairs
 in the manner of Ma et al., "Zero-shot Neural Passage Retrieval via Domain-targeted Synthetic Question Generation",
 2021, with the catalogue's own words in place of a generator).

@@ -1,4 +1,4 @@
-"""Texts that read like queries, made of what a product says of itself: pieces of its title, and its fields put together."""
+"""Synthetic queries made from the fields of a product: pieces of its title, and combinations of its fields."""
 
 import re
 from collections.abc import Sequence

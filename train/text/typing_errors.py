@@ -1,4 +1,4 @@
-"""Typing errors as people make them on a keyboard: a neighboring key, two letters swapped, one lost, one doubled."""
+"""Typing errors as on a keyboard: a neighboring key, two letters swapped, one missing, one doubled."""
 
 import numpy as np
 

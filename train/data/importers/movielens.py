@@ -1,4 +1,4 @@
-"""MovieLens (Harper and Konstan 2015) in the layout of `ml-latest-small` -> a shop: what people liked, they "bought"."""
+"""MovieLens (Harper and Konstan 2015) in the layout of `ml-latest-small` -> a shop: liked films count as purchases."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Files of a publisher: how they are called, fetched, unpacked and found."""
+"""Source files of a data set: their names, download, unpacking, and finding them in a folder."""
 
 import contextlib
 import hashlib

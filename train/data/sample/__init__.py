@@ -1,1 +1,1 @@
-"""The sample shop: synthetic and seeded, for quick starts and tests. Nothing is claimed on it."""
+"""The sample shop: synthetic and seeded, for quick starts and tests. Its figures say nothing about a real shop."""

@@ -1,4 +1,4 @@
-"""The purchases of the sample shop: people with tastes, who buy what goes together and buy again what is used up."""
+"""The purchases of the sample shop: users with tastes, who buy products that go together and buy consumables again."""
 
 import random
 from collections import defaultdict

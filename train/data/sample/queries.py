@@ -1,4 +1,4 @@
-"""The queries of the sample shop: what people type, with typos and their own words, and what they would have liked."""
+"""The queries of the sample shop: queries with typing errors and synonyms, and the grades of products for them."""
 
 import random
 from collections import defaultdict

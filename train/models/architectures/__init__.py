@@ -1,5 +1,5 @@
-"""The student's architectures, one file each: what happens between the word table and the pooling.
+"""The student's architectures, one file each: the layers between the word table and the pooling.
 
-A file declares one with `@student_architecture` (train/models/student.py) and is found by that; a layer that only it
-needs is a `OneOperation` in the same file.
+A file registers one with `@student_architecture` (train/models/student.py). A layer that only this architecture needs is
+a `OneOperation` in the same file.
 """

@@ -1,4 +1,4 @@
-"""A weighted mean of word pieces: order does not count, and there is nothing to be deep."""
+"""A weighted mean of word pieces: word order does not count, and there is no depth."""
 
 from typing import Any
 

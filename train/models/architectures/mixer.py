@@ -1,4 +1,4 @@
-"""Dense blocks that read a token with its neighbors; no attention."""
+"""Dense blocks that read each token together with its neighbors; no attention."""
 
 from typing import Any
 
