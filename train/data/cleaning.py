@@ -10,11 +10,16 @@ import ftfy
 
 from edge_runtime.contract.text import MAX_TEXT_CHARS, normalize_text
 from train.data.tables import Dropped, Product
+from train.errors import ShopError
 
 MAX_DESCRIPTION_CHARS = 20_000
 """Longer descriptions are cut here; they are displayed and searched by words, never encoded."""
 
 MAX_EXAMPLES = 3
+"""Places that the account names for each reason; they tell what to look for, the count tells how much of it there is."""
+
+MAX_REPORTED = 100
+"""Refused cells of one column that an error lists, the others are counted: about what a person reads in one go."""
 
 _TAG = re.compile(r"</?[a-zA-Z][^<>]{0,300}>")
 _CONTROL = re.compile("[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\u200b\u2060\ufeff]+")
@@ -24,9 +29,10 @@ _NOT_A_WORD = re.compile(r"[\W_]+")
 
 
 class DropLog:
-    """Counts what cleaning did, by table and reason, and keeps the first places of each."""
+    """Counts what cleaning did, by table and reason, with the first places of each; gathers what makes a shop unusable."""
 
     def __init__(self) -> None:
+        self._refused: dict[str, list[str]] = defaultdict(list)
         self._counts: dict[tuple[str, str], int] = defaultdict(int)
         self._examples: dict[tuple[str, str], list[str]] = defaultdict(list)
 
@@ -36,6 +42,24 @@ class DropLog:
             key = (table, reason)
             self._counts[key] += count
             self._examples[key].extend(examples[: MAX_EXAMPLES - len(self._examples[key])])
+
+    def refuse(self, column: str, sentence: str) -> None:
+        """Remember a cell that makes the shop unusable: the file and column that it is in, and what is wrong with it."""
+        self._refused[column].append(sentence)
+
+    def raise_refused(self) -> None:
+        """Report at once everything that was refused.
+
+        Raises:
+            ShopError: something was; its text is the one sentence, or a line for each.
+        """
+        lines: list[str] = []
+        for column, sentences in self._refused.items():
+            lines += sentences[:MAX_REPORTED]
+            if len(sentences) > MAX_REPORTED:
+                lines.append(f"{column}: {len(sentences) - MAX_REPORTED:,} more rows like these")
+        if lines:
+            raise ShopError("\n  ".join(["several rows are wrong:", *lines]) if len(lines) > 1 else lines[0])
 
     def dropped(self) -> tuple[Dropped, ...]:
         """Return the account in the order in which the reasons first appeared."""

@@ -8,13 +8,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from train.data.cleaning import DropLog, clean_short
+from train.data.column_rules import ColumnRule, cells, decoded, numbers, read_column, texts
 from train.data.table_files import TableFile, load_table, shown
 from train.data.tables import Judgement
 from train.errors import ShopError
 
 MAX_GRADE = 3
+"""Grades are 0 (wrong), 1, 2 and 3 (perfect), the four steps of ESCI's labels."""
 
 _JUDGED = ("query", "product_id")
+_GRADE = ColumnRule(f"a number from 0 to {MAX_GRADE}", numbers(0, MAX_GRADE), is_required=True)
+_GAIN = ColumnRule("a number from 0 to 1", numbers(0, 1), is_required=True)
+_WEIGHT = ColumnRule("a number above 0", numbers(above=0))
+_QUERY = texts(clean_short)
 
 
 def read_judgements(path: Path, product_ids: pa.Array, log: DropLog) -> tuple[Judgement, ...]:
@@ -26,18 +32,19 @@ def read_judgements(path: Path, product_ids: pa.Array, log: DropLog) -> tuple[Ju
     Args:
         path: the file.
         product_ids: Arrow strings [products]; a judgement's row is an index into them.
-        log: gets what was left out.
+        log: gets what was left out or refused.
 
     Raises:
-        ShopError: no grade, one outside its range, or a weight that is not positive.
+        ShopError: the file cannot be read, or not one column holds the grades. Grades and weights that are no numbers,
+            or outside their range, are refused in `log`.
     """
     table = load_table(path, required=_JUDGED)
-    gains = _gains(table).tolist()
-    weights = table.numbers_or_one("weight", above=0.0, expected="a number above 0").tolist()
+    gains = _gains(table, log).tolist()
+    weights = np.nan_to_num(read_column(table, "weight", _WEIGHT, log), nan=1.0).tolist()
     ids = table.ids("product_id")
     rows = pc.index_in(ids, value_set=product_ids, skip_nulls=True).to_pylist()
     merged: dict[tuple[str, int], list[int]] = {}
-    for index, (query, row) in enumerate(zip(_cleaned(table, "query"), rows, strict=True)):
+    for index, (query, row) in enumerate(zip(_QUERY(table, "query"), rows, strict=True)):
         if query is None:
             log.note(table.name, "left out: no query", table.place(index))
         elif row is None:
@@ -66,7 +73,7 @@ def read_queries(path: Path, log: DropLog) -> tuple[str, ...]:
     """
     table = load_table(path, required=("query",))
     distinct: dict[str, None] = {}
-    for index, query in enumerate(_cleaned(table, "query")):
+    for index, query in enumerate(_QUERY(table, "query")):
         if query is None:
             log.note(table.name, "left out: no query", table.place(index))
         elif query in distinct:
@@ -82,11 +89,12 @@ def read_synonyms(path: Path, log: DropLog) -> dict[str, tuple[str, ...]]:
     `alternatives` is a list column, a JSON list, or text with `|` or, where there is none, commas between.
 
     Raises:
-        ShopError: the file cannot be read, lacks a column, or holds a list that is no list of texts.
+        ShopError: the file cannot be read or lacks a column. A cell that is no list of texts is refused in `log`.
     """
     table = load_table(path, required=("term", "alternatives"))
     joined: dict[str, dict[str, None]] = {}
-    for index, (term, alternatives) in enumerate(zip(_cleaned(table, "term"), synonym_lists(table), strict=True)):
+    listed = read_column(table, "alternatives", ALTERNATIVES, log)
+    for index, (term, alternatives) in enumerate(zip(_QUERY(table, "term"), listed, strict=True)):
         if term is None or not alternatives:
             log.note(table.name, "left out: no term or no alternatives", table.place(index))
         else:
@@ -94,38 +102,19 @@ def read_synonyms(path: Path, log: DropLog) -> dict[str, tuple[str, ...]]:
     return {term: tuple(alternatives) for term, alternatives in joined.items() if alternatives}
 
 
-def synonym_lists(table: TableFile) -> list[list[str]]:
-    """Return column `alternatives` of a table of synonyms, row by row, as `read_synonyms` understands it.
-
-    Raises:
-        ShopError: a list is no list of texts.
-    """
-    column = table.columns["alternatives"]
-    listed = column.to_pylist() if pa.types.is_nested(column.type) else table.texts("alternatives").to_pylist()
-    return [_alternatives(table, index, value) for index, value in enumerate(listed)]
+def _alternatives(cell: object) -> list[str] | None:
+    if isinstance(cell, str):
+        cell = decoded(cell) if cell.lstrip().startswith("[") else cell.split("|" if "|" in cell else ",")
+    if not isinstance(cell, list) or not all(isinstance(text, str) for text in cell):
+        return None
+    return [text for text in map(clean_short, cell) if text is not None]
 
 
-def _alternatives(table: TableFile, row: int, value: object) -> list[str]:
-    if isinstance(value, str):
-        if value.lstrip().startswith("["):
-            value = table.json(row, "alternatives", value, expected='a list like ["couch", "settee"]')
-        else:
-            value = value.split("|" if "|" in value else ",")
-    if value is None:
-        return []
-    if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
-        raise table.error(row, "alternatives", f"expected a list of texts, found {shown(value)}")
-    return [text for text in map(clean_short, value) if text is not None]
+ALTERNATIVES = ColumnRule('a list of texts like ["couch", "settee"]', cells(_alternatives))
+"""Column `alternatives` of a table of synonyms."""
 
 
-def _cleaned(table: TableFile, column: str) -> list[str | None]:
-    # Judged queries repeat some forty times: each distinct text is cleaned once.
-    encoded = table.texts(column).dictionary_encode()
-    cleaned = [clean_short(text) for text in encoded.dictionary.to_pylist()]
-    return [None if code is None else cleaned[code] for code in encoded.indices.to_pylist()]
-
-
-def _gains(table: TableFile) -> npt.NDArray[np.float64]:
+def _gains(table: TableFile, log: DropLog) -> npt.NDArray[np.float64]:
     """Return float64 [rows] in 0 … 1 from column `gain`, or from `grade` as (2^grade - 1) / 7.
 
     A column `grade` with fractions and nothing above 1 holds gains: no scale of grades looks like that.
@@ -134,20 +123,8 @@ def _gains(table: TableFile) -> npt.NDArray[np.float64]:
     if len(named) != 1:
         found = "both" if named else f"found {', '.join(map(shown, table.columns))}"
         raise ShopError(f"{table.path}: expected one column 'grade' (0 to {MAX_GRADE}) or 'gain' (0 to 1), {found}")
-    column = named[0]
-    numbers, missing = table.numbers(column)
-    is_gain = column == "gain" or (
-        bool((numbers[~missing] != np.rint(numbers[~missing])).any()) and bool((numbers[~missing] <= 1).all())
-    )
-    highest = 1 if is_gain else MAX_GRADE
-    wrong = np.flatnonzero(missing | (numbers < 0) | (numbers > highest))
-    if wrong.size:
-        row = int(wrong[0])
-        found = table.texts(column)[row].as_py()
-        raise table.error(
-            row,
-            column,
-            f"expected a number from 0 to {highest}, {'it is empty' if found is None else f'found {shown(found)}'}; "
-            "correct the row or remove it",
-        )
-    return numbers if is_gain else (np.exp2(numbers) - 1.0) / (2.0**MAX_GRADE - 1.0)
+    found_numbers, missing = table.numbers(named[0])
+    given = found_numbers[~missing]
+    if named[0] == "gain" or (bool((given != np.rint(given)).any()) and bool((given <= 1).all())):
+        return np.asarray(read_column(table, named[0], _GAIN, log))
+    return np.asarray((np.exp2(read_column(table, "grade", _GRADE, log)) - 1.0) / (2.0**MAX_GRADE - 1.0))

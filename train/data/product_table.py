@@ -1,7 +1,7 @@
 """Table `products`: rows -> products, and the index from product id to row for the other tables."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from train.data.cleaning import (
     note_duplicates,
     repair_encoding,
 )
+from train.data.column_rules import ColumnRule, Values, cells, decoded, numbers, read_column, refuse, texts
 from train.data.table_files import TableFile, load_table, shown
 from train.data.tables import Product
 from train.errors import ShopError
@@ -37,27 +38,7 @@ _ADDRESS = re.compile(r"https?://[^\s\x00-\x1f<>\"]{1,2000}", re.IGNORECASE)
 _CURRENCY = re.compile(r"[A-Za-z]{3}")
 
 
-@dataclass(frozen=True)
-class _Rule:
-    """How a column's text is read (None: it is not what was expected), and what was expected, for the report."""
-
-    read: Callable[[str], object | None]
-    expected: str
-
-
-# An app opens these addresses, so nothing but the web: never "javascript:" or a file.
-_WEB_ADDRESS = _Rule(
-    lambda text: text if _ADDRESS.fullmatch(text) else None, "an address that begins with http:// or https://"
-)
-_RULES = {
-    "url": _WEB_ADDRESS,
-    "image_url": _WEB_ADDRESS,
-    "currency": _Rule(lambda text: text.upper() if _CURRENCY.fullmatch(text) else None, "three letters like EUR"),
-    "in_stock": _Rule(lambda text: _FLAGS.get(text.lower()), "true or false"),
-}
-_JSON_OBJECT = 'a JSON object like {"color": "red"}'
 _SHORT_TEXTS = ("brand", "category", "group")
-_AMOUNTS = tuple(column.name for column in PRODUCT_COLUMNS if column.type == "number")
 
 
 @dataclass(frozen=True)
@@ -76,13 +57,15 @@ def read_products(path: Path, log: DropLog) -> ProductTable:
     """Read and clean the products in the file at `path`.
 
     Raises:
-        ShopError: no products, a missing or repeated id, malformed attributes or picture vectors.
+        ShopError: the file cannot be read, or holds no product. Ids that are missing or repeated, and malformed
+            attributes or picture vectors, are refused in `log`.
     """
     table = load_table(path, required=_REQUIRED)
     for column in table.columns:
         if column not in _KNOWN and not column.startswith((ATTRIBUTE_PREFIX, EXTRA_PREFIX)):
             log.note(table.name, "column is not known and was not read", repr(column))
-    ids = _checked_ids(table)
+    ids = table.ids("product_id").to_pylist()
+    _check_ids(table, ids, log)
     titles = _titles(table, log)
     kept = np.array([row for row, title in enumerate(titles) if title is not None], dtype=np.int64)
     if kept.size == 0:
@@ -98,22 +81,14 @@ def read_products(path: Path, log: DropLog) -> ProductTable:
     )
 
 
-def _checked_ids(table: TableFile) -> list[str]:
+def _check_ids(table: TableFile, ids: list[str | None], log: DropLog) -> None:
+    """Refuse ids that are missing, too long or repeated."""
+    read_column(table, "product_id", _PRODUCT_ID, log)
     first_row: dict[str, int] = {}
-    for row, product_id in enumerate(table.ids("product_id").to_pylist()):
-        if product_id is None:
-            raise table.error(row, "product_id", "is empty; every product needs an id")
-        if len(product_id) > MAX_ID_CHARS:
-            raise table.error(
-                row, "product_id", f"has {len(product_id)} characters, expected at most {MAX_ID_CHARS}; shorten it"
-            )
-        if product_id in first_row:
-            raise ShopError(
-                f"{table.path} rows {first_row[product_id] + 1} and {row + 1}: both have product_id {shown(product_id)}; "
-                "ids must be distinct, remove or rename one"
-            )
-        first_row[product_id] = row
-    return list(first_row)
+    for row, product_id in enumerate(ids):
+        if product_id is not None and first_row.setdefault(product_id, row) != row:
+            problem = f"{shown(product_id)} is the id of row {first_row[product_id] + 1} too; remove or rename one"
+            refuse(table, row, "product_id", problem, log)
 
 
 def _titles(table: TableFile, log: DropLog) -> list[str | None]:
@@ -138,17 +113,16 @@ def _note_changes(table: TableFile, column: str, row: int, raw: str, limit: int,
 
 
 def _products(
-    table: TableFile, ids: list[str], titles: list[str | None], kept: npt.NDArray[np.int64], log: DropLog
+    table: TableFile, ids: list[str | None], titles: list[str | None], kept: npt.NDArray[np.int64], log: DropLog
 ) -> tuple[Product, ...]:
     descriptions = table.texts("description").to_pylist()
     columns: dict[str, Sequence[Any]] = {
         "product_id": ids,
         "title": titles,
-        "attributes": _attributes(table),
+        "attributes": _attributes(table, log),
         "extra": _named_texts(table, EXTRA_PREFIX),
         **{name: [clean_short(text) for text in table.texts(name).to_pylist()] for name in _SHORT_TEXTS},
-        **{name: _amounts(table, name, log) for name in _AMOUNTS},
-        **{name: _checked(table, name, rule, log) for name, rule in _RULES.items()},
+        **{name: _known(read_column(table, name, rule, log)) for name, rule in _RULES.items()},
     }
     products = []
     for row in kept.tolist():
@@ -160,39 +134,17 @@ def _products(
     return tuple(products)
 
 
-def _checked(table: TableFile, column: str, rule: _Rule, log: DropLog) -> list[Any]:
-    """Return the values of a column that has a rule; what is not as expected is left out and counted."""
-    found: list[Any] = [clean_short(text) for text in table.texts(column).to_pylist()]
-    for row, text in enumerate(found):
-        if text is not None:
-            found[row] = rule.read(text)
-            if found[row] is None:
-                log.note(table.name, f"{column} left out: not {rule.expected}", f"{table.place(row)} ({shown(text)})")
-    return found
+def _known(values: Values) -> Sequence[Any]:
+    """Return the values with None in place of NaN."""
+    if not isinstance(values, np.ndarray):
+        return values
+    return [None if missing else value for value, missing in zip(values.tolist(), np.isnan(values), strict=True)]
 
 
-def _amounts(table: TableFile, column: str, log: DropLog) -> list[float | None]:
-    numbers, missing = table.numbers(column)
-    texts = table.texts(column)
-    for row in np.flatnonzero(missing | (numbers < 0)).tolist():
-        if texts[row].is_valid:
-            log.note(
-                table.name,
-                f"{column} left out: not a number of at least 0",
-                f"{table.place(row)} ({shown(texts[row].as_py())})",
-            )
-    return [None if absent or number < 0 else number for number, absent in zip(numbers.tolist(), missing, strict=True)]
-
-
-def _attributes(table: TableFile) -> list[Mapping[str, str]]:
-    merged: list[dict[str, str]] = [{} for _ in range(table.rows)]
-    column = table.columns.get("attributes")
-    if column is not None:
-        records = column.to_pylist() if pa.types.is_nested(column.type) else table.texts("attributes").to_pylist()
-        for row, record in enumerate(records):
-            if record is not None:
-                merged[row].update(_plain_attributes(table, row, _attribute_record(table, row, record)))
-    return [{**record, **single} for record, single in zip(merged, _named_texts(table, ATTRIBUTE_PREFIX), strict=True)]
+def _attributes(table: TableFile, log: DropLog) -> list[Mapping[str, str]]:
+    records = read_column(table, "attributes", _ATTRIBUTES, log)
+    singles = _named_texts(table, ATTRIBUTE_PREFIX)
+    return [{**(record or {}), **single} for record, single in zip(records, singles, strict=True)]
 
 
 def _named_texts(table: TableFile, prefix: str) -> list[dict[str, str]]:
@@ -207,29 +159,23 @@ def _named_texts(table: TableFile, prefix: str) -> list[dict[str, str]]:
     return rows
 
 
-def _attribute_record(table: TableFile, row: int, value: object) -> Mapping[object, object]:
-    if isinstance(value, str):
-        value = table.json(row, "attributes", value, expected=_JSON_OBJECT)
-    if isinstance(value, list):  # an Arrow map comes as pairs
+def _read_attributes(cell: object) -> dict[str, str] | None:
+    """Return the attributes of a cell as texts; None when it is no object of texts, numbers and lists of them."""
+    record = decoded(cell)
+    if isinstance(record, list):  # an Arrow map comes as pairs
         try:
-            return dict(value)
+            record = dict(record)
         except (TypeError, ValueError):
-            pass
-    if not isinstance(value, dict):
-        raise table.error(row, "attributes", f"expected {_JSON_OBJECT}, found {shown(value)}; correct it")
-    return value
-
-
-def _plain_attributes(table: TableFile, row: int, record: Mapping[object, object]) -> dict[str, str]:
+            return None
+    if not isinstance(record, dict):
+        return None
     plain: dict[str, str] = {}
     for key, value in record.items():
         name = clean_short(str(key))
-        texts = value if isinstance(value, list) else [value]
-        if any(isinstance(text, dict | list) for text in texts):
-            raise table.error(
-                row, "attributes", f"{shown(key)} holds {shown(value)}; expected a text, a number or a list of them"
-            )
-        joined = clean_short(", ".join(_attribute_text(text) for text in texts if text is not None))
+        texts_of = value if isinstance(value, list) else [value]
+        if any(isinstance(text, dict | list) for text in texts_of):
+            return None
+        joined = clean_short(", ".join(_attribute_text(text) for text in texts_of if text is not None))
         if name is not None and joined is not None:
             plain[name] = joined
     return plain
@@ -246,32 +192,20 @@ def _image_vectors(table: TableFile, kept: npt.NDArray[np.int64], log: DropLog) 
     matrix = _even_vectors(column)
     if matrix is not None:
         return matrix[kept]
-    rows = (
-        column.to_pylist()
-        if pa.types.is_nested(column.type)
-        else [
-            None
-            if text is None
-            else table.json(row, "image_vector", text, expected="a list of numbers like [0.1, 0.2]")
-            for row, text in enumerate(table.texts("image_vector").to_pylist())
-        ]
-    )
-    width: int | None = None
-    vectors: list[npt.NDArray[np.float32] | None] = []
-    for row, values in enumerate(rows):
-        if values is None:
-            vectors.append(None)
+    vectors = read_column(table, "image_vector", _IMAGE_VECTOR, log)
+    first = next((row for row, vector in enumerate(vectors) if vector is not None and vector.size), None)
+    width = 0 if first is None else len(vectors[first])
+    matrix = np.zeros((table.rows, width), dtype=np.float32)
+    empty = table.empty("image_vector")
+    for row, vector in enumerate(vectors):
+        if empty[row] or (vector is not None and not vector.size):
             log.note(table.name, "no picture vector: zeros stand for it", table.place(row))
-            continue
-        vector = _vector(table, row, values)
-        width = len(vector) if width is None else width
-        if len(vector) != width:
-            raise table.error(
-                row, "image_vector", f"has {len(vector)} numbers where earlier rows have {width}; one width is needed"
-            )
-        vectors.append(vector)
-    empty = np.zeros(width or 0, dtype=np.float32)
-    return np.stack([empty if vector is None else vector for vector in vectors])[kept]
+        elif vector is not None and len(vector) == width:
+            matrix[row] = vector
+        elif vector is not None:
+            problem = f"has {len(vector)} numbers where earlier rows have {width}; one width is needed"
+            refuse(table, row, "image_vector", problem, log)
+    return matrix[kept]
 
 
 def _even_vectors(column: pa.Array) -> npt.NDArray[np.float32] | None:
@@ -291,12 +225,52 @@ def _even_vectors(column: pa.Array) -> npt.NDArray[np.float32] | None:
     return matrix if np.isfinite(matrix).all() else None
 
 
-def _vector(table: TableFile, row: int, values: object) -> npt.NDArray[np.float32]:
+def _read_vector(cell: object) -> npt.NDArray[np.float32] | None:
+    """Return the vector of a cell, of no numbers where JSON says null; None when it is no list of finite numbers."""
+    values = decoded(cell)
+    if values is None:
+        return np.zeros(0, dtype=np.float32)
     try:
         with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is refused below
             vector = np.asarray(values, dtype=np.float32)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise table.error(row, "image_vector", f"expected a list of numbers, found {shown(values)}") from error
-    if vector.ndim != 1 or vector.size == 0 or not np.isfinite(vector).all():
-        raise table.error(row, "image_vector", f"expected a list of finite numbers, found {shown(values)}")
-    return vector
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return vector if vector.ndim == 1 and vector.size and np.isfinite(vector).all() else None
+
+
+def _web_address(text: str) -> str | None:
+    # An app opens these addresses, so nothing but the web: never "javascript:" or a file.
+    return found if (found := clean_short(text)) and _ADDRESS.fullmatch(found) else None
+
+
+def _currency(text: str) -> str | None:
+    return found.upper() if (found := clean_short(text)) and _CURRENCY.fullmatch(found) else None
+
+
+def _flag(text: str) -> bool | None:
+    return _FLAGS.get((clean_short(text) or "").lower())
+
+
+_WEB_ADDRESS = ColumnRule("an address that begins with http:// or https://", texts(_web_address), is_refused=False)
+_RULES = {
+    **{
+        column.name: ColumnRule("a number of at least 0", numbers(0), is_refused=False)
+        for column in PRODUCT_COLUMNS
+        if column.type == "number"
+    },
+    "url": _WEB_ADDRESS,
+    "image_url": _WEB_ADDRESS,
+    "currency": ColumnRule("three letters like EUR", texts(_currency), is_refused=False),
+    "in_stock": ColumnRule("true or false", texts(_flag), is_refused=False),
+}
+_PRODUCT_ID = ColumnRule(
+    f"an id of 1 to {MAX_ID_CHARS} characters",
+    lambda table, column: [
+        text if text is not None and len(text) <= MAX_ID_CHARS else None for text in table.ids(column).to_pylist()
+    ],
+    is_required=True,
+)
+_ATTRIBUTES = ColumnRule(
+    'a JSON object like {"color": "red"} of texts, numbers and lists of them', cells(_read_attributes)
+)
+_IMAGE_VECTOR = ColumnRule("a list of finite numbers like [0.1, 0.2]", cells(_read_vector))

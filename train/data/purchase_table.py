@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from train.data.cleaning import MAX_EXAMPLES, DropLog
+from train.data.column_rules import ColumnRule, numbers, read_column
 from train.data.table_files import TableFile, load_table, shown
 from train.data.tables import Basket
 
@@ -28,10 +29,10 @@ def read_purchases(path: Path, product_ids: pa.Array, log: DropLog) -> dict[str,
     Args:
         path: the file.
         product_ids: Arrow strings [products]; a basket's rows are indices into them.
-        log: gets what was left out.
+        log: gets what was left out or refused: a timestamp or quantity that cannot be read.
 
     Raises:
-        ShopError: a timestamp or quantity that cannot be read; names row and column.
+        ShopError: the file cannot be read or lacks a column.
     """
     table = load_table(path, required=_REQUIRED)
     if table.rows == 0:
@@ -41,10 +42,10 @@ def read_purchases(path: Path, product_ids: pa.Array, log: DropLog) -> dict[str,
     rows = pc.index_in(ids, value_set=product_ids, skip_nulls=True)
     keep = _kept(table, np.ones(table.rows, dtype=np.bool_), ~_nulls(users), "no user", None, log)
     # A cancelled order may name no known product and no time: it is judged by its quantity first.
-    quantities = table.numbers_or_one("quantity", above=-np.inf, expected="a number")
+    quantities = np.nan_to_num(read_column(table, "quantity", _QUANTITY, log), nan=1.0)
     keep = _kept(table, keep, quantities > 0, "cancelled or returned (quantity not above 0)", None, log)
     keep = _kept(table, keep, ~_nulls(rows), "unknown product", ids, log)
-    times = _timestamps_s(table, keep)
+    times = read_column(table, "timestamp", _TIMESTAMP, log, among=keep)
     if not keep.any():
         return {}
     chosen = np.flatnonzero(keep)
@@ -69,28 +70,18 @@ def _nulls(values: pa.Array) -> Bool:
     return np.asarray(values.is_null().to_numpy(zero_copy_only=False), dtype=np.bool_)
 
 
-def _timestamps_s(table: TableFile, keep: Bool) -> npt.NDArray[np.float64]:
-    """Return float64 [rows], seconds since 1970 in UTC; only the kept rows must have one."""
-    column = table.columns["timestamp"]
+def _timestamps_s(table: TableFile, name: str) -> npt.NDArray[np.float64]:
+    """Return float64 [rows], seconds since 1970 in UTC, NaN where a cell holds no time."""
+    column = table.columns[name]
     if pa.types.is_temporal(column.type) and not pa.types.is_time(column.type):
         microseconds = column.cast(pa.timestamp("us")).cast(pa.int64()).to_numpy(zero_copy_only=False)
         seconds = np.where(_nulls(column), np.nan, microseconds.astype(np.float64) / 1e6)
     elif pa.types.is_integer(column.type) or pa.types.is_floating(column.type):
-        seconds, _ = table.numbers("timestamp")
+        seconds, _ = table.numbers(name)
     else:
-        encoded = table.texts("timestamp").dictionary_encode()
+        encoded = table.texts(name).dictionary_encode()
         parsed = np.array([*map(_parse_time, encoded.dictionary.to_pylist()), np.nan])
         seconds = parsed[pc.fill_null(encoded.indices, len(parsed) - 1).to_numpy(zero_copy_only=False)]
-    wrong = np.flatnonzero(np.isnan(seconds) & keep)
-    if wrong.size:
-        row = int(wrong[0])
-        found = column[row].as_py()
-        raise table.error(
-            row,
-            "timestamp",
-            "expected a date like 2026-03-01T09:30:00 or seconds since 1970, "
-            f"{'it is empty' if found in (None, '') else f'found {shown(found)}'}; correct the row or remove it",
-        )
     return np.where(np.abs(seconds) > _MILLISECONDS_ABOVE, seconds / 1000.0, seconds)
 
 
@@ -110,6 +101,10 @@ def _seconds(text: str) -> float:
     except ValueError:
         return np.nan
     return seconds if np.isfinite(seconds) else np.nan
+
+
+_QUANTITY = ColumnRule("a number", numbers())
+_TIMESTAMP = ColumnRule("a date like 2026-03-01T09:30:00 or seconds since 1970", _timestamps_s, is_required=True)
 
 
 def _codes(values: pa.Array) -> tuple[Int64, list[str]]:

@@ -27,7 +27,8 @@ def read_shop(folder: Path) -> Shop:
     and counted in `Shop.dropped`; whatever would make the shop mean something else is an error.
 
     Raises:
-        ShopError: no such folder, no products, or a table that is malformed; names file, column and row.
+        ShopError: no such folder, no products, or a table that is malformed; names file, row and column of every cell
+            that is wrong, what was expected and what was found.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -44,6 +45,7 @@ def read_shop(folder: Path) -> Shop:
     baskets = read_purchases(purchases_path, table.ids, log) if purchases_path else {}
     queries = read_queries(queries_path, log) if queries_path else ()
     synonyms = read_synonyms(synonyms_path, log) if synonyms_path else {}
+    log.raise_refused()
     return Shop(
         name=folder.resolve().name,
         products=table.products,

@@ -5,9 +5,7 @@ import csv
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -56,16 +54,14 @@ class TableFile:
         """Return the error that names file, row and column, followed by `problem`."""
         return ShopError(f"{self.path} row {row + 1}, column {column!r}: {problem}")
 
-    def json(self, row: int, column: str, text: str, *, expected: str) -> Any:
-        """Return what the JSON `text` of one cell says.
+    def cells(self, column: str) -> pa.Array:
+        """Return a column as Arrow strings, or as it is where it holds lists or records; null where empty or missing."""
+        values = self.columns.get(column)
+        return values if values is not None and pa.types.is_nested(values.type) else self.texts(column)
 
-        Raises:
-            ShopError: it is no JSON; says what was expected.
-        """
-        try:
-            return msgspec.json.decode(text)
-        except (msgspec.MsgspecError, RecursionError) as error:
-            raise self.error(row, column, f"expected {expected}, found {shown(text)}; correct it") from error
+    def empty(self, column: str) -> npt.NDArray[np.bool_]:
+        """Return bool [rows]: where the column is empty or missing."""
+        return np.asarray(self.cells(column).is_null().to_numpy(zero_copy_only=False), dtype=np.bool_)
 
     def texts(self, column: str) -> pa.Array:
         """Return a column as Arrow strings, null where empty or missing; a null column when the table has none such.
@@ -110,21 +106,6 @@ class TableFile:
             numbers = _parse_numbers(self.texts(column))
         numbers = np.where(np.isfinite(numbers), numbers, np.nan)
         return numbers, np.isnan(numbers)
-
-    def numbers_or_one(self, column: str, *, above: float, expected: str) -> npt.NDArray[np.float64]:
-        """Return a column as float64 [rows], 1 where it is empty or missing.
-
-        Raises:
-            ShopError: a cell holds something else than a number above `above`; names the first.
-        """
-        texts = self.texts(column)
-        numbers, missing = self.numbers(column)
-        empty = np.asarray(texts.is_null().to_numpy(zero_copy_only=False), dtype=np.bool_)
-        wrong = np.flatnonzero((missing & ~empty) | (numbers <= above))
-        if wrong.size:
-            row = int(wrong[0])
-            raise self.error(row, column, f"expected {expected}, found {shown(texts[row].as_py())}; correct it")
-        return np.where(empty, 1.0, numbers)
 
 
 def shown(value: object) -> str:

@@ -21,7 +21,9 @@ import wn.lmf
 
 from edge_runtime.contract.atomic_files import write_bytes_atomically
 from edge_runtime.contract.text import normalize_text
-from train.data.judgement_table import synonym_lists
+from train.data.cleaning import DropLog
+from train.data.column_rules import read_column
+from train.data.judgement_table import ALTERNATIVES
 from train.data.table_files import SUFFIXES, find_table, load_table
 from train.data.tables import Shop
 from train.errors import ShopError
@@ -151,9 +153,11 @@ def _own_rows(path: Path) -> list[dict[str, object]]:
     """Return the rows that no wordnet gave."""
     table = load_table(path, required=("term", "alternatives"))
     sources, terms = table.texts("source").to_pylist(), table.texts("term").to_pylist()
-    listed = synonym_lists(table)
+    log = DropLog()
+    listed = read_column(table, "alternatives", ALTERNATIVES, log)
+    log.raise_refused()
     return [
-        {"term": term, "alternatives": alternatives, "source": source}
+        {"term": term, "alternatives": alternatives or [], "source": source}
         for term, alternatives, source in zip(terms, listed, sources, strict=True)
         if source != SOURCE
     ]

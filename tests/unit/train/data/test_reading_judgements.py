@@ -4,6 +4,7 @@ import pyarrow as pa
 import pytest
 
 from tests.support.shop_tables import write_csv_shop, write_parquet
+from train.data.cleaning import MAX_REPORTED
 from train.data.reading import read_shop
 from train.errors import ShopError
 
@@ -129,3 +130,37 @@ def test_synonyms_are_lists_however_they_are_written(tmp_path):
 def test_malformed_synonyms_name_the_row(tmp_path, value):
     with pytest.raises(ShopError, match=r"synonyms.csv row 1, column 'alternatives': expected a list"):
         read_shop(write_csv_shop(tmp_path, synonyms=f"term,alternatives\nsofa,{value}\n"))
+
+
+def test_every_wrong_cell_of_every_table_is_reported_at_once(tmp_path):
+    tables = {
+        "products": 'product_id,title,attributes\np1,lamp,"[1]"\np1,sofa,\n,rug,\n',
+        "judgements": "query,product_id,grade,weight\na,p1,4,1\na,p1,,-1\na,p1,1,1\n",
+        "purchases": "user_id,product_id,timestamp,quantity\nu,p1,soon,1\nu,p1,5,two\n",
+        "synonyms": 'term,alternatives\nsofa,"[1]"\n',
+    }
+    with pytest.raises(ShopError) as raised:
+        read_shop(write_csv_shop(tmp_path, **tables))
+    first, *lines = str(raised.value).split("\n  ")
+    assert first == "several rows are wrong:"
+    assert [line.removeprefix(f"{tmp_path}/").split(":")[0] for line in lines] == [
+        "products.csv row 3, column 'product_id'",
+        "products.csv row 2, column 'product_id'",
+        "products.csv row 1, column 'attributes'",
+        "judgements.csv row 1, column 'grade'",
+        "judgements.csv row 2, column 'grade'",
+        "judgements.csv row 2, column 'weight'",
+        "purchases.csv row 2, column 'quantity'",
+        "purchases.csv row 1, column 'timestamp'",
+        "synonyms.csv row 1, column 'alternatives'",
+    ]
+    assert "expected a number from 0 to 3, found '4'; correct the row or remove it" in lines[3]
+    assert "expected a number from 0 to 3, it is empty" in lines[4]
+
+
+def test_of_very_many_wrong_cells_the_first_are_listed_and_the_others_counted(tmp_path):
+    with pytest.raises(ShopError) as raised:
+        judgements(tmp_path, "query,product_id,grade\n" + "a,p1,9\n" * 1_250)
+    lines = str(raised.value).split("\n  ")
+    assert len(lines) == 1 + MAX_REPORTED + 1
+    assert lines[-1] == f"{tmp_path / 'judgements.csv'}, column 'grade': 1,150 more rows like these"

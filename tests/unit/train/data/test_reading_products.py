@@ -72,14 +72,14 @@ def test_two_files_for_one_table_are_ambiguous(tmp_path):
 
 
 def test_repeated_id_names_both_rows(tmp_path):
-    with pytest.raises(ShopError, match=r"products.csv rows 1 and 4: both have product_id 'p1'"):
+    with pytest.raises(ShopError, match=r"products.csv row 4, column 'product_id': 'p1' is the id of row 1 too"):
         read_shop(write_csv_shop(tmp_path, products=PRODUCTS + " p1 ,again\n"))
 
 
 def test_missing_and_endless_ids_are_refused(tmp_path):
-    with pytest.raises(ShopError, match=r"products.csv row 4, column 'product_id': is empty"):
+    with pytest.raises(ShopError, match=r"row 4, column 'product_id': expected an id of 1 to 200 .*, it is empty"):
         read_shop(write_csv_shop(tmp_path, products=PRODUCTS + ",lamp\n"))
-    with pytest.raises(ShopError, match=r"row 4, column 'product_id': has 201 characters"):
+    with pytest.raises(ShopError, match=r"row 4, column 'product_id': expected an id of 1 to 200 characters, found 'x"):
         read_shop(write_csv_shop(tmp_path, products=PRODUCTS + "x" * 201 + ",lamp\n"))
 
 
@@ -228,11 +228,11 @@ class TestImageVectors:
             (pa.array([[1.0, 2.0], [3.0]]), "row 2, column 'image_vector': has 1 numbers where earlier rows have 2"),
             (pa.array([[1.0], [float("nan")]]), "row 2, column 'image_vector': expected a list of finite numbers"),
             (pa.array([[], []], pa.list_(pa.float32())), "row 1, column 'image_vector': expected a list of finite"),
-            (pa.array([["x"], ["y"]]), "row 1, column 'image_vector': expected a list of numbers"),
-            (pa.array(["[1, 2]", "[1, oops]"]), "row 2, column 'image_vector': expected a list of numbers like"),
+            (pa.array([["x"], ["y"]]), "row 1, column 'image_vector': expected a list of finite numbers"),
+            (pa.array(["[1, 2]", "[1, oops]"]), "row 2, column 'image_vector': expected a list of finite numbers like"),
             (pa.array([[1e300], [1.0]]), "row 1, column 'image_vector': expected a list of finite numbers"),
-            (pa.array(["[1]", f"[{'9' * 400}]"]), "row 2, column 'image_vector': expected a list of numbers"),
-            (pa.array(["3", "4"]), "row 1, column 'image_vector': expected a list of finite numbers, found 3"),
+            (pa.array(["[1]", f"[{'9' * 400}]"]), "row 2, column 'image_vector': expected a list of finite numbers"),
+            (pa.array(["3", "4"]), "row 1, column 'image_vector': expected a list of finite .*, found '3'"),
         ],
     )
     def test_malformed_vector_names_the_row(self, tmp_path, vectors, message):
