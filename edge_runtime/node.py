@@ -2,11 +2,11 @@
 
 HOME/node.json        NodeSettings, written by `enroll`
 HOME/root.json        the keys that this device trusts
-HOME/credential       what the device proves itself with; mode 0600
-HOME/consent.jsonl    which privacy level was chosen when
+HOME/credential       the secret that authenticates the device; mode 0600
+HOME/consent.jsonl    every choice of a privacy level, with its time
 HOME/feedback.sqlite  the queue; counts.sqlite instead at privacy level counts
-HOME/reports.json     what the server is yet to hear of the bundles (bundle_reports.py)
-HOME/starts.json      starts that broke off (crash_guard.py)
+HOME/reports.json     reports about bundles that wait to be sent (bundle_reports.py)
+HOME/starts.json      starts that did not finish (crash_guard.py)
 HOME/current …        the installed bundle (slots.py)
 """
 

@@ -1,4 +1,4 @@
-"""The loop of a device that keeps itself in sync: evenly spread over the fleet, patient with a server in trouble."""
+"""The sync loop of a device: requests are spread evenly over the fleet, and back off when the server has a problem."""
 
 import logging
 import random

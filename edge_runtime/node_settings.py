@@ -1,6 +1,6 @@
-"""What a device knows of its place in the fleet and of its owner's choice of privacy; HOME/node.json.
+"""Settings of a device: its server, channel and privacy level; HOME/node.json.
 
-Every choice of a privacy level is also a line of HOME/consent.jsonl, which only grows: what was agreed to, and when.
+Every choice of a privacy level is also appended to HOME/consent.jsonl: what the owner agreed to, and when.
 """
 
 import os

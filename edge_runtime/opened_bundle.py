@@ -1,4 +1,4 @@
-"""A bundle opened for answering: its models, its catalogue, its product rows, and what is asked of them directly."""
+"""An opened bundle: its models, catalogue and product rows, and the queries that use only one of them."""
 
 from collections.abc import Collection, Sequence
 from pathlib import Path

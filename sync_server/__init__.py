@@ -1,1 +1,1 @@
-"""Ships signed updates to the fleet and takes its feedback back."""
+"""Serves signed updates to the fleet and stores its feedback."""

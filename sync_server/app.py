@@ -1,4 +1,4 @@
-"""The Flask application: blueprints, errors as sentences, security headers, one log line per request."""
+"""The Flask application: blueprints, error responses, security headers, one log line for each request."""
 
 import hmac
 import logging

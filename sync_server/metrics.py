@@ -1,6 +1,6 @@
-"""What Prometheus reads at /metrics: requests, feedback, ranking, and the state of the fleet.
+"""Metrics for Prometheus at /metrics: requests, feedback, ranking, and the state of the fleet.
 
-Each worker is a process: their counts meet in files of one folder, see `share_between_workers`.
+Each worker is a process; they share their counts in the files of one folder, see `share_between_workers`.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""The parts of one worker of the server, and how a request finds them."""
+"""The services of one worker, and access to them from a request."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

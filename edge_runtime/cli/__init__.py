@@ -1,1 +1,1 @@
-"""The commands that a device has: answers from a bundle, and the node. Parsing and printing only."""
+"""The commands of a device: answers from a bundle, and the node. Parsing and printing only."""

@@ -1,4 +1,4 @@
-"""The device's commands on one bundle: search, browse, facets, suggest, recommend, similar, score, explain, prove; and on a taste."""
+"""Commands on one bundle: search, browse, facets, suggest, recommend, similar, score, explain, prove, taste."""
 
 import argparse
 import json

@@ -1,4 +1,4 @@
-"""Stable cohorts: which share of a fleet a device belongs to, computed alike by every runtime.
+"""Stable cohorts: which share of a fleet a device belongs to; every runtime computes the same.
 
 The hash is GrowthBook's version 2: FNV-1a (32 bits) over the UTF-8 bytes of `seed + value`, its decimal digits hashed
 once more, the remainder by 10,000 as a fraction. The second round removes the bias of a single one.

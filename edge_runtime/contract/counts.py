@@ -1,8 +1,8 @@
-"""Counts under local differential privacy: what a device at level `counts` sends, and how a product finds its bits.
+"""Counts under local differential privacy: the report of a device at level `counts`, and how a product maps to its bits.
 
 Each report is a row of BITS bits, at most one of them true before noise: that of the one (kind, product) which the
-device picked from its window, hashed by one of HASHES functions. Then every bit is flipped at random, which is what
-hides the true one. The server adds the rows up and takes the noise and the collisions out again: the count-mean sketch
+device picked from its window, hashed by one of HASHES functions. Then every bit is flipped at random, which hides
+the true one. The server adds the rows up and corrects for noise and collisions: the count-mean sketch
 of Apple's "Learning with Privacy at Scale" (2017), on OpenDP's randomized response.
 """
 

@@ -1,14 +1,14 @@
-"""Deltas: a file described by its difference from another one, and how it is made from both (docs/sync-protocol.md).
+"""Deltas: the difference between a base file and a result, and its application (docs/sync-protocol.md).
 
 A delta is one of two formats. `patch` begins with the eight bytes of `PATCH_MAGIC`, then four little-endian unsigned
 64-bit numbers: how many instructions, and the lengths of the three zstd frames that follow: instructions, differences,
 extra bytes. The instructions are three columns of little-endian signed 64-bit numbers: `copy`, `extra`, `jump`. Each
-takes `copy` bytes of the base from where it stands, adds as many bytes of the differences (modulo 256), appends
-`extra` extra bytes, and moves on in the base by `jump` from where the copy ended. `zstd` is one zstd frame whose
-dictionary is the base.
+takes `copy` bytes of the base from the current position, adds as many bytes of the differences (modulo 256), appends
+`extra` extra bytes, and moves the position in the base by `jump` from the end of the copy. `zstd` is one zstd frame
+whose dictionary is the base.
 
-How a publisher found the instructions does not matter to the reader. Nothing in a delta is believed: every length is
-compared with the result's, which is signed.
+How a publisher found the instructions does not matter to the reader. A delta is not trusted: every length is compared
+with that of the result, which is signed.
 """
 
 import struct

@@ -1,4 +1,4 @@
-"""The error tree of Pocketrec; every error that a user can meet is one of these.
+"""The error tree of Pocketrec; every error that a user can get is one of these.
 
 Branches say what the caller can do, leaves say what went wrong:
 
@@ -9,7 +9,7 @@ Branches say what the caller can do, leaves say what went wrong:
     │   ├─ BundleVersionError      the bundle is of a newer major version: update the runtime
     │   ├─ DigestMismatchError     a file is not what the manifest says: damaged or tampered with
     │   └─ GoldenMismatchError     this device does not reproduce the golden answers
-    ├─ UpdateError                 an update was refused; the installed bundle goes on answering
+    ├─ UpdateError                 an update was refused; the installed bundle still answers
     │   ├─ SignatureError          not signed by a trusted key
     │   ├─ RollbackError           older than what this device has seen
     │   ├─ ExpiredReleaseError     the server's metadata is out of date

@@ -1,7 +1,7 @@
 """Feedback events as they travel from the device to the server (version 1), and what each kind of event means.
 
-A newer client may know kinds and fields that this version does not. Fields are ignored; events of such a kind are
-stored by a server and kept aside by a device, and never stop the others.
+A newer client may know kinds and fields that this version does not. Unknown fields are ignored. Events
+of an unknown kind are stored by a server and set aside by a device; they never block the others.
 """
 
 import math

@@ -1,4 +1,4 @@
-"""Golden answers: what the builder's reference kernels gave, which every device must reproduce before a bundle may answer."""
+"""Golden answers of the builder's reference kernels; a device must reproduce them before it uses a bundle."""
 
 from pathlib import Path
 

@@ -1,7 +1,7 @@
-"""What a server offers to the devices of a channel, the same to all of them; each finds its own place in it.
+"""The offer of a server to the devices of a channel: one for all; each device finds its own release in it by its cohort.
 
-An offer chooses among releases that are signed and can name no other, so a stolen server gains nothing by it. It
-carries the signed timestamp, so that one request tells a device that nothing is new.
+An offer can only name signed releases, so a server that was broken into cannot install anything else. It contains the
+signed timestamp, so that a device learns with one request that nothing is new.
 """
 
 import hashlib

@@ -1,4 +1,4 @@
-"""The columns of a product, declared once: the builder reads and stores by them, the device shows, filters and sorts by them.
+"""The columns of a product: the builder reads and stores them, the device shows, filters and sorts by them.
 
 `contract/product_columns.ts` holds the same list for the browser; a test compares them.
 """

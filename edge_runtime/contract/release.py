@@ -1,4 +1,4 @@
-"""What a published release says of itself, inside TUF's signed targets (docs/sync-protocol.md).
+"""The metadata of a published release, inside TUF's signed targets (docs/sync-protocol.md).
 
 Every file of every served bundle is the target `files/<sha256>`. The releases of a channel that a device may install
 are the targets `channels/<channel>/<release>.manifest.json`, each with a ReleaseNote as its `custom` field;

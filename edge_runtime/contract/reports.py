@@ -1,4 +1,4 @@
-"""What devices tell of their bundles: installed, failed, crashed, gone back. No person and no query is in a report."""
+"""Reports of devices about their bundles: installed, failed, crashed, rolled back. They contain no user and no query."""
 
 from typing import Literal
 

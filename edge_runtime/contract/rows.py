@@ -1,4 +1,4 @@
-"""What builder and device must say alike about the full-text side of `catalogue.sqlite` (docs/bundle-format.md)."""
+"""Definitions of the full-text index in `catalogue.sqlite` that builder and device share (docs/bundle-format.md)."""
 
 from collections.abc import Mapping
 

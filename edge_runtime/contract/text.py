@@ -1,4 +1,4 @@
-"""The one way in which text becomes model input: the builder and every device must agree on it to the letter."""
+"""Text -> model input; builder and every device must compute exactly the same."""
 
 import re
 import unicodedata

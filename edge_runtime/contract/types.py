@@ -1,4 +1,4 @@
-"""Types that every room names alike: arrays as they travel between rooms, and progress."""
+"""Shared types of all packages: arrays and progress callbacks."""
 
 from collections.abc import Callable
 

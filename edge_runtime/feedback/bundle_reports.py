@@ -1,4 +1,4 @@
-"""What a device has to tell of its bundles, kept in a file until the server has it."""
+"""Reports of a device about its bundles, kept in a file until the server has confirmed them."""
 
 import logging
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""All that leaves a device about its owner goes through here: one choice of level, one queue, one book of counts."""
+"""Collects all feedback of a device, by its privacy level: into the queue of events, or into the private counts."""
 
 import time
 from collections.abc import Callable, Sequence

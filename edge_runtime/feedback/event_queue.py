@@ -1,10 +1,10 @@
 """The durable feedback queue: SQLite in WAL mode, bounded, sent at least once, numbered so that the server counts once.
 
-The bound: when the queue is full, the oldest impressions make room (they are the many and each says little); when
-none is left, the new event is refused with QueueFullError, or counted as dropped if it is an impression itself.
+When the queue is full, the oldest impressions are removed (they are many, and each says little). When none is left, the
+new event is refused with QueueFullError, or counted as dropped if it is an impression itself.
 
-An event whose kind only a newer runtime knows (this file was used by one) is set aside: the rest is sent, and the runtime
-that knows the kind takes it back.
+An event of a kind that only a newer runtime knows (which used this file before) is set aside: the others are sent, and
+the newer runtime sends it later.
 """
 
 import time

@@ -1,9 +1,9 @@
-"""A small logged randomization of shown lists, with probabilities that are known exactly.
+"""A small randomization of shown lists, with logged and exactly known probabilities.
 
-Clicks on a list that is always shown alike say as much about places as about products. So the device may (1) let a
-product from below the page, the guest, take one place, and (2) swap neighbors (FairPairs: Radlinski and Joachims,
-"Minimally invasive randomization", 2006). Both keep the list close to what the ranking gave, and every shown product is
-logged with the probability that it stood where it stood: what inverse propensity weighting needs.
+Clicks on a list that is always shown in one order do not separate position bias from attraction. So the device may (1)
+put a product from below the page, the guest, into one place, and (2) swap neighbors (FairPairs: Radlinski and Joachims,
+"Minimally invasive randomization", 2006). Both keep the list close to the ranking. Every shown product is logged with
+the probability of its place, which inverse propensity weighting needs.
 """
 
 import random

@@ -1,9 +1,9 @@
-"""Team-draft interleaving: two rankings in one list, so that one person's clicks tell which is better.
+"""Team-draft interleaving: two rankings in one list, so that one user's clicks show which is better.
 
 Two captains pick in turns, the first of each round by a coin, each the best product of its ranking that is not taken
 (Radlinski, Kurup and Joachims, "How does clickthrough data reflect retrieval quality?", CIKM 2008). A click counts for
 the team that picked the product; whichever ranking is better gets more of them, while neither is favored by position.
-One person sees both, so far fewer people are needed than for two separate groups.
+Each user sees both, so far fewer users are needed than with two separate groups.
 """
 
 import random

@@ -1,4 +1,4 @@
-"""What may leave the device. The level is the device's own setting; nothing that a server says can raise it.
+"""Privacy levels: what may leave the device. The device sets its level; a server cannot raise it.
 
 off      nothing is stored and nothing leaves
 counts   once a window one row of noisy bits, locally differentially private; no event (private_counts.py)

@@ -1,9 +1,9 @@
-"""Privacy level `counts`: what happened stays here; once a window, one noisy row of bits leaves (contract/counts.py).
+"""Privacy level `counts`: events stay on the device; once a window it sends one noisy row of bits (contract/counts.py).
 
-Which products were clicked, purchased or dismissed in a window is kept in a file of the device. When the window is over,
-one of them is picked at random, hashed to a bit, and noise is laid over all bits by OpenDP's randomized response. The
-row is stored before it is sent and sent unchanged however often: noise that was drawn twice would average out.
-A window in which nothing happened sends a row as well, so that sending says nothing.
+Which products were clicked, purchased or dismissed in a window is kept in a file of the device. When the window is
+over, one of them is picked at random, hashed to a bit, and OpenDP's randomized response adds noise to all bits. The row
+is stored before it is sent, and sent again without a change: noise that is drawn twice would average out. A window
+without events sends a row as well, so that sending reveals nothing.
 """
 
 import importlib

@@ -1,4 +1,4 @@
-"""A SQLite file that keeps what waits to be sent: durable, usable from several processes, its failures our errors."""
+"""An SQLite file for data that waits to be sent: durable, usable by several processes; failures become our errors."""
 
 import contextlib
 import sqlite3

@@ -1,1 +1,1 @@
-"""Running models: the interpreter behind one door, and text to vector."""
+"""Runs models: the interpreter, and text to vector."""

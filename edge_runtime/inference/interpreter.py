@@ -1,4 +1,4 @@
-"""The only file that imports a TensorFlow Lite interpreter: LiteRT, or the older tflite-runtime behind the same door."""
+"""The only file that imports a TensorFlow Lite interpreter: LiteRT, or the older tflite-runtime."""
 
 import importlib
 import os

@@ -1,4 +1,4 @@
-"""Giving back the pages of a mapped file: the system's cache keeps them, this process no longer counts them as its own."""
+"""Gives the pages of a mapped file back: they stay in the system's cache, but not in this process's memory."""
 
 import ctypes
 import mmap

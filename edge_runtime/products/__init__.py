@@ -1,1 +1,1 @@
-"""Rows of `catalogue.sqlite`: reading, filtering, faceting. Ranking lies in `search`."""
+"""Rows of `catalogue.sqlite`: reading, filtering, facets. Ranking is in `search`."""

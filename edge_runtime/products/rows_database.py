@@ -1,4 +1,4 @@
-"""`catalogue.sqlite` opened for reading: one connection, one lock, errors in our words."""
+"""`catalogue.sqlite` opened for reading: one connection, one lock; failures become our errors."""
 
 import functools
 import sqlite3

@@ -1,1 +1,1 @@
-"""From a query or a history to ranked rows: vectors, words, fusion, deadlines, the user's taste, reasons."""
+"""From a query or a history to ranked rows: vectors, words, fusion, deadlines, the user's taste, explanations."""

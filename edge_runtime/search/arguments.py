@@ -1,4 +1,4 @@
-"""Checks of what callers of a Recommender hand in."""
+"""Checks the arguments of a Recommender's methods."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Why a product ranks: what its score loses when one word, or one product of the history, is left out."""
+"""Explains a rank: how much the score falls when one word, or one product of the history, is left out."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

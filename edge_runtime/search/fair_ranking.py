@@ -1,7 +1,7 @@
-"""Bounded exposure: no group of products (a seller) may take more of the attention than its merit allows.
+"""Bounded exposure: no group of products (a seller) gets more attention than its merit allows.
 
-A place p, counted from 1, gets the attention 1 / log2(p + 1); the exposure of a group is what its places get, and the
-bound is on exposure share / merit share, as in Singh and Joachims, "Fairness of Exposure in Rankings" (2018). Their
+A place p, counted from 1, gets the attention 1 / log2(p + 1); the exposure of a group is the sum over its places, and
+the bound is on exposure share / merit share, as in Singh and Joachims, "Fairness of Exposure in Rankings" (2018). Their
 ranking is drawn at random from a doubly stochastic matrix; an answer on a device has to be the same each time, so
 this one is greedy and deterministic, like the re-rankers of Geyik, Ambler and Kenthapadi, "Fairness-Aware Ranking in
 Search & Recommendation Systems with Application to LinkedIn Talent Search" (2019).

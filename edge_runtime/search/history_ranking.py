@@ -1,4 +1,4 @@
-"""Ranking for a history: nearness to what was bought, and what each bought product's return is worth."""
+"""Ranking for a history: cosine with the history's vector, plus the repeat score of each bought product."""
 
 import numpy as np
 import numpy.typing as npt

@@ -1,4 +1,4 @@
-"""One term -> the rows that hold it, with BM25: from the bundle's postings, or asked of the full-text index."""
+"""One term -> its rows with BM25: from the bundle's postings, or from the full-text index."""
 
 import math
 import threading

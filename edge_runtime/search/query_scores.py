@@ -1,4 +1,4 @@
-"""One query's scores: its vector, its words, and what both say of any row."""
+"""The scores of one query: dense, lexical, and both combined, for any row."""
 
 from functools import cached_property
 

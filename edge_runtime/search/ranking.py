@@ -1,4 +1,4 @@
-"""Rows with scores: choosing the best, and mixing dense and lexical scores."""
+"""Rows with scores: choosing the best, and fusing dense and lexical scores."""
 
 from dataclasses import dataclass
 

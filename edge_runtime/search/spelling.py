@@ -1,4 +1,4 @@
-"""Words that the catalogue does not know: how they are folded, cut into trigrams and compared."""
+"""Correction of words that the catalogue does not contain: folding, trigrams and edit distance."""
 
 import re
 import unicodedata

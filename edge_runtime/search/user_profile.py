@@ -1,7 +1,7 @@
 """The user's taste: what they looked at and bought, kept in one file on this device and nowhere else.
 
-The file holds product ids with times; the vector is made of them when it is needed, so a new model or catalogue needs no
-migration, and what is forgotten is gone from the vector too.
+The file holds product ids with times; the vector is made of them when it is needed, so a new model or catalogue needs
+no migration, and a forgotten product no longer affects the vector.
 """
 
 import json

@@ -1,1 +1,1 @@
-"""Keeping a bundle fresh: asking, verifying, downloading, proving, switching, going back."""
+"""Updates of a bundle: check, verify, download, self-test, switch, roll back."""

@@ -1,4 +1,4 @@
-"""Which bundle answers on a device: opened with its crashes counted, switched by updates, reported to the server."""
+"""The active bundle of a device: opens it under the crash guard, switches it, reports to the server."""
 
 import contextlib
 import logging

@@ -1,4 +1,4 @@
-"""Counts starts that did not end well, so that a bundle that keeps killing its process gives way to the one before."""
+"""Counts starts that did not finish, so that a bundle that crashes its process is replaced by the one before."""
 
 import time
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""The digests of a bundle that is being opened: the largest file's beside everything else, those of what is run first."""
+"""Digests of a bundle that is being opened: models first; the largest other file in a second thread."""
 
 import threading
 

@@ -1,4 +1,4 @@
-"""Downloading what was signed: never more than its length, continued where it broke off, checked before it counts."""
+"""Downloads signed files: at most their signed length, resumed after an interruption, verified before use."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator

@@ -1,7 +1,7 @@
-"""The network, in one place: requests with time limits, whose failures are our errors.
+"""The network: requests with time limits; failures become our errors.
 
-`Transport` is the seam (tests put the server's own code behind it), `HttpTransport` the real thing, and `TufFetcher`
-hands the same transport to python-tuf.
+`Transport` is the interface (tests run the server's own code behind it), `HttpTransport` implements it with HTTP, and
+`TufFetcher` gives the same transport to python-tuf.
 """
 
 import contextlib
@@ -35,7 +35,7 @@ class Answer:
 
 
 class Transport(Protocol):
-    """Sends one request; every failure of the layers below is a DownloadError."""
+    """Sends one request; every failure of the network is a DownloadError."""
 
     def open(
         self, method: str, url: str, *, headers: Mapping[str, str] | None = None, body: bytes | None = None

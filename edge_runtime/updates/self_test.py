@@ -1,4 +1,4 @@
-"""The golden answers of a bundle: how the builder writes them down, and how a device proves that it gives them."""
+"""The golden answers of a bundle: the builder writes them, and a device checks that it gives the same."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

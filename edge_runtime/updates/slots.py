@@ -1,13 +1,13 @@
-"""Installed bundles of a device: where they lie, which one answers, and the atomic switch between them.
+"""Installed bundles of a device: their folders, which one is active, and the atomic switch between them.
 
-    HOME/slots/<name>/        a bundle; `name` begins its bundle id
-    HOME/slots/<name>.json    what its release said (Installed)
-    HOME/slots/.staging/      the next bundle while it is being put together; never opened by an application
-    HOME/partial/<sha256>     downloads that broke off
+    HOME/slots/<name>/        a bundle; `name` is the start of its bundle id
+    HOME/slots/<name>.json    metadata of its release (Installed)
+    HOME/slots/.staging/      the next bundle while it is incomplete; never opened by an application
+    HOME/partial/<sha256>     interrupted downloads
     HOME/current, previous    symbolic links into slots/
 
-The switch is one `rename` of a symbolic link. Stopped anywhere, `current` points at a whole bundle that has proved
-itself: the old one or the new one.
+The switch is one `rename` of a symbolic link. Stopped anywhere, `current` points at a complete bundle that has
+passed its self-test: the old one or the new one.
 """
 
 import contextlib

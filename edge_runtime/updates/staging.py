@@ -1,4 +1,4 @@
-"""Putting the next bundle together: what is here already is linked, the rest is rebuilt from deltas or downloaded."""
+"""Assembles the next bundle: links files that are here already; makes the rest from deltas or downloads it."""
 
 import contextlib
 import hashlib

@@ -1,4 +1,4 @@
-"""python-tuf behind our errors: which targets the trusted keys vouch for, right now."""
+"""The client of python-tuf: which targets the trusted keys have signed; failures become our errors."""
 
 import contextlib
 from collections.abc import Iterator

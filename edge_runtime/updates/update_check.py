@@ -1,4 +1,4 @@
-"""Asking the server what there is for a channel, and handing its signed timestamp to TUF without a second request."""
+"""Asks the server for a channel's offer, and gives its signed timestamp to TUF without a second request."""
 
 import contextlib
 import re

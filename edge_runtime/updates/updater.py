@@ -1,7 +1,7 @@
-"""Bringing a device to its channel's release: ask, check, download, verify, prove, switch.
+"""Updates a device to its channel's release: ask, verify, download, self-test, switch.
 
-`update_check.py` asks which release, `tuf_client.py` checks its signatures, `staging.py` puts the bundle together and
-`slots.py` switches to it; this file has their order.
+`update_check.py` asks which release, `tuf_client.py` verifies its signatures, `staging.py` assembles the bundle and
+`slots.py` switches to it; this file calls them in order.
 """
 
 import logging

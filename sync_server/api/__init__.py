@@ -1,1 +1,1 @@
-"""Every HTTP route, one file a subject. What a route does lies in the folder of its subject."""
+"""The HTTP routes, one file for each subject. Their logic is in the folder of the subject."""

@@ -1,4 +1,4 @@
-"""How a request proves who sends it: a device by its credential, a program by an API key."""
+"""Authentication of requests: a device by its credential, a program by an API key."""
 
 from flask import g, request
 

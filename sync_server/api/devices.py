@@ -1,4 +1,4 @@
-"""How a device becomes known, and how its credential is made void."""
+"""Enrollment of devices, and revoking their credentials."""
 
 from flask import Blueprint, request
 

@@ -1,4 +1,4 @@
-"""Feedback of devices, each event stored once however often it is sent; handed out or erased at its owner's request."""
+"""Feedback of devices: each event is stored once, however often it is sent; export and erasure for the owner."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""The most frequent answer to devices, "nothing is new": given without the database and without Flask."""
+"""The most frequent response to devices, "nothing is new", without the database and without Flask."""
 
 import hashlib
 import logging

@@ -1,4 +1,4 @@
-"""The server's description of itself, served at /v1/openapi.json: made from its routes and the contract's own types."""
+"""The OpenAPI description at /v1/openapi.json, generated from the routes and the types of the contract."""
 
 import re
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""What the builder hands over: files first, then the signed targets that name them."""
+"""Uploads of the publisher: files first, then the signed targets that name them."""
 
 from typing import cast
 

@@ -1,4 +1,4 @@
-"""Bodies of requests: read up to a limit, unpacked, decoded, or refused with a sentence."""
+"""Request bodies: read up to a limit, decompressed and decoded, or refused with an error sentence."""
 
 from typing import TypeVar
 

@@ -1,6 +1,6 @@
-"""The storefront: static pages that run a channel's bundle in the visitor's browser, and the files that they take.
+"""The storefront: static pages that run a channel's bundle in the visitor's browser, and the files of the bundle.
 
-The pages are built from web/ by `make web` and lie compressed in `storefront_files`, as part of the wheel.
+`make web` builds the pages from web/; they are compressed in `storefront_files`, as part of the wheel.
 """
 
 import gzip

@@ -1,4 +1,4 @@
-"""What devices download: TUF metadata and content-addressed files. Public: everything in it is signed."""
+"""Downloads of devices: TUF metadata and content-addressed files. They are public, because all of it is signed."""
 
 from flask import Blueprint, Response, request, send_file
 

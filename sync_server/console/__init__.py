@@ -1,1 +1,1 @@
-"""The operators' pages: rendered on the server, one small script, nothing from elsewhere."""
+"""The operators' pages: rendered on the server, one small script, no external resources."""

@@ -1,7 +1,7 @@
-"""Who may see the console: login, logout, sessions, protection against forged requests and guessed passwords.
+"""Access to the console: login, logout, sessions, protection against forged requests and guessed passwords.
 
-A session is a row of the database; its token lies in a signed cookie that scripts cannot read and other sites cannot
-send. Logging in makes a new token and forgets whatever the browser brought, so a planted session is worth nothing.
+A session is a row of the database; its token is in a signed cookie that scripts cannot read and other sites cannot
+send. A login makes a new token and drops the old one of the browser, which prevents session fixation.
 """
 
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""How the pages write times and numbers."""
+"""Template filters: formats of times and numbers."""
 
 import math
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""Adding the console to the application."""
+"""Adds the console to the application."""
 
 from flask import Flask
 

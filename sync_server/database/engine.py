@@ -1,4 +1,4 @@
-"""The server's database, SQLite in WAL mode or PostgreSQL, brought to the newest tables by Alembic."""
+"""The server's database, SQLite in WAL mode or PostgreSQL, migrated to the newest tables by Alembic."""
 
 import contextlib
 import fcntl

@@ -1,4 +1,4 @@
-"""All tables of the server in one place, for migrations and for whoever makes a database."""
+"""All tables of the server, for migrations and for new databases."""
 
 from sync_server.database.tables import counts, devices, events, operators, rollouts
 from sync_server.database.tables.base import Base

@@ -1,4 +1,4 @@
-"""How a device becomes known: one-time codes, credentials, and which device holds one."""
+"""Enrollment of devices: one-time codes, credentials, and which device a credential belongs to."""
 
 import hashlib
 import secrets

@@ -1,4 +1,4 @@
-"""How many devices have which bundle, hour by hour: one small row per bundle and hour, whatever the fleet's size."""
+"""The number of devices with each bundle, by hour: one small row per bundle and hour, whatever the fleet's size."""
 
 import threading
 from collections import defaultdict

@@ -1,1 +1,1 @@
-"""Feedback as it is stored, exported, counted and erased. No HTTP."""
+"""Feedback: storing, export, counting and erasure. No HTTP."""

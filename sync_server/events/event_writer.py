@@ -1,7 +1,7 @@
 """Writes events, many requests in one transaction.
 
-A commit waits for the disk. While one thread writes, the others' batches gather; the next thread writes all of them in
-one transaction. Nothing waits for company: a single batch is written at once.
+A commit waits for the disk. While one thread writes, the batches of the others are collected; the next thread writes
+all of them in one transaction. A single batch does not wait for others: it is written at once.
 """
 
 import threading

@@ -1,4 +1,4 @@
-"""How feedback flows: how much of what kind arrived when, and how late, from the newest events."""
+"""The flow of feedback: number of events by kind and time, and their delay, from the newest events."""
 
 import math
 from collections import Counter

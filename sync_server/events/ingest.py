@@ -1,4 +1,4 @@
-"""Taking in the events of a device: which are refused, whose clock was off, what the receipt says."""
+"""Takes in the events of a device: refuses invalid ones, corrects its clock, writes the receipt."""
 
 import itertools
 import math

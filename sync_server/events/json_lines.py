@@ -1,4 +1,4 @@
-"""Events as JSON lines. Apart from Parquet, whose package a server that only exports lines need not load."""
+"""Events as JSON lines. In a file of its own, so that such an export does not load the package for Parquet."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path

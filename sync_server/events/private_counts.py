@@ -1,10 +1,10 @@
-"""Reports under local differential privacy (contract/counts.py): stored once each, added up, and what they estimate.
+"""Reports under local differential privacy (contract/counts.py): stores each once, adds them up, and estimates counts.
 
-Let a report use hash function h and flip bits with probability q. (bit - q) / (1 - 2q) is the true bit on average. A row
-with one true bit sets a given other bit's place with probability 1/BITS, so from the wanted bit the mean of all bits is
-taken away, times BITS / (BITS - 1). Added over reports that is the count of the product, on average over noise and hash
-functions. Its variance is read off how far the hash functions, each an independent sample of devices, disagree: that
-holds the noise, the collisions and the choice of devices together.
+Let a report use hash function h and flip bits with probability q. (bit - q) / (1 - 2q) is the true bit on average. A
+row with one true bit hits another given bit with probability 1/BITS, so the mean of all bits is subtracted from the
+bit, and the result is multiplied by BITS / (BITS - 1). Added over reports that is the count of the product, on average
+over noise and hash functions. Its variance is estimated from the differences between the hash functions, each an
+independent sample of devices: it includes the noise, the collisions and the sampling of devices.
 """
 
 from collections.abc import Sequence

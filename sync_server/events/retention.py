@@ -1,7 +1,7 @@
-"""Removing what is older than the retention of the settings allows.
+"""Removes events that are older than the retention of the settings.
 
-A removed event does not come back: the device's row holds the number up to which its events were removed, and what is sent
-again up to that number counts as a duplicate (event_writer.py).
+A removed event is not stored again: the device's row has the number up to which its events were removed, and events
+that are sent again up to that number count as duplicates (event_writer.py).
 """
 
 from collections import defaultdict

@@ -1,4 +1,4 @@
-"""Experiments: variants of a channel's bundle, who got which, and what came of it, with intervals."""
+"""Experiments: variants of a channel's bundle, their devices, and their results with intervals."""
 
 import secrets
 from dataclasses import dataclass

@@ -1,1 +1,1 @@
-"""Running the server: gunicorn, the home folder, backup, logs, and what its workers share."""
+"""Runs the server: gunicorn, the home folder, backup, logs, and state that workers share."""

@@ -1,6 +1,6 @@
-"""Answers to hot queries, kept for a while: in a Redis that all workers share, or in the memory of each.
+"""A cache of answers to frequent queries: in a Redis that all workers share, or in the memory of each worker.
 
-The cache may be emptied at any time without harm. While Redis is away, nothing is found and nothing kept.
+The cache can be emptied at any time without harm. While Redis does not answer, nothing is found and nothing stored.
 """
 
 import logging

@@ -1,4 +1,4 @@
-"""Backup and restore of everything a server keeps, while it runs; its keys and secrets are left out.
+"""Backup and restore of a running server's data, without its keys and secrets.
 
 A backup is a folder:
 

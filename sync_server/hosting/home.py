@@ -1,6 +1,6 @@
-"""Everything a server keeps, under one folder.
+"""The home folder of a server: all its data under one folder.
 
-HOME/root.json                 where trust begins; newer roots lie in the repository
+HOME/root.json                 the first trusted root; newer roots are in the repository
 HOME/keys/{snapshot,timestamp}*.pem   the online keys; mode 0600
 HOME/publisher.token           an API key of role publisher; mode 0600
 HOME/session.key               signs the cookies of the console; mode 0600

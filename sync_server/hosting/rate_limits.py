@@ -1,6 +1,6 @@
-"""How many requests a minute are answered, counted in a Redis that all workers share or by each worker for itself.
+"""Rate limits by the minute, counted in a Redis that all workers share, or by each worker alone.
 
-While Redis is away, each worker counts for itself.
+While Redis does not answer, each worker counts alone.
 """
 
 import logging

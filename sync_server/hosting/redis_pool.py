@@ -1,4 +1,4 @@
-"""Redis, where workers share what they may forget: how long a request waits for it, and for how long it is left alone."""
+"""Connections to Redis: the time limit of a request, and the pause after a failure."""
 
 import hashlib
 

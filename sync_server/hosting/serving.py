@@ -1,4 +1,4 @@
-"""Running the application under gunicorn."""
+"""Runs the application under gunicorn."""
 
 import shutil
 import tempfile

@@ -1,7 +1,7 @@
-"""A gunicorn worker that slow clients cannot occupy.
+"""A gunicorn worker whose threads slow clients cannot occupy.
 
-A thread is given to a connection only when the whole header of its request has arrived; until then the connection waits
-in the main loop, which costs next to nothing. A request that has a thread is ended when it takes longer than it may.
+A connection gets a thread only when the whole header of its request has arrived. Until then it waits in the main loop,
+which costs almost nothing. A request that has a thread is closed when it exceeds its time limit.
 """
 
 import contextlib

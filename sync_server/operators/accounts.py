@@ -1,4 +1,4 @@
-"""The accounts of the people who run the fleet: roles, passwords, logins, sessions; no HTTP in here."""
+"""The accounts of the people who run the fleet: roles, passwords, logins, sessions. No HTTP."""
 
 import re
 import secrets

@@ -1,4 +1,4 @@
-"""API keys: how programs prove what they may do. A key is shown once; the server keeps its digest."""
+"""API keys, which authenticate programs. A key is shown once; the server stores its digest."""
 
 import secrets
 from dataclasses import dataclass

@@ -1,8 +1,8 @@
-"""The audit log: who did what, in a chain of digests, so that no line can be changed or removed unseen.
+"""The audit log: who did what, in a chain of digests, so that a changed or removed line is detected.
 
-Each line's SHA-256 covers its own words and the digest of the line before it. Whoever can write the database could
-compute the whole chain anew; that is why each new head also goes to the server's log, stands on the console, and can be
-noted anywhere: `pocketrec audit verify --head NUMBER:SHA256` proves that the log still contains it.
+Each line's SHA-256 covers its own text and the digest of the line before it. A person who can write the database could
+compute the whole chain again. Therefore each new head also goes to the server's log, is shown in the console, and can
+be noted anywhere: `pocketrec audit verify --head NUMBER:SHA256` proves that the log still contains it.
 """
 
 import hashlib

@@ -1,4 +1,4 @@
-"""What ranks for thin clients, behind one interface: a bundle, or vectors of a query encoder (rank_encoders.py)."""
+"""Ranks for thin clients: one interface over a bundle, or over a query encoder with stored item vectors."""
 
 import importlib
 import json

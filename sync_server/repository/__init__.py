@@ -1,1 +1,1 @@
-"""The TUF repository on the server's side: metadata, files, online keys, and checks of what is handed over."""
+"""The TUF repository on the server's side: metadata, files, online keys, and checks of uploads."""

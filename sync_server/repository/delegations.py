@@ -1,8 +1,8 @@
-"""Channels that a team signs with its own key: the targets role hands them out, and can take them back.
+"""Channels that a team signs with its own key: the targets role delegates them, and can revoke that.
 
 A delegated role may name only targets under `channels/<channel>/`: the channel's manifests, and its files and deltas as
-`channels/<channel>/files/…` and `channels/<channel>/deltas/…`. So no team's key can say anything about another channel,
-not even about a file that both use. Devices look there first, then among the targets that the targets role signed.
+`channels/<channel>/files/…` and `channels/<channel>/deltas/…`. So a team's key cannot sign anything of another channel,
+not even a file that both use. Devices look there first, then among the targets that the targets role signed.
 """
 
 import re

@@ -1,4 +1,4 @@
-"""Published files, each under the SHA-256 of its content."""
+"""Published files, each stored under the SHA-256 of its content."""
 
 import hashlib
 import os

@@ -1,8 +1,7 @@
 """Roots, and the keys with which the server signs: snapshot and timestamp.
 
-The server has KEYS/online/*.pem and the roots; making keys and all that needs an offline key is the builder's
-(pocketrec/publishing/key_files.py). Which of several files is the key of a role is decided by what root.json says, not by
-the file's name.
+The server has KEYS/online/*.pem and the roots; making keys, and everything that needs an offline key, is in
+pocketrec/publishing/key_files.py. root.json, not the name of a file, decides which key belongs to a role.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""What a server checks before it serves targets that somebody hands over."""
+"""Checks of uploaded targets, before the server serves them."""
 
 from datetime import datetime
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What the next targets.json says: decisions about releases, without disk or network."""
+"""Computes the next targets.json from its releases; without disk or network."""
 
 import re
 from collections.abc import Iterable

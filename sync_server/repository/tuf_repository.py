@@ -3,8 +3,8 @@
     repository/metadata/<n>.root.json, <n>.targets.json, <n>.channel-<name>.json, <n>.snapshot.json, timestamp.json
     repository/files/…                                                          (storage.py)
 
-Devices start at timestamp.json, so writing it last is what publishes: stopped before, the old release is served.
-The keys for root and targets are never here.
+Devices start at timestamp.json, so it is written last: stopped before that, the old release is served. The keys for
+root and targets are never on the server.
 """
 
 import contextlib

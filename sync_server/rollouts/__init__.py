@@ -1,1 +1,1 @@
-"""Staged releases: plan, guardrails, measurements, and what devices are offered. No HTTP."""
+"""Staged releases: plan, guardrails, measurements, and offers to devices. No HTTP."""

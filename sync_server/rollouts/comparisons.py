@@ -1,4 +1,4 @@
-"""Three ways to judge what a guardrail counted: a share, a loss and a rise. Each also words what it found."""
+"""Three tests for the counts of a guardrail: a share, a loss and a rise. Each also states its result in words."""
 
 import math
 from abc import ABC, abstractmethod

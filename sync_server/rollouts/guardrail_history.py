@@ -1,4 +1,4 @@
-"""How the guardrails of a rollout moved: one row for each look that is far enough from the one before."""
+"""The guardrails of a rollout over time: one row for each evaluation that is long enough after the one before."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""The guardrails of a rollout, each declared once: what it counts, how that is judged, and what the console calls it."""
+"""The guardrails of a rollout: what each counts, how that is tested, and its heading in the console."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The counts that rollouts and experiments are judged by, from events and reports."""
+"""The counts by which rollouts and experiments are evaluated, from events and reports."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What devices of a channel are offered: the signed timestamp, the release for all, a rollout or an experiment."""
+"""Offers to the devices of a channel: the signed timestamp, the release for all, a rollout or an experiment."""
 
 from dataclasses import dataclass, field
 

@@ -1,4 +1,4 @@
-"""The plan of a rollout: its stages, how long each lasts, and what may get worse."""
+"""The plan of a rollout: its stages, their duration, and the limits of its guardrails."""
 
 from typing import Annotated
 

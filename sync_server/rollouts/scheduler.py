@@ -1,4 +1,4 @@
-"""The rollout scheduler: a thread of each worker that judges the rollouts which are due, every few seconds."""
+"""The rollout scheduler: a thread of each worker that evaluates the rollouts which are due, every few seconds."""
 
 import logging
 import threading

@@ -1,4 +1,4 @@
-"""Rollouts: started, paused and halted by operators, moved on and halted by their guardrails; and what devices are offered."""
+"""Rollouts: operators start, pause and halt them; guardrails advance and halt them; devices get offers."""
 
 import json
 import logging

@@ -1,1 +1,1 @@
-"""Intervals and tests that stay valid however often one looks. Numbers in, numbers out."""
+"""Intervals and tests that stay valid under repeated evaluation. No database, no HTTP."""

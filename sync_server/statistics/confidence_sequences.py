@@ -1,7 +1,7 @@
-"""Intervals that stay valid however often one looks: confidence sequences.
+"""Confidence sequences: intervals that stay valid under repeated evaluation.
 
-A confidence interval holds at one sample size fixed beforehand; who looks at it daily and stops when it excludes zero is
-wrong far more often than it says. A confidence sequence holds at all sample sizes at once.
+A confidence interval holds at one sample size fixed beforehand. If it is evaluated daily and the test stops when it
+excludes zero, its error rate is far higher than stated. A confidence sequence holds at all sample sizes at once.
 
 - `share_interval`: a share of yes and no. Robbins' mixture with a Beta prior: (mixed likelihood) / (likelihood at p) is
   a non-negative martingale under p, so by Ville's inequality it ever reaches 1/alpha with probability alpha at most

@@ -1,4 +1,4 @@
-"""Whether devices were shared out among variants as planned."""
+"""The sample ratio test: whether devices were assigned to variants as planned."""
 
 import math
 

@@ -1,1 +1,1 @@
-"""Alembic's scripts: how the database of an older server becomes that of a newer one."""
+"""Alembic's scripts: they migrate the database of an older server."""

@@ -1,1 +1,1 @@
-"""SQLAlchemy tables, one file a subject."""
+"""SQLAlchemy tables, one file for each subject."""

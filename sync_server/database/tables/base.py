@@ -1,4 +1,4 @@
-"""The root of the server's tables, apart from them, so that tables of several subjects need not import one another."""
+"""The base class of the tables, in a file of its own, so that the tables need not import one another."""
 
 from sqlalchemy import BigInteger, Integer
 from sqlalchemy.orm import DeclarativeBase
