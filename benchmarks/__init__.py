@@ -1,1 +1,1 @@
-"""Benchmarks against published peers on real data; each script is run as `python -m benchmarks.NAME`."""
+"""Benchmarks beside published peers on public data; run a script as `python -m benchmarks.NAME`."""

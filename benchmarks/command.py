@@ -1,4 +1,4 @@
-"""What every benchmark's command does alike: find the data, build a bundle, end with one sentence and an exit code."""
+"""Shared by the commands of all benchmarks: find the data, build a bundle, end with one sentence and an exit code."""
 
 import os
 import subprocess

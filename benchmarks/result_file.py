@@ -1,4 +1,4 @@
-"""Result files: the machine that ran the benchmark, and what it found, as JSON."""
+"""Result files: the machine of a benchmark and its results, as JSON."""
 
 import json
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Count what a program can count of how the house is built, and print it as a table.
+"""Counts lines, functions, types and docstrings of the source, and prints them as a table.
 
 python scripts/measure_house.py
 """

@@ -1,1 +1,1 @@
-"""What each part of a build gives, and students side by side."""
+"""The contribution of each part of a build, and a comparison of student architectures."""

@@ -1,9 +1,10 @@
-"""What each part of a build gives: `python -m benchmarks.ablations.ablation`, with `POCKETREC_DATA` naming the data.
+"""What each part of a build contributes: `python -m benchmarks.ablations.ablation`; `POCKETREC_DATA` names the data.
 
-Each part that is on is left out alone, each that is off is added alone. The float student is judged on queries held out
-of the *training* queries of each fold, as they are and with one typing error; the fold's test queries are in neither.
-A query that several folds hold out is averaged first; differences are paired over the distinct queries. Every stage is kept and shared by all rows that it serves, so a run
-that was stopped goes on where it was. docs/ablation.md has the figures.
+Each part that is on is left out alone, each that is off is added alone. The float student is measured on queries held
+out of the *training* queries of each fold, as typed and with one typing error; the fold's test queries are not among
+them. A query that several folds hold out is averaged first; differences are paired over the distinct queries. Every
+stage is kept and shared by all rows that need it, so a run that was stopped continues. docs/ablation.md has the
+figures.
 """
 
 import argparse

@@ -1,8 +1,8 @@
-"""Student architectures side by side: `python -m benchmarks.ablations.architectures`, with `POCKETREC_DATA` naming the data.
+"""Compares student architectures: `python -m benchmarks.ablations.architectures`; `POCKETREC_DATA` names the data.
 
-All students learn under one budget from the same teacher's vectors of an ESCI fold's shop, and go through the same
-stages as in a build. They are judged on queries held out of that fold's *training* queries; the fold's test queries are
-in neither. A query that several folds hold out is averaged
+All students train under one budget on the same teacher's vectors of an ESCI fold's shop, and go through the same
+stages as in a build. They are measured on queries held out of that fold's *training* queries; the fold's test queries
+are not among them. A query that several folds hold out is averaged
 first; differences are paired over the distinct queries. docs/architectures.md has the figures.
 """
 

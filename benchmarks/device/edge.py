@@ -1,8 +1,9 @@
-"""The device's benchmark: `python -m benchmarks.device.edge`, with `POCKETREC_DATA` naming the folder of the data.
+"""The benchmark of the device: `python -m benchmarks.device.edge`; `POCKETREC_DATA` names the folder of the data.
 
-A bundle (by default one that is built quickly from ESCI's products: speed does not depend on quality) is packed again
-with fewer, or with more made of its own, and asked real queries, each once; the peer, MiniLM int8 in ONNX Runtime before FAISS
-SQ8, answers the same ones in turns, so that a busy moment of the machine meets both. One thread each.
+A bundle (by default one that is built quickly from ESCI's products, since speed does not depend on quality) is packed
+again with fewer products, or with more that are made of its own. It answers real queries, each once. The peer, MiniLM
+int8 in ONNX Runtime followed by FAISS SQ8, answers the same queries in turns, so that a busy moment of the machine
+affects both. One thread each.
 """
 
 import argparse

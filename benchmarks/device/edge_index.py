@@ -1,7 +1,7 @@
 """Compares the vector index of bundles, inverted lists and USearch at one size: `python -m benchmarks.device.edge_index`.
 
-Vectors are those of benchmarks/device/edge_shop.py, queries are real ones, encoded by the bundle; each index proposes rows, which
-are rescored exactly, and recall is against exact search over float32. Prints a line for each index as it is done.
+Vectors are those of benchmarks/device/edge_shop.py; queries are real ones, encoded by the bundle. Each index finds
+candidates, which are rescored exactly; recall is against exact search over float32. Prints a line after each index.
 """
 
 import argparse

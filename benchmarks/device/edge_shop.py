@@ -1,8 +1,8 @@
-"""Catalogues of any size out of a real one: titles, brands and colors recombined, seeded, packed by the real code.
+"""Synthetic catalogues of any size from a real one: titles, brands and colors recombined, seeded, packed as by a build.
 
-A made product has the head of one real title and the tail of another one, the brand of a third, and so words with the
-frequencies and lengths of the real catalogue. Its vector is the mean of its parents' vectors with noise: like real ones
-they lie in clusters, and no two are equal.
+A synthetic product has the start of one real title, the end of another one and the brand of a third. So its words have
+the frequencies and lengths of the real catalogue. Its vector is the mean of its parents' vectors with noise: like real
+ones they form clusters, and no two are equal.
 """
 
 import contextlib

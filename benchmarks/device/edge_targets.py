@@ -1,4 +1,4 @@
-"""What the device's figures are held against: the floor that each must keep, and the aim."""
+"""Required values and targets of the device's figures."""
 
 from dataclasses import dataclass
 

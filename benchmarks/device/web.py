@@ -1,4 +1,4 @@
-"""The web runtime in a real browser: `python -m benchmarks.device.web BUNDLE`, with `POCKETREC_DATA` naming the folder of the data.
+"""The web runtime in a real browser: `python -m benchmarks.device.web BUNDLE`; `POCKETREC_DATA` names the data.
 
 Two things are measured in headless Chromium, against the storefront of a real server that has published the bundle: the
 time from the last typed letter to the painted page, and whether the browser answers every ESCI query as Python does.

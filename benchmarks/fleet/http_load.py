@@ -1,6 +1,6 @@
-"""Load on a server over loopback: many kept-open connections, one request at a time on each, one thread for all.
+"""Load on a server over loopback: many persistent connections, one request at a time on each, one thread for all.
 
-Plain sockets, because a client library would take more of the processor than the server that is to be measured.
+It uses plain sockets, because a client library would use more of the processor than the server under test.
 """
 
 import selectors

@@ -1,4 +1,4 @@
-"""The loop with people whose preferences are known: do the estimates hold the truth, does quality rise, what does it ship?
+"""The learning loop with simulated users whose preferences are known: bias of the estimates, quality, size of deltas.
 
     python -m benchmarks.fleet.learning_loop [--shop SHOP --bundle BUNDLE] [--out FILE]
 

@@ -1,4 +1,4 @@
-"""PostgreSQL, Redis and Prometheus for a test or a benchmark: own processes in a temporary folder, gone afterwards."""
+"""PostgreSQL, Redis and Prometheus for a test or a benchmark: processes in a temporary folder, removed afterwards."""
 
 import os
 import pwd

@@ -1,4 +1,4 @@
-"""Bundles that are whole on disk but hold no model: for everything that moves bundles without opening them."""
+"""Valid bundles without a model, for everything that moves bundles without opening them."""
 
 from pathlib import Path
 

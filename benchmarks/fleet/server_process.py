@@ -1,4 +1,4 @@
-"""`pocketrec serve` as its own process over a home in a temporary folder, with devices that are enrolled already."""
+"""`pocketrec serve` in a process of its own with a temporary home folder and enrolled devices."""
 
 import json
 import os

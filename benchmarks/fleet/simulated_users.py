@@ -1,8 +1,8 @@
-"""People whose preferences are known: what they click tells whether the loop learns what is true.
+"""Simulated users with known preferences, so that the results of the learning loop can be compared with the truth.
 
-A person looks at place k with probability k^-0.7 and clicks what is attractive to them, both independent. A product's
+A user examines place k with probability k^-0.7 and clicks a product by its attraction, both independent. A product's
 attraction to a query is its judged gain there (0.02 where nobody judged), and less when its brand is not one of those
-that these people like: that is what the judgements of the shop do not know and clicks tell.
+that these users like: the judgements of the shop do not contain this, and the clicks do.
 """
 
 import random

@@ -1,12 +1,12 @@
-"""What a device downloads when little has changed: deltas of a retrained model and of a changed catalogue.
+"""Size of the deltas of a retrained model and of a changed catalogue.
 
     python -m benchmarks.fleet.sync_deltas [BUNDLE] [--retrained NEW] [--changed 0.01] [--seed 0]
 
-prints a row of JSON for each file: the delta that `pocketrec publish` would sign, against the whole file and against the
-file compressed. BUNDLE is any bundle; without one the sample shop is built once, in build/bench-sync, and retrained once on
-the clicks of simulated people. The catalogue is written anew, as it is and with a share of its products changed (new words
-and vectors, new prices, added, removed, a third of each); `--retrained` names a bundle that was trained on from BUNDLE
-(`pocketrec retrain`).
+prints a row of JSON for each file: the delta that `pocketrec publish` would sign, against the whole file and against
+the file compressed. BUNDLE is any bundle; without one the sample shop is built once, in build/bench-sync, and retrained
+once on the clicks of simulated people. The catalogue is written again, as it is and with a share of its products
+changed (new words and vectors, new prices, added, removed, a third of each); `--retrained` names a bundle that
+`pocketrec retrain` made from BUNDLE.
 """
 
 import argparse

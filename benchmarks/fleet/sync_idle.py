@@ -1,4 +1,4 @@
-"""What one sync costs a device that has everything: requests and bytes, counted in the device's own code."""
+"""Requests and bytes of one sync of a device that is up to date, counted in the device's own code."""
 
 import contextlib
 import urllib.parse

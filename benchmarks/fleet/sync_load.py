@@ -1,4 +1,4 @@
-"""Figures of the server under load: events stored per second, "anything new?" answers, and their latency together."""
+"""Figures of the server under load: events stored per second, "anything new?" answers, and their latency under both loads."""
 
 import contextlib
 import multiprocessing

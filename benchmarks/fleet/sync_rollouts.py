@@ -1,9 +1,9 @@
-"""Simulated rollouts: how much of a fleet a bad model reaches before its rollout halts, how often a harmless one does.
+"""Simulated rollouts: the share of a fleet that a bad model reaches before its rollout halts, and false halts.
 
     python -m benchmarks.fleet.sync_rollouts [--rollouts 1000] [--devices 20000] [--seed 0]
 
 prints one row of JSON for each kind of model. The decisions are the server's own (`sync_server.rollouts.plan`), made
-every hour; the devices are simulated: each has its own rate of clicks (Beta distributed), shows a Poisson number of
+every hour; the devices are simulated: each has its own click rate (Beta distributed), shows a Poisson number of
 products a day, syncs at a random hour of its day, and reports installations, failures and the time of a golden query.
 """
 

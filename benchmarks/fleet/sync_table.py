@@ -1,4 +1,4 @@
-"""The figures of benchmarks/results/sync.json as a table beside what was to be reached."""
+"""The figures of benchmarks/results/sync.json as a table, beside their required values and targets."""
 
 from dataclasses import dataclass
 from typing import Any

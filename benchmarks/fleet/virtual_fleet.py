@@ -1,9 +1,9 @@
-"""A fleet of virtual devices over loopback, through everything that goes wrong: no event may be lost or doubled.
+"""A fleet of virtual devices over loopback, with failures of every kind: no event may be lost or doubled.
 
-A virtual device keeps its queue in memory and its promises as the real one does (edge_runtime/feedback/event_queue.py): numbers rise
-and are never reused, the oldest events go first, and only a receipt removes them. On the way requests are lost, answers
-are lost, requests arrive twice or late and out of order, clocks are wrong by up to a year, devices crash between a receipt
-and forgetting what it acknowledges, and the server and its database are killed in the middle.
+A virtual device has its queue in memory, with the rules of the real one (edge_runtime/feedback/event_queue.py): numbers
+rise and are never reused, the oldest events are sent first, and only a receipt removes them. Requests and answers are
+lost, requests arrive twice or late and out of order, clocks are wrong by up to a year, devices crash between a receipt
+and the removal of the events, and the server and its database are killed during the run.
 """
 
 import random

@@ -1,4 +1,4 @@
-"""What a peer of the search benchmark is, and how two of them are fused."""
+"""The interface of a peer of the search benchmark, and the fusion of two peers."""
 
 from collections.abc import Sequence
 from typing import Protocol

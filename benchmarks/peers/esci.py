@@ -1,4 +1,4 @@
-"""The peers of the ESCI benchmark, indexed and ready; what is expensive is kept under the work folder."""
+"""The peers of the ESCI benchmark, with their indexes; results that take long are kept in the work folder."""
 
 import hashlib
 from collections.abc import Mapping, Sequence

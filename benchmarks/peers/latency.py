@@ -1,4 +1,4 @@
-"""Latency of several query encoders, measured in turns so that a busy moment of the machine meets all of them alike."""
+"""Latency of several query encoders, measured in turns, so that a busy moment of the machine affects all of them alike."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence

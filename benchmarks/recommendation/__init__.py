@@ -1,1 +1,1 @@
-"""Next-basket recommendation, cold start and taste."""
+"""Next-basket recommendation, cold start, and the user's taste."""

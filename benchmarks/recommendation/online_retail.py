@@ -1,4 +1,4 @@
-"""The Online Retail benchmark: `python -m benchmarks.recommendation.online_retail`, with `POCKETREC_DATA` naming the folder of the data.
+"""The Online Retail benchmark: `python -m benchmarks.recommendation.online_retail`; `POCKETREC_DATA` names the data.
 
 A shop without the test baskets is built into a bundle by `pocketrec build`; the bundle and all peers then recommend for
 the same customers. benchmarks/recommendation/online_retail_protocol.py has the protocol.

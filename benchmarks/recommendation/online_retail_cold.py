@@ -1,9 +1,9 @@
 """Cold start on Online Retail: products that nobody has bought are recommended by their texts alone.
 
-A random share of the products loses all its purchases before anything is trained; their texts stay in the catalogue.
+All purchases of a random share of the products are removed before the training; their texts stay in the catalogue.
 For every customer whose test basket holds such a product, the held-out products are ranked among each other by the rest
-of the customer's history. Figures of products with purchases and without would not compare otherwise: a rarely sold new
-product competes with the shop's best sellers in no peer's favor.
+of the customer's history. Ranking them among all products would mostly compare rarely sold new products with
+best sellers, for every peer.
 """
 
 from collections.abc import Callable, Mapping, Sequence

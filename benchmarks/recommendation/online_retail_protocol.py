@@ -1,10 +1,10 @@
 """The Online Retail protocol: a shop without test baskets, its customers, and the figures of one ranking.
 
 Of each customer with at least three invoices the last one is the test basket and all before it the history. There is no
-cut in time: what other customers bought after that basket trains, so demand and popularity are known from the future of
-most customers, by every ranker alike. With a cut-off nothing from that day on trains, and the test basket is the first
-one from then on. All products are ranked; figures are given over the whole basket and over its new products only, which the customer had
-never bought. recall@10 divides by min(10, products to find).
+cut in time: what other customers bought after that basket is used for training, so every ranker sees demand and
+popularity from the future of most customers. With a cut-off nothing from that day on trains, and the test basket is the
+first one from then on. All products are ranked; figures are over the whole basket, and over its new products, which the
+customer had never bought. recall@10 divides by min(10, products to find).
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -1,9 +1,9 @@
-"""Does the user's taste find what this user buys? `python -m benchmarks.recommendation.personal`, with `POCKETREC_DATA` naming the data.
+"""Measures search with the user's taste: `python -m benchmarks.recommendation.personal`; `POCKETREC_DATA` names the data.
 
-Purchases of a gift shop (benchmarks/recommendation/online_retail_protocol.py): for each product of a customer's test basket, the last
-word of its title is the query ("… T-LIGHT HOLDER" -> "holder"), which many products answer; the customer's own earlier
-purchases are the taste. NDCG@10 of the product that was bought, with and without the taste, over customers; the weight is
-chosen on the basket before, and the interval is a bootstrap over customers.
+Purchases of a gift shop (benchmarks/recommendation/online_retail_protocol.py): for each product of a customer's test
+basket, the last word of its title is the query ("… T-LIGHT HOLDER" -> "holder"), which many products match; the taste
+is the customer's earlier purchases. NDCG@10 of the product that was bought, with and without the taste, over customers;
+the weight is chosen on the basket before, and the interval is a bootstrap over customers.
 """
 
 import argparse

@@ -1,1 +1,1 @@
-"""Product search against published peers."""
+"""Product search beside published peers."""

@@ -1,7 +1,7 @@
-"""The ESCI search benchmark: `python -m benchmarks.search.esci`, with `POCKETREC_DATA` naming the folder of the data.
+"""The ESCI search benchmark: `python -m benchmarks.search.esci`; `POCKETREC_DATA` names the folder of the data.
 
-For each fold a shop without its test queries is built into a bundle by `pocketrec build`; the bundle and all peers then
-rank the same queries. A finished fold is not done again. docs/benchmarks.md has the protocol.
+For each fold `pocketrec build` makes a bundle of a shop without the test queries; the bundle and all peers then rank
+the same queries. A finished fold does not run again. docs/benchmarks.md has the protocol.
 """
 
 import argparse

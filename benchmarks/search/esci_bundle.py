@@ -1,4 +1,4 @@
-"""Our side of the ESCI benchmark: one bundle per fold, built by the command that users type, and its figures."""
+"""Our side of the ESCI benchmark: one bundle for each fold, built by `pocketrec build`, and its figures."""
 
 import json
 from collections.abc import Mapping, Sequence

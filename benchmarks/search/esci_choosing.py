@@ -1,7 +1,7 @@
-"""Which judged queries chose the settings: those that the ablation and the comparison of architectures judge on.
+"""The judged queries on which the settings were chosen: those of the ablation and of the comparison of architectures.
 
-Both hold queries out of the *training* queries of each fold. A query is held out by its text, so the same ones are held
-out whichever fold trains, and most of them are test queries of another fold.
+Both hold queries out of the *training* queries of each fold. A query is held out by its text, so all folds hold out the
+same ones, and most of them are test queries of another fold.
 """
 
 from benchmarks.search.esci_protocol import EsciData, FoldShop, shop_without

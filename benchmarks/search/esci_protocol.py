@@ -1,7 +1,7 @@
 """The ESCI search protocol: five folds by query, a shop per fold, and the figures of one ranking.
 
-150 judged queries over 6,764 products. Of each fold's shop the test queries are absent: their judgements, their text,
-and every other query whose words overlap one of theirs by Jaccard >= 0.6.
+150 judged queries over 6,764 products. Each fold's shop is without the test queries: their judgements, their text, and
+every other query whose words overlap one of theirs by Jaccard >= 0.6.
 """
 
 import json

@@ -1,8 +1,8 @@
-"""What all folds of the ESCI benchmark share: a teacher that no judged query, and nothing like one, has touched.
+"""The teacher that all folds of the ESCI benchmark share; no judged query, or near copy of one, trains it.
 
-Teaching an encoder the catalogue's words is the longest stage and depends on no fold, so it is done once: on texts made
-from the products, and on those real queries of `esci_pairs` that overlap none of the 150 judged ones. Each fold's build
-starts from this teacher and learns from the fold's own judgements.
+Training an encoder on the catalogue's words is the longest stage and does not depend on the fold, so it runs once: on
+texts made from the products, and on those real queries of `esci_pairs` that overlap none of the 150 judged ones. Each
+fold's build starts from this teacher and trains on the fold's own judgements.
 """
 
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What is left of the teacher in the bundle, and of a ranking under typing errors; and how long the builds took.
+"""The share of the teacher's quality that the bundle keeps, the share kept under typing errors, and the build times.
 
 Both shares are over the test queries of all folds, each ranked by the bundle, and by the teacher, of the fold that has
 never seen it. A share is a ratio of means; its interval is a bootstrap over queries that resamples both alike.

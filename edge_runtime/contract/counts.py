@@ -1,4 +1,4 @@
-"""Counts under local differential privacy: the report of a device at level `counts`, and how a product maps to its bits.
+"""Counts under local differential privacy: reports of devices at level `counts`, and the bits of a product.
 
 Each report is a row of BITS bits, at most one of them true before noise: that of the one (kind, product) which the
 device picked from its window, hashed by one of HASHES functions. Then every bit is flipped at random, which hides

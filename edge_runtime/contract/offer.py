@@ -1,4 +1,4 @@
-"""The offer of a server to the devices of a channel: one for all; each device finds its own release in it by its cohort.
+"""The offer of a server to the devices of a channel: one for all; a device finds its release in it by its cohort.
 
 An offer can only name signed releases, so a server that was broken into cannot install anything else. It contains the
 signed timestamp, so that a device learns with one request that nothing is new.

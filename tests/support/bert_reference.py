@@ -1,4 +1,4 @@
-"""BERT in plain numpy: the oracle of every graph that we write ourselves."""
+"""BERT in plain NumPy: the reference for every graph that we write ourselves."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Points of a budget search, made up."""
+"""Synthetic points of a budget search."""
 
 from dataclasses import replace
 

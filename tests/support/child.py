@@ -1,4 +1,4 @@
-"""Running the product's commands in a process of their own, as a user would."""
+"""Runs the product's commands in a process of their own, as a user would."""
 
 import os
 import subprocess

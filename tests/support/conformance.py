@@ -1,4 +1,4 @@
-"""Writes tests/data/conformance: what the Python reference answers, for every other runtime to answer alike.
+"""Writes tests/data/conformance: the answers of the Python reference, which every other runtime has to give.
 
 From the repository's root: `python -m tests.support.conformance` (or `make conformance`). Needs no TensorFlow.
 """

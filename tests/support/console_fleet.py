@@ -1,4 +1,4 @@
-"""A fleet with a past, for looking at the console: devices, hours, events, an operator of each role."""
+"""A fleet with some history, for the console: devices, hours, events, an operator of each role."""
 
 import hashlib
 import math

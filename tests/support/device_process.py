@@ -1,4 +1,4 @@
-"""A device in a process of its own that dies, or runs into a full disk, at a named point of an update."""
+"""A device in a process of its own that is killed, or has a full disk, at a named point of an update."""
 
 import contextlib
 import os

@@ -1,4 +1,4 @@
-"""The tables of the ESCI protocol in small, over the thirty toy products."""
+"""Small tables in the form of the ESCI protocol, over the thirty toy products."""
 
 from collections.abc import Sequence
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""A recommender without a model, for tests of what a device does around it."""
+"""A recommender without a model, for tests of the device's other parts."""
 
 from pathlib import Path
 

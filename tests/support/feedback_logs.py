@@ -1,4 +1,4 @@
-"""Simulated feedback whose truth is known, small and fast."""
+"""Small simulated feedback logs with known true values."""
 
 import random
 

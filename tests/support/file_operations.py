@@ -1,4 +1,4 @@
-"""Operations on files that fail, or at which a process dies: every place where a power cut can hit."""
+"""File operations that fail, or at which the process is killed: every point at which power can be lost."""
 
 import contextlib
 import os

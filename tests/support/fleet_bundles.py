@@ -1,4 +1,4 @@
-"""Bundles without a model for the tests of a fleet: the same that the benchmarks publish."""
+"""Bundles without a model for tests of a fleet: the same as in the benchmarks."""
 
 from pathlib import Path
 

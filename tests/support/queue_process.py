@@ -1,4 +1,4 @@
-"""A device process that records clicks as fast as it can and says each number once it is durable; tests kill it."""
+"""A device process that records clicks as fast as it can and prints each number once it is durable; tests kill it."""
 
 import sys
 from pathlib import Path

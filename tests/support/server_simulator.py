@@ -1,4 +1,4 @@
-"""The real server without a network: its Flask application behind a Transport, with faults and a clock to turn."""
+"""The real server without a network: its Flask application behind a Transport, with faults and a clock that tests set."""
 
 import contextlib
 import functools

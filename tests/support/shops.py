@@ -1,4 +1,4 @@
-"""Small shops made in memory."""
+"""Small shops in memory."""
 
 from train.data.tables import Shop
 

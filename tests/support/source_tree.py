@@ -1,4 +1,4 @@
-"""The product's source as syntax trees, for the tests that guard the house."""
+"""The product's source as syntax trees, for the tests of its structure."""
 
 import ast
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""A student of two heads and sixteen channels, the tokenizer it reads with, and something for it to learn."""
+"""A student of two heads and sixteen channels, its tokenizer, and data to train it on."""
 
 import string
 

@@ -1,4 +1,4 @@
-"""A small working bundle without TensorFlow: committed models, rows and vectors written on the spot."""
+"""A small working bundle without TensorFlow: models from the repository, rows and vectors written by the test."""
 
 import json
 import shutil
