@@ -10,7 +10,7 @@ from edge_runtime.contract.errors import ConfigError, PocketrecError
 
 
 def data_folder(holds: str) -> Path:
-    """Return the folder that POCKETREC_DATA names; `holds` says what has to lie in it.
+    """Return the folder that POCKETREC_DATA names; `holds` says what it has to contain.
 
     Raises:
         ConfigError: it is unset or no folder.
@@ -25,7 +25,7 @@ def build_bundle(shop: Path, bundle: Path, *, config: Path | None, options: tupl
     """Run `pocketrec build`, as users type it; it goes on where an earlier run was stopped.
 
     Raises:
-        PocketrecError: the build failed; it has said why on stderr.
+        PocketrecError: the build failed; it printed why to stderr.
     """
     command = [sys.executable, "-m", "pocketrec", "build", str(shop), "--out", str(bundle), "--resume", *options]
     if config is not None:

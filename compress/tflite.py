@@ -14,7 +14,7 @@ from train.backend import ConverterError, tf, tflite_schema
 _PARTS = ("student", "history")
 
 PART_BYTES = 1_024
-"""Tensors of fewer bytes are told together."""
+"""Tensors of fewer bytes are listed together."""
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,7 @@ def operations(model: bytes) -> Operations:
 def weights_inside(model: bytes) -> list[Weights]:
     """Return the constant tensors of at least `PART_BYTES` of the .tflite `model`, largest first.
 
-    A tensor that several signatures share is told once, as it is stored once.
+    A tensor that several signatures share is listed once, as it is stored once.
     """
     parsed = tflite_schema.ModelT.InitFromPackedBuf(model, 0)
     types = {value: name for name, value in vars(tflite_schema.TensorType).items() if isinstance(value, int)}

@@ -189,7 +189,7 @@ def variant_verdict(made: Mapping[VariantName, Variant], shipped: VariantName) -
 
 
 def _meaning(trained_is_first: bool, intervals: Sequence[tuple[float, float]]) -> str:
-    """Say whether training in int8 paid, from intervals of the shipped variant's lead over the other one."""
+    """Say whether training in int8 improved the ranking, from the intervals of the shipped variant's lead."""
     ends = [(low, high) if trained_is_first else (-high, -low) for low, high in intervals]
     if any(low > 0 for low, _ in ends) and not any(high < 0 for _, high in ends):
         return " Training in int8 pays here."

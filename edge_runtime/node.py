@@ -245,7 +245,7 @@ class EdgeNode:
     def recommender(self) -> Recommender:
         """The recommender of the installed bundle, closed by a sync that brings another: threads use `reading` instead.
 
-        A bundle that no longer opens, or that broke off three starts in a row, gives way to the one before it.
+        A bundle that no longer opens, or that broke off three starts in a row, is replaced by the one before it.
 
         Raises:
             BundleFormatError: no bundle is installed yet.
@@ -311,7 +311,7 @@ class EdgeNode:
         """Remove the waiting feedback here, then have the server erase what it holds of this device.
 
         Raises:
-            DownloadError: the server was not reached; what waited here is gone already, call again for the rest.
+            DownloadError: the server was not reached; data on this device is deleted already; call again for the rest.
             StorageError: the disk is full, read-only or not permitted.
         """
         self._feedback.forget_here()

@@ -163,7 +163,7 @@ class OpenedBundle:
         return self._history_vector(np.array([known[one] for one in history if one in known], dtype=np.int32))
 
     def taste_vector(self, taste: PersonalTaste) -> Float32:
-        """Return the user's vector float32 [dim], unit length; zero when the catalogue knows nothing of the taste."""
+        """Return the user's vector float32 [dim], unit length; zero when the catalogue has no product of the taste."""
         weights = taste.weights()
         rows = self._products.rows_of(list(weights))
         if not rows:

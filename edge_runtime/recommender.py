@@ -88,7 +88,7 @@ class Recommender(OpenedBundle):
             mode: "hybrid" mixes meaning and words by the bundle's weights, "dense" and "lexical" take one alone.
             sort: "relevance", or another order of the most relevant products: "popularity", "price" (lowest first),
                 "-price", "title". At least 100 products are put in order, more when the page lies beyond.
-            taste: the user's own events, by which the most relevant products are ranked anew; None for the same answer
+            taste: the user's own events, by which the most relevant products are re-ranked; None for the same answer
                 to everyone.
             personal_weight: how much of the cosine with the user's vector is added to a score.
             deadline_ms: milliseconds, at least 0: answer by then, from the best deadline level that is finished
@@ -153,7 +153,7 @@ class Recommender(OpenedBundle):
         """Return how many matching products each value of some fields has, exactly, by field.
 
         The matching products are those in which a word of the query occurs (or, when none has any, the nearest ones)
-        and which fulfil `where`. The filter on a field itself does not count for that field, so that a person can
+        and which fulfil `where`. The filter on a field itself does not count for that field, so that a user can
         choose another value.
 
         Args:

@@ -19,7 +19,7 @@ _STOP_TIMEOUT_S = 15.0
 
 
 def run_command(arguments: Sequence[str]) -> dict[str, Any]:
-    """Run `pocketrec ARGUMENTS`, which end in --json, and return what it printed; its stderr is shown as it comes.
+    """Run `pocketrec ARGUMENTS`, which end in --json, and return what it printed; its stderr is shown while it runs.
 
     Raises:
         DemoError: it ended with another code than 0, or printed no JSON object.

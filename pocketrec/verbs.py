@@ -88,7 +88,7 @@ def parser_of(verb: str) -> argparse.ArgumentParser:
 
 
 def _run(verb: str, arguments: Sequence[str]) -> int:
-    # What run() imports by itself may be missing, too.
+    # A package that only run() imports may be missing, too.
     with _missing_package_named(VERBS[verb][0]):
         parsed = parser_of(verb).parse_args(arguments)
         _, run = _pair(verb)

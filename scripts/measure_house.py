@@ -104,7 +104,7 @@ def _code(source: Source) -> set[int]:
 
 
 def comments_per_hundred_lines(sources: Sequence[Source]) -> float:
-    """Return how many comments stand in a hundred lines of any kind; a `#` within a string is none."""
+    """Return how many comments stand in a hundred lines of any kind; a `#` within a string does not count."""
     comments = sum(
         token.type == tokenize.COMMENT
         for source in sources

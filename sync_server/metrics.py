@@ -26,7 +26,7 @@ _DAY_S = 86_400.0
 
 
 def share_between_workers(folder: Path) -> None:
-    """Let the metrics of all processes that are forked from this one meet in the empty folder `folder`."""
+    """Share the metrics of all processes that are forked from this one in the empty folder `folder`."""
     os.environ[_FOLDER_VARIABLE] = str(folder)
     # The library looks at the variable when it is imported, which was before the settings were read.
     values.ValueClass = values.MultiProcessValue()  # type: ignore[no-untyped-call]
@@ -110,7 +110,7 @@ class _StateOfTheFleet(Collector):
                 recent = select(func.count()).where(Device.last_feedback_at_s > now_s - _DAY_S)
                 heard = connection.scalar(recent)
         except StorageError:
-            # The rest is most wanted when the database is away.
+            # The other metrics matter most when the database does not answer.
             yield GaugeMetricFamily("pocketrec_database_up", "Whether the database answers", value=0)
         else:
             yield GaugeMetricFamily("pocketrec_database_up", "Whether the database answers", value=1)

@@ -73,7 +73,7 @@ class FineTuneResult:
     """What fine-tuning did.
 
     Attributes:
-        steps: of training; 0 when the shop holds no evidence or none was wanted.
+        steps: of training; 0 when the shop has no examples or training is off.
         loss: mean of the last tenth of the steps that this run made; None when there were none to make.
         lists: judged queries with products of differing gain.
         pairs: queries with a product of gain >= 0.5.
@@ -152,7 +152,7 @@ def _adversary(teacher: Teacher, radius: float) -> Adversary | None:
     """Return what moves the word table.
 
     Raises:
-        TrainingError: it is asked of a SavedModel, which does not say where its table is.
+        TrainingError: the encoder is a SavedModel, whose word table cannot be found.
     """
     if not radius:
         return None

@@ -172,7 +172,7 @@ def _answers_per_second(shop: Recommender, queries: Sequence[str], threads: int)
 
 
 def measure_starts(bundle: Bundle, query: str, byte_code: Path) -> list[EdgeRow]:
-    """Return what fresh processes pay: to open and answer, from their start, and in memory."""
+    """Return what fresh processes need: time to open and answer, time from their start, and memory."""
     products = bundle.manifest.catalogue.products
 
     def start(*, verify: bool) -> list[ColdStart]:
@@ -204,7 +204,7 @@ def build_base(data: Path, work: Path) -> Path:
     """Return a bundle of ESCI's products, built in a few minutes unless it is there.
 
     Raises:
-        PocketrecError: the import or the build failed; it has said why on stderr.
+        PocketrecError: the import or the build failed; it printed why to stderr.
     """
     shop, bundle = work / "shop", work / "bundle"
     steps = [

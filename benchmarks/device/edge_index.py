@@ -1,4 +1,4 @@
-"""Compares the vector index of bundles, inverted lists and USearch at one size: `python -m benchmarks.device.edge_index`.
+"""Compares vector indexes of one size: `python -m benchmarks.device.edge_index`.
 
 Vectors are those of benchmarks/device/edge_shop.py; queries are real ones, encoded by the bundle. Each index finds
 candidates, which are rescored exactly; recall is against exact search over float32. Prints a line after each index.
@@ -75,7 +75,7 @@ def make_lists(item_vectors: Float32, count: int, *, seed: int = 0, progress: Pr
         item_vectors: rows of unit length.
         count: how many lists, at most `products`.
         seed: of the sample and of the first centers.
-        progress: told after each round of k-means and after the assignment.
+        progress: called after each round of k-means and after the assignment.
     """
     rng = np.random.default_rng(seed)
     size = min(len(item_vectors), count * SAMPLE_PER_LIST)

@@ -253,7 +253,9 @@ def _best(people: People) -> dict[str, list[str]]:
 def show(content: Mapping[str, Any], report: RetrainReport, console: Console) -> None:
     """Print the figures."""
     truth = content["true_value"]
-    table = Table("wanted products per list", "truth", *(f"{name}: estimate [95%], covered" for name in ESTIMATORS))
+    table = Table(
+        "clicked or bought products per list", "truth", *(f"{name}: estimate [95%], covered" for name in ESTIMATORS)
+    )
     verdict = report.off_policy
     for what, true in (
         ("baseline", truth["before"]),

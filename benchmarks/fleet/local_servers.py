@@ -67,7 +67,7 @@ class _Program:
             time.sleep(0.02)
 
     def kill(self) -> None:
-        """End the process as a crash would, and wait until it is gone."""
+        """Kill the process, and wait until it has ended."""
         if self._process is not None:
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()

@@ -43,7 +43,7 @@ class People:
     look: Float64
 
     def value(self, rankings: Mapping[str, Sequence[str]]) -> float:
-        """Return the true wanted products per list of a ranking."""
+        """Return the true clicked or bought products per list of a ranking."""
         worth = [
             sum(look * self.attraction[query][one] for look, one in zip(self.look, rankings[query], strict=False))
             for query in self.queries

@@ -149,7 +149,7 @@ def _change(
     changed, added, removed = parts[scenario]
     new, moved = list(products), vectors.copy()
     for row in changed:
-        # The title of another product stands for words that somebody wrote anew.
+        # The title of another product stands for a rewritten text.
         other = products[int(chance.integers(len(products)))]
         new[row] = replace(new[row], title=f"{new[row].title} {other.title.split(' ')[0]}")
         moved[row] += 0.1 * chance.standard_normal(vectors.shape[1])
@@ -192,7 +192,7 @@ def sample_bundle(folder: Path = SAMPLE) -> Path:
 
 
 def retrained_sample(folder: Path = SAMPLE) -> Path:
-    """Return what retraining makes of the sample's bundle under `folder`; simulated people teach it unless it is there."""
+    """Return the retrained bundle of the sample under `folder`; made on clicks of simulated users where it is missing."""
     retrained = folder / "retrained"
     if not (retrained / MANIFEST_FILE).exists():
         options = parse_arguments(

@@ -49,7 +49,7 @@ def _header_bytes(headers: Mapping[str, str]) -> int:
 
 
 def measure_idle_sync(server: ServerProcess, home: Path) -> IdleSyncFigures:
-    """Install what the server publishes, then sync once more and count."""
+    """Install the published bundle, then sync again and count."""
     transport = _CountingTransport()
     root = (server.keys / "root.json").read_bytes()
 

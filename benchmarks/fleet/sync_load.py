@@ -1,4 +1,4 @@
-"""Figures of the server under load: events stored per second, "anything new?" answers, and their latency under both loads."""
+"""The server under load: events stored per second, "anything new?" answers, and their latency under both."""
 
 import contextlib
 import multiprocessing
@@ -71,7 +71,7 @@ def encode_batch(device_id: str, first: int, events: int = BATCH_EVENTS) -> byte
 
 
 def feedback_requests(devices: list[Credentials], *, batches: int) -> list[list[bytes]]:
-    """Return for each device its requests, made beforehand so that making them is not measured."""
+    """Return for each device its requests, made before the measurement."""
     return [
         [
             http_request(

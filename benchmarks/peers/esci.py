@@ -31,7 +31,7 @@ def prepare_peers(texts: Sequence[str], work: Path, *, progress: NamedProgress) 
     Args:
         texts: one per product.
         work: where models and item vectors are kept for the next run.
-        progress: told of the long steps.
+        progress: called at the start of each long step.
     """
     work.mkdir(parents=True, exist_ok=True)
     files = prepare_minilm(work)

@@ -194,7 +194,7 @@ class MinilmEncoder:
     def encode_texts(
         self, texts: Sequence[str], *, batch_size: int = 32, progress: Callable[[int, int], None] | None = None
     ) -> FloatArray:
-        """Return the unit vectors of `texts`, float32 [texts, hidden]; `progress` is told (done, total)."""
+        """Return the unit vectors of `texts`, float32 [texts, hidden]; `progress` is called with (done, total)."""
         return self.encode_tokenized(
             [encoding.ids for encoding in self._tokenizer.encode_batch(list(texts))],
             batch_size=batch_size,

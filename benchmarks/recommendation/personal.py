@@ -1,4 +1,4 @@
-"""Measures search with the user's taste: `python -m benchmarks.recommendation.personal`; `POCKETREC_DATA` names the data.
+"""Search with the user's taste: `python -m benchmarks.recommendation.personal`; `POCKETREC_DATA` names the data.
 
 Purchases of a gift shop (benchmarks/recommendation/online_retail_protocol.py): for each product of a customer's test
 basket, the last word of its title is the query ("… T-LIGHT HOLDER" -> "holder"), which many products match; the taste

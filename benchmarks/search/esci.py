@@ -229,7 +229,7 @@ def print_table(title: str, rows: Sequence[Row], console: Console) -> None:
 
 
 def print_stages(builds: Sequence[FoldResult], console: Console) -> None:
-    """Print what the builds said of their own stages, averaged over all their held-out queries."""
+    """Print the quality of the stages that the builds reported, averaged over all their held-out queries."""
     by_stage: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for build in builds:
         for stage in build.stages:

@@ -75,7 +75,7 @@ def build_fold(shop: Path, bundle: Path, *, config: Path | None, teacher: Path, 
     """Build the shop of a fold from the shared teacher.
 
     Raises:
-        PocketrecError: the build failed; it has said why on stderr.
+        PocketrecError: the build failed; it printed why to stderr.
     """
     build_bundle(shop, bundle, config=config, options=("--teacher", str(teacher), "--remember", str(remembered)))
 

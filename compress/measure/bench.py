@@ -90,7 +90,7 @@ def bench_bundle(
         num_threads: threads of one model call.
         runs: measured calls of each operation.
         warm_up_runs: calls before, which do not count.
-        progress: told after each operation.
+        progress: called after each operation.
         clock: seconds that only grow.
 
     Raises:

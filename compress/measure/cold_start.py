@@ -56,7 +56,7 @@ print(Path("/proc/self/status").read_text())
 
 @dataclass(frozen=True)
 class ColdStart:
-    """What a device pays before its first answer.
+    """What a device needs before its first answer.
 
     Attributes:
         interpreter: name and version of what ran the models.
@@ -112,7 +112,7 @@ def measure_cold_start(
 def tell(
     opened: Recommender, query: str, import_s: float, open_s: float, first_answer_s: float, process_s: float
 ) -> None:
-    """Write what the fresh process paid as JSON to stdout; this runs in that process, after its first answer."""
+    """Write the measurements of the fresh process as JSON to stdout; this runs in that process, after its first answer."""
     fields = _fields(
         Path("/proc/self/status").read_text(encoding="ascii") if Path("/proc/self/status").exists() else ""
     )

@@ -78,7 +78,7 @@ class Evaluation:
         bundle_id: which bundle.
         shop_digest: which shop.
         caution: why the figures are no unbiased estimate, or None.
-        unknown_products: products of the shop that the bundle does not have; what is said of them was left out.
+        unknown_products: products of the shop that the bundle does not have; their judgements and purchases were left out.
         ranking: one for each mode; empty when the shop has no judgement that counts.
         whole_basket: on each user's last basket; None when no user has two.
         new_products: on that basket's products that the user never bought before, with the earlier ones excluded.
@@ -99,7 +99,7 @@ def evaluate_bundle(folder: Path, shop: Shop, *, progress: NamedProgress | None 
     Args:
         folder: the bundle.
         shop: judgements and purchases; best those that came after the bundle was built.
-        progress: told of queries and users done.
+        progress: called with queries and users done.
 
     Raises:
         BundleError: the bundle is damaged or malformed.

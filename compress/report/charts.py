@@ -81,7 +81,7 @@ def tenths(scale: Scale) -> list[Tick]:
 def pareto_picture(content: Mapping[str, Any]) -> Picture | None:
     """Return the picture of size against quality: the budget search's points, or the variants of the one student.
 
-    None when nothing is known of the quality.
+    None when the quality is unknown.
     """
     if content.get("budget"):
         return _picture(_searched(content["budget"]), "retention")

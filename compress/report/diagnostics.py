@@ -103,7 +103,7 @@ def _one_typo(query: str, random: np.random.Generator) -> str:
 
 
 def worst_queries(recommender: Recommender, shop: Shop, judged: Judged) -> list[dict[str, Any]]:
-    """Return the held-out queries with the lowest retrieval NDCG@10: what was ranked, what was wanted."""
+    """Return the held-out queries with the lowest retrieval NDCG@10: their ranked products and their relevant ones."""
     row_of = {product.product_id: row for row, product in enumerate(shop.products)}
     found: list[dict[str, Any]] = []
     for query, judgements in judged.items():

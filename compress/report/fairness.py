@@ -15,7 +15,7 @@ from train.evaluation.metrics import retrieval_ndcg
 TOP_K = 10
 BOUNDS = (2.0, 1.5, 1.25, 1.0)
 MIN_MERIT = 0.01
-"""A group with a smaller share of the merit says nothing by its ratio: one place too many multiplies it."""
+"""The ratio of a group with a smaller share of merit is unstable: one more place multiplies it."""
 
 Judged = Mapping[str, Sequence[Judgement]]
 Rankings = Mapping[str, Sequence[str]]
@@ -56,10 +56,11 @@ def exposure_by_group(rankings: Rankings, shop: Shop, judged: Judged) -> list[di
 
 
 def cost_of_bounds(recommender: Recommender, shop: Shop, judged: Judged, free: Rankings) -> list[dict[str, Any]]:
-    """Return what bounding exposure / merit in each answer does over all of them, by bound; the first row is without.
+    """Return the effect of a bound on exposure / merit in each answer, by bound; the first row is without a bound.
 
     `largest_ratio` is that of the group with the largest exposure share / merit share, among the named groups of at
-    least `MIN_MERIT` of the merit: products without a group are never held back; `cost` is what nDCG@10 loses, on the same queries. Empty with fewer than two groups.
+    least `MIN_MERIT` of the merit: products without a group are never moved down. `cost` is what nDCG@10 loses, on the
+    same queries. Empty with fewer than two groups.
     """
     if not exposure_by_group(free, shop, judged):
         return []

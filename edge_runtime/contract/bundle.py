@@ -46,7 +46,7 @@ class Artifact(msgspec.Struct, frozen=True):
 
 
 class VectorSpace(msgspec.Struct, frozen=True):
-    """The space in which queries, items and histories meet.
+    """The vector space of queries, items and histories.
 
     `id` changes whenever old and new vectors are no longer comparable; encoder and catalogue must name the same one.
     """

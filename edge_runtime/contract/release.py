@@ -54,7 +54,7 @@ class ReleaseNote(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DeltaNote(msgspec.Struct, frozen=True, kw_only=True):
-    """`custom` of a delta: how it was found (`delta.KINDS`), what it is bound to, what it makes. Signed with the rest."""
+    """`custom` of a delta: how it was found (`delta.KINDS`), its base, its result. Signed with the other metadata."""
 
     kind: str
     base_sha256: str

@@ -22,7 +22,7 @@ class WordContribution:
     Attributes:
         word: as it was typed.
         contribution: the hybrid score with the word minus without it; below 0 when the word speaks against the product.
-        read_as: the catalogue's words that stand for it, when no product has it.
+        read_as: the catalogue's words that replace it, when no product has it.
         matched_fields: text columns of the product that hold the word or a form of it.
     """
 

@@ -35,7 +35,7 @@ class LexicalQuery:
     """What the index is asked for.
 
     Attributes:
-        words: the terms that stand for each word, in order: the word itself, or what an unknown one was corrected to.
+        words: the terms of each word, in order: the word itself, or the corrections of an unknown one.
         corrections: unknown word -> the catalogue's words nearest to it.
     """
 

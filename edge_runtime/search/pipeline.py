@@ -26,7 +26,7 @@ Mask = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """Ranked rows, the deadline level that ranked them, the corrected words, and whether nothing of the query is known."""
+    """Ranked rows, the deadline level that ranked them, the corrected words, and whether no word of the query is known."""
 
     ranked: Ranked
     level: str

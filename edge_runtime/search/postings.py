@@ -43,7 +43,7 @@ class Postings:
             database: the opened file.
             products: number of rows in the catalogue.
             field_weights: BM25 weight of each text column, 1 for those it does not name.
-            columns: text columns whose rows are wanted apart.
+            columns: text columns whose rows are returned separately.
         """
         self._database = database
         self._products = products

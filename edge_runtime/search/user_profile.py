@@ -133,6 +133,6 @@ def _read(path: Path) -> tuple[TasteEvent, ...]:
     except FileNotFoundError:
         return ()
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        _LOG.warning("the user's taste in %s cannot be read (%s), so it starts anew", path, error)
+        _LOG.warning("the user's taste in %s cannot be read (%s), so it starts empty", path, error)
         return ()
     return events[-MAX_EVENTS:]

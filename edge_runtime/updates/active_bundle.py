@@ -61,7 +61,7 @@ class ActiveBundle:
     def recommender(self) -> Recommender:
         """The recommender of the installed bundle; an update that switches closes it, unless `reading` holds it.
 
-        A bundle that no longer opens, or whose last starts broke off, gives way to the one before it.
+        A bundle that no longer opens, or whose last starts broke off, is replaced by the one before it.
 
         Raises:
             BundleFormatError: no bundle is installed yet.
@@ -211,7 +211,7 @@ class ActiveBundle:
             _LOG.warning("the reports were not sent and wait for the next sync: %s", error)
 
     def drop(self) -> None:
-        """Free the model, once nobody reads it; the next use opens the installed bundle anew."""
+        """Free the model, once nobody reads it; the next use opens the installed bundle again."""
         with self._lock:
             gone, self._recommender = self._recommender, None
             if gone is None:

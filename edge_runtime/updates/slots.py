@@ -79,12 +79,12 @@ class Slots:
 
     @property
     def installed(self) -> Installed | None:
-        """What is known of the bundle that answers."""
+        """Metadata of the active bundle."""
         return _read_installed(self.current)
 
     @property
     def previous(self) -> Installed | None:
-        """What is known of the bundle before it, which `roll_back` would bring back."""
+        """Metadata of the previous bundle, to which `roll_back` returns."""
         return _read_installed(self._target(self.previous_link))
 
     def _target(self, link: Path) -> Path | None:
@@ -121,7 +121,7 @@ class Slots:
     def adopt_staging(self, installed: Installed) -> Path:
         """Make the staged bundle the one that answers; return its folder.
 
-        The caller has checked and proved it. Stopped halfway, the old bundle answers.
+        The caller has verified and self-tested it. Stopped halfway, the old bundle answers.
 
         Raises:
             StorageError: the disk is full, read-only or not permitted; the old bundle answers.

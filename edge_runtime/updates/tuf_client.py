@@ -101,7 +101,7 @@ def check_clock(published_at: str, now: datetime) -> None:
 
 
 class TrustedTargets:
-    """The targets that a server offers and the trusted keys vouch for.
+    """The targets of a server that the trusted keys have signed.
 
     Args:
         metadata_folder: keeps the newest metadata seen, which is what makes a rollback visible; made when missing.
@@ -154,7 +154,7 @@ class TrustedTargets:
                 ) from error
 
     def find(self, path: str) -> TargetFile | None:
-        """Return length, hashes and custom fields of the target `path`, or None when nothing of that name is signed.
+        """Return length, hashes and custom fields of the target `path`, or None when no target of that name is signed.
 
         Raises:
             UpdateError: as for `refresh`.

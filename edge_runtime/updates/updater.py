@@ -40,7 +40,7 @@ class UpdateReport:
     """What one update did; `from_bundle_id == to_bundle_id` and no bytes when there was nothing new.
 
     `reason` and `arm` say by which rollout or experiment this device has the release; `latency_ms` is what a golden
-    query took while the bundle proved itself.
+    query took in the self-test of the bundle.
     """
 
     from_bundle_id: str | None

@@ -105,7 +105,7 @@ def summary(report: "RetrainReport", out: Path, published: dict[str, object] | N
         *(f"  left out: {count:,} events: {reason}" for reason, count in report.left_out.items()),
         "a place is looked at: " + " ".join(f"{one:.2f}" for one in report.position_bias)
         + ("" if report.position_bias_is_estimated else "  (assumed: no swapped neighbors were logged)"),
-        "wanted products per list, with 95% intervals (docs/feedback.md):",
+        "clicked or bought products per list, with 95% intervals (docs/feedback.md):",
     ]  # fmt: skip
     for name in ("ips", "snips", "dr"):
         cells = [

@@ -93,7 +93,7 @@ def run_demo(
         on_step: called with each command before it runs.
 
     Raises:
-        DemoError: the folder is not empty, or a command failed (it has said why on stderr).
+        DemoError: the folder is not empty, or a command failed (it printed why to stderr).
         StorageError: the disk is full, read-only or not permitted.
     """
     folder = folder.resolve()

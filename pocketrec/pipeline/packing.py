@@ -78,7 +78,7 @@ class BuildFacts:
 
 
 def pack_bundle(folder: Path, facts: BuildFacts, progress: Progress) -> tuple[str, dict[str, Any]]:
-    """Write the bundle into `folder`/bundle; stopped halfway, that folder has no final manifest and is made anew."""
+    """Write the bundle into `folder`/bundle; stopped halfway, that folder has no final manifest and is made again."""
     target = folder / BUNDLE_FOLDER
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
@@ -92,7 +92,7 @@ def pack_bundle(folder: Path, facts: BuildFacts, progress: Progress) -> tuple[st
         popularity=popularity(facts.shop),
         queries=popular_queries(facts.shop.judgements),
     )
-    # Every sealed bundle has golden answers; the first ones stand for nothing but let the recommender open.
+    # Every sealed bundle has golden answers; the first ones are placeholders that let the recommender open.
     unproven = Golden(min_cosine=MIN_COSINE, min_overlap=MIN_OVERLAP, queries=[], histories=[])
     write_bytes_atomically(target / GOLDEN_FILE, msgspec.json.encode(unproven))
     fusion = msgspec.structs.replace(DEFAULT_FUSION, coverage_weights=_coverage_weights(target, facts))

@@ -74,13 +74,13 @@ class RetrainReport:
     Attributes:
         bundle_id: of the new bundle.
         base_bundle_id: of the bundle it was made from.
-        lists: logged lists that taught, and that judged.
-        queries: that taught.
+        lists: logged lists used for training, and for evaluation.
+        queries: number of queries used for training.
         position_bias: examination by place, as the teaching devices tell.
         position_bias_is_estimated: False when it was assumed.
         left_out: reason -> how many events were not used.
         trained_weights: how many numbers were free to change.
-        off_policy: the judging devices' verdict.
+        off_policy: the estimate from the devices that were not used for training.
         holdout_before: re-rank nDCG@10 on the held-out queries; None without any.
         holdout_after: the same of the new bundle.
         delta_bytes: of the encoder's file.
@@ -128,7 +128,7 @@ def retrain_bundle(
         settings: see `RetrainSettings`.
         work: folder of the stages that the build of `base` left.
         created_at: ISO 8601 time for the manifest.
-        progress: told of steps and queries done.
+        progress: called with steps and queries done.
 
     Raises:
         ConfigError: `work` is not the build of `base`, or `shop` not its shop.
@@ -354,7 +354,7 @@ def _failed_gates(
     gain = verdict.gain["dr"]
     if not gain.low > gate.min_gain:
         failed.append(
-            f"the gain in wanted products per list is {gain.value:+.4f}, surely only more than {gain.low:+.4f}; "
+            f"the gain in clicked or bought products per list is {gain.value:+.4f}, surely only more than {gain.low:+.4f}; "
             f"expected more than {gate.min_gain:+.4f}"
         )
     if before is not None and after is not None and before - after > gate.max_holdout_loss:
@@ -404,7 +404,7 @@ def click_targets(
     """Return the targets of every query that has two products which the shop still sells.
 
     Args:
-        told: what the teaching devices say.
+        told: attractions estimated from the training devices.
         log: whose numbers `told` uses.
         shop: rows of products.
         recommender: the bundle that is being tuned; tells what words contribute to the hybrid score.

@@ -45,7 +45,7 @@ Int64 = npt.NDArray[np.int64]
 
 BUDGET_FOLDER = "budget"
 TEACHER_QUERIES = 200
-"""So many texts stand for queries where too few are judged; they are at most a fifth of all, and train no student."""
+"""Number of texts used as queries where too few are judged: at most a fifth of all; they train no student."""
 
 
 @dataclass(frozen=True)
@@ -268,7 +268,7 @@ def retention_scale(inputs: EncoderInputs) -> RetentionScale:
 
 
 def without_judge_texts(inputs: EncoderInputs) -> EncoderInputs:
-    """Return `inputs` without the texts that stand for queries in `retention_scale`, in none of their spellings."""
+    """Return `inputs` without the texts that `retention_scale` uses as queries, in all their spellings."""
     vectors, (_, kept) = inputs.vectors, _judge_texts(inputs.vectors)
     rest = replace(vectors, student_texts=[vectors.student_texts[row] for row in kept], targets=vectors.targets[kept])
     encoded = inputs.results["vectors"]
@@ -277,7 +277,7 @@ def without_judge_texts(inputs: EncoderInputs) -> EncoderInputs:
 
 
 def _judge_texts(vectors: TeacherVectors) -> tuple[Int64, Int64]:
-    """Return rows of `student_texts`: those that stand for queries, and those with the target of none of them."""
+    """Return rows of `student_texts`: those used as queries, and those that share a target with none of these."""
     _, first, text_of = np.unique(vectors.targets, axis=0, return_index=True, return_inverse=True)
     count = min(TEACHER_QUERIES, max(1, len(first) // 5))
     chosen = np.linspace(0, len(first) - 1, count).astype(np.int64)

@@ -113,8 +113,8 @@ class GateSettings:
     """When a retrained bundle may go out.
 
     Attributes:
-        judge_share: share of the devices that judge and do not teach.
-        min_gain: lower end of the 95% interval of the doubly robust gain, wanted products per list.
+        judge_share: share of the devices that are used for evaluation, not for training.
+        min_gain: lower end of the 95% interval of the doubly robust gain, clicked or bought products per list.
         max_holdout_loss: how much re-rank nDCG@10 on the shop's held-out queries may fall.
         max_delta_share: the delta may weigh so much of the full bundle's model.
     """

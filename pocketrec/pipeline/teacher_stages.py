@@ -33,7 +33,7 @@ _LISTS_FILE = "scored_lists.npz"
 
 @dataclass(frozen=True)
 class TeacherVectors:
-    """What the teacher said, reduced to the device's width unless named wide; rows are of unit length.
+    """The teacher's vectors, reduced to the device's width unless named wide; rows are of unit length.
 
     Attributes:
         items: float32 [products, dim].
@@ -83,7 +83,7 @@ def encode_shop(
         settings: see `BuildSettings`.
         progress: called with (done, total) texts.
         remembered: vectors of texts that other builds have encoded (train/text/embedding_cache.py).
-        said: what a cross-encoder said of this shop.
+        said: a cross-encoder's scores and hard negatives of this shop.
     """
     encoder = EmbeddingCache(Teacher.load(teacher_folder / TEACHER_FOLDER), remembered)
     pairs = distillation_texts(shop, settings.texts, seed=settings.seed)
@@ -141,7 +141,7 @@ def student_vocabulary(teacher_folder: Path, shop: Shop, size: int) -> CutVocabu
 
 
 def teacher_token_embeddings(teacher_folder: Path) -> Float32 | None:
-    """Return the fine-tuned teacher's word table, or None where it cannot be told."""
+    """Return the fine-tuned teacher's word table, or None where it is unknown."""
     return Teacher.load(teacher_folder / TEACHER_FOLDER).token_embeddings()
 
 

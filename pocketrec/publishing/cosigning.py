@@ -50,7 +50,7 @@ def write_proposal(path: Path, metadata: Proposed) -> None:
 
 
 def read_proposal(path: Path) -> Proposed:
-    """Read a proposal; nothing of it is checked yet.
+    """Read a proposal without checking it.
 
     Raises:
         ConfigError: the file cannot be read or is no root or targets metadata.
@@ -101,7 +101,7 @@ def check_proposal(metadata: Proposed, keys: Path) -> Progress:
 def sign_proposal(
     metadata: Proposed, keys: Path, *, passphrase: bytes | None, more: Sequence[Path] = ()
 ) -> list[CryptoSigner]:
-    """Add the signatures of the keys at hand that may sign; return those keys.
+    """Add the signatures of the available keys that may sign; return those keys.
 
     Raises:
         ConfigError: no key here may sign it, or one cannot be read.

@@ -21,7 +21,7 @@ _MIN_TENSOR_BYTES = 16
 _LEVEL = 19
 """The best level, 22, changes an update by 1.3% at most (docs/decisions/0007-deltas-without-bsdiff.md)."""
 _LARGEST_WINDOW_LOG = 27
-"""The longest window that a zstd reader accepts unless it is told otherwise: 128 MiB."""
+"""The longest window that a zstd reader accepts by default: 128 MiB."""
 
 
 @dataclass(frozen=True)

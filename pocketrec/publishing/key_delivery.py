@@ -32,7 +32,7 @@ class KeyTarget(ServedMetadata, Protocol):
 
 @dataclass(frozen=True)
 class Delivery:
-    """What was handed over: the root's version now, how many roots were new, whether the targets were signed anew."""
+    """What was handed over: the root's version now, how many roots were new, whether the targets were signed again."""
 
     root_version: int
     new_roots: int
@@ -50,8 +50,8 @@ def push(
 ) -> Delivery:
     """Bring a server's root up to that of a key folder; doing it again is harmless.
 
-    When the targets keys changed, the served targets are signed anew, by old and new keys where the old ones are still
-    in the folder: then they are handed over before the root, and no device meets targets that its root does not trust.
+    When the targets keys changed, the served targets are signed again, by old and new keys where the old ones are still
+    in the folder: then they are uploaded before the root, so that no device gets targets that its root does not trust.
 
     Raises:
         ConfigError: not enough keys are here, or the server's root is newer than this folder's.

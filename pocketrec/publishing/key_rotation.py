@@ -131,7 +131,7 @@ def renew_root(
 def _next(old: Metadata[Root], *, expires_days: int, now: datetime) -> Metadata[Root]:
     if expires_days < 1:
         raise ConfigError(f"expected a validity of at least one day, got {expires_days}")
-    # Read anew: a copy would share the lists of keys with the old one.
+    # Read again: a copy would share the lists of keys with the old one.
     new = Metadata[Root].from_bytes(old.to_bytes())
     new.signatures.clear()
     new.signed.version = old.signed.version + 1

@@ -14,7 +14,7 @@ from sync_server.repository.keys import ONLINE_ROLES, ROOT_FILE, find_signers, l
 
 
 class RoleStatus(msgspec.Struct, frozen=True):
-    """One role: its keys and the newest metadata that is known of it."""
+    """One role: its keys and its newest known metadata."""
 
     role: str
     key_ids: list[str]

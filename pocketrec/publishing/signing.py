@@ -17,7 +17,7 @@ from sync_server.repository.keys import ROOT_FILE, check_successor, decode_root,
 
 
 class ServedMetadata(Protocol):
-    """What a server serves; nothing of it is to be trusted unchecked."""
+    """What a server serves, not yet verified."""
 
     def metadata(self, name: str) -> bytes | None:
         """Return the metadata file `name`, or None when there is none."""

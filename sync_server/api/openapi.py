@@ -27,7 +27,7 @@ _SECURITY: list[dict[str, list[str]]] = [{"credential": []}]
 
 @dataclass(frozen=True)
 class Operation:
-    """What a route takes and gives beyond what its function says by itself.
+    """The request and response of a route, beyond the types of its function.
 
     `body` and `answer` are contract types; `sends` and `gives` are media types, `is_open` says that no credential is
     needed.

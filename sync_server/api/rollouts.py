@@ -36,7 +36,7 @@ class ReasonRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 @blueprint.get("/channels/<channel>/offer")
 def offer(channel: str) -> Response:
-    """Say what there is for the devices of a channel: the same to all of them, and nothing of it secret."""
+    """Return the offer of a channel: the same for all its devices, without secrets."""
     made = services().offers.encoded(channel)
     if made is None:
         raise RequestError("nothing is published in this channel", status_code=404)

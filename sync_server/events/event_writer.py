@@ -135,7 +135,7 @@ class EventWriter:
 
 def _store_group(connection: Connection, batches: Sequence[DeviceEvents]) -> dict[str, int]:
     """Store the batches of different devices; return the count of new events by device, without unknown devices."""
-    # Holding the rows stands for a foreign key, whose check would cost PostgreSQL more than the event itself.
+    # Locking the rows replaces a foreign key, whose check would cost PostgreSQL more than the event itself.
     locked = connection.execute(_LOCK_DEVICES, {"devices": [batch.device_id for batch in batches]})
     forgotten = {row.device_id: row.forgotten_sequence for row in locked}
     wanted = [batch.after(forgotten[batch.device_id]) for batch in batches if batch.device_id in forgotten]
@@ -182,7 +182,7 @@ def _arrays(rows: Sequence[EventRow]) -> tuple[str, ...]:
 def array_literal(values: Sequence[str | float | None]) -> str:
     """Return a column of texts or numbers as PostgreSQL writes an array.
 
-    The driver would take each value by itself, which costs more than everything else of a request.
+    The driver would send each value separately, which costs more than the rest of a request.
     """
     gaps = values.count(None)
     if gaps == len(values):

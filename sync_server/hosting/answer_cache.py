@@ -109,7 +109,7 @@ def open_cache(redis_url: str, *, max_items: int, keep_s: float) -> Cache:
     """Return the cache of hot answers.
 
     Args:
-        redis_url: where workers meet; "" for the memory of this process.
+        redis_url: shared by all workers; "" for the memory of this process.
         max_items: how many answers a process keeps; Redis has a limit of its own.
         keep_s: for how long.
 

@@ -22,7 +22,7 @@ class RateLimits:
     """Counts requests by what they do and who asks; over a limit they are refused until the minute is over.
 
     Args:
-        redis_url: where workers count together; "" lets each count for itself.
+        redis_url: shared by all workers; "" lets each worker count alone.
 
     Raises:
         ConfigError: not the URL of a Redis.

@@ -36,7 +36,7 @@ class _Server(BaseApplication):
             "when_ready": self._ready,
             "on_exit": self._exit,
             "graceful_timeout": 20,
-            # A second door into the process, which nobody here uses.
+            # A second way into the process, which is not used here.
             "control_socket_disable": True,
             "loglevel": "warning",
         }

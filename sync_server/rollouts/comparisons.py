@@ -99,7 +99,7 @@ class Loss(Comparison):
         return f"{_spoken(found)} changed by {found.lower:.1%} to {found.upper:.1%} on {found.devices} devices"
 
     def open_question(self, found: Guardrail) -> str:
-        """Return what cannot be told with the devices at hand, and how many it takes; "" when nothing is open.
+        """Return what is not decided with the present devices, and how many are needed; "" when all is decided.
 
         Intervals narrow with the square root of the devices, so the number is an estimate.
         """

@@ -52,7 +52,7 @@ GUARDRAILS = (
 
 @dataclass(frozen=True)
 class Measured:
-    """What is known of a release on its way and of the one that it replaces, over the same time.
+    """The measurements of a rollout's release and of the one that it replaces, over the same time.
 
     Attributes:
         devices: devices that the rollout reached (installed or failed).
@@ -64,7 +64,7 @@ class Measured:
 
 
 def measure(session: Session, rollout: RolloutRow) -> Measured:
-    """Return what is known of a rollout's release and of the one before it, since the rollout began."""
+    """Return the measurements of a rollout's release and of the one before it, since the rollout began."""
     sides = {rule.name: rule.count(session, rollout) for rule in GUARDRAILS}
     return Measured(devices_reached(session, rollout), sides)
 
@@ -79,7 +79,7 @@ def judge(plan: RolloutPlan, measured: Measured, *, stage: int) -> list[Guardrai
 
 
 def open_question(guardrail: Guardrail) -> str:
-    """Return what a guardrail cannot tell with the devices at hand; "" when nothing is open or the guardrail is unknown.
+    """Return what a guardrail cannot decide with the present devices; "" when it can, or is unknown.
 
     The command line asks servers of other versions, which may have other guardrails.
     """

@@ -25,7 +25,7 @@ from sync_server.rollouts.plan import RolloutPlan, share_of
 _LOG = logging.getLogger(__name__)
 JUDGED_EVERY_S = 60.0
 SERVER = "server"
-"""The actor of what a rollout does by itself."""
+"""The actor of a rollout's automatic steps."""
 
 RolloutState = Literal["running", "paused", "halted", "completed", "superseded"]
 RolloutAction = Literal["pause", "resume", "advance", "halt"]

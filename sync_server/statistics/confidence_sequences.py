@@ -134,7 +134,7 @@ def ratio_difference(treated: RatioSums, control: RatioSums, *, alpha: float, sc
 
 
 def open_difference(difference: float, lower: float | None, upper: float | None) -> str:
-    """Return what a difference of ratios cannot tell yet, in plain words; "" once it is told from none.
+    """Return in words what a difference of ratios does not show yet; "" once it is significant.
 
     Args:
         difference: the estimate.

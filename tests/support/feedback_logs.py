@@ -24,7 +24,7 @@ def rankings(scores):
 
 
 def true_value(truth, ranked):
-    """Return the wanted products per list, queries asked alike."""
+    """Return the clicked or bought products per list, queries asked alike."""
     worth = [
         sum(LOOK[k] * truth[int(q[1:]), int(p[1:])] for k, p in enumerate(ps[:PLACES])) for q, ps in ranked.items()
     ]

@@ -16,7 +16,7 @@ class RealData:
     full: bool
 
     def figure(self, *, full: Any, excerpt: Any) -> Any:
-        """Return what is known of these data: the published figure of the whole, or that of the excerpt."""
+        """Return a figure of these data: the published one of the whole, or that of the excerpt."""
         return full if self.full else excerpt
 
 

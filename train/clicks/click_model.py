@@ -50,7 +50,7 @@ class PositionBias:
 
 @dataclass(frozen=True)
 class Attractions:
-    """What products are worth for queries, in the numbers of the log.
+    """The attractions of products for queries, in the numbers of the log.
 
     Attributes:
         query: int32 [pairs].
@@ -81,7 +81,7 @@ class SwapCounts:
         places = int(log.position.max())
         inverse = np.minimum(1.0 / log.propensity, settings.max_inverse_propensity)
         self._swaps = 0
-        # float64 [blocks, places - 1, 5]: at the upper place shown and wanted, at the lower the same, plain clicks.
+        # float64 [blocks, places - 1, 5]: at the upper place shown and clicked, at the lower the same, plain clicks.
         self._sums = np.zeros((self._blocks, places - 1, 5))
         for place in range(1, places):
             # Only products that a coin may put at either place show what the place itself does.

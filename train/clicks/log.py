@@ -202,7 +202,7 @@ def _numbers(names: Iterator[str]) -> dict[str, int]:
 
 
 def split_by_device(log: FeedbackLog, devices: tuple[str, ...], share: float) -> tuple[FeedbackLog, FeedbackLog]:
-    """Return the log without a share of the devices, and theirs: what judges a model must not have taught it.
+    """Return the log without a share of the devices, and theirs, so that training and evaluation have no device in common.
 
     A device is on the same side in every run, by the CRC-32 of its name.
     """

@@ -89,7 +89,7 @@ def compare_off_policy(
     """Estimate what two rankings would earn on the queries of `log`.
 
     Args:
-        log: impressions with propensities, of devices that taught neither ranking.
+        log: impressions with propensities, of devices on which neither ranking was trained.
         baseline: the ranking to beat, for every query of the log.
         candidate: the other one.
         settings: clipping and priors.
@@ -145,7 +145,7 @@ class _Part:
         self.support = float((place_of[asked] * seen[asked] > 0).sum() / (len(asked) * places))
         shown = np.minimum(1.0 / log.page_propensity, settings.max_inverse_propensity)
         new_place = place_of[log.query, log.product]
-        # A device's impressions are judged by the model that the other half of the devices taught.
+        # The model for a device's impressions is trained on the other half of the devices.
         modeled = shown * model[log.device % _FOLDS, log.query, log.product]
         cell = (blocks.astype(np.int64) * (places + 1) + new_place) * (places + 1) + log.position
 

@@ -71,7 +71,7 @@ class DropLog:
 
 def repair_encoding(text: str) -> str:
     """Return `text`, put right where it was once decoded with the wrong character set ("cafÃ©")."""
-    # The look beforehand spares most texts the search for misread ones, which costs a millisecond a page.
+    # This quick check avoids the search for misread characters in most texts, which takes a millisecond a page.
     return ftfy.fix_encoding(text) if not text.isascii() and _MAYBE_MISREAD.search(text) else text
 
 

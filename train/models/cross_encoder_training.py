@@ -45,12 +45,12 @@ _TRAINING_COST = 3
 
 @dataclass(frozen=True)
 class CrossEncoderSettings:
-    """The cross-encoder and what it is used for.
+    """The cross-encoder, its training and its use.
 
     Attributes:
         steps: of training over all rounds; 0 leaves the cross-encoder out.
         rounds: negatives are mined anew for each.
-        queries: so many judged queries teach it, those with graded lists first.
+        queries: number of judged queries to train on, those with graded lists first.
         list_size: candidates of a list in training.
         mined: hard negatives of a query before they are filtered.
         negative_margin: a mined product within so many logits of the positives' mean is taken for a positive.

@@ -31,7 +31,7 @@ FLOOR_SHARE = 0.1
 """A bought product counts at least this share of the mean, so that the logarithm of none is no cliff."""
 
 RETURN_PRIOR = 10.0
-"""So many buyers' worth of the mean return stand in for what has not been seen."""
+"""Smoothing: the mean repurchase rate counts as much as this number of buyers."""
 
 CLIP = 3.0
 

@@ -74,7 +74,7 @@ class HistorySettings:
         items: how many of the newest purchases are read.
         heads: weighted means beside each other.
         hidden: width of the layer that decides the weights.
-        pointer_hidden: width of a layer between a bought product and what its return is worth; 0 for none, where that
+        pointer_hidden: width of a hidden layer between a bought product and its repeat score; 0 for none, where that
             is linear in the product's vector: of few people a layer learns the purchases by heart.
         steps: training steps; 0 leaves head and item vectors untrained.
         batch: histories a step.
@@ -82,11 +82,11 @@ class HistorySettings:
         split_share: share of a batch that is one basket cut in two instead of a history with its next basket.
         held_out_share: share of the users whose last basket validates.
         correction_penalty: weight of the mean squared length of the item corrections; the higher, the nearer an item
-            stays to its text, and the less search loses by what purchases teach. A shop that is not searched may
+            stays to its text, and the less search loses by training on purchases. A shop that is not searched may
             choose 1.
         max_candidates: at most so many products in one softmax.
         repurchase_weight: weight of ranking a user's own products by what is bought again, beside ranking all of them by what
-            is bought; without it the many new products of a basket teach more than the few that return.
+            is bought; without it the many new products of a basket outweigh the few repeats.
         new_item_bonus: added in training to the score of every product that the user never bought. It makes the head rank
             such a product above a bought one only when it is sure; on a device nothing is added.
         demand: length that one standard deviation of demand has in an item vector; 0 leaves demand out.
@@ -303,7 +303,7 @@ def train_history_head(
     """Train a history head, and the correction of the item vectors, on the shop's baskets.
 
     Args:
-        shop: its `baskets` teach; without two baskets of one user or one larger basket nothing is trained.
+        shop: its `baskets` are used; without two baskets of one user or one larger basket nothing is trained.
         item_vectors: float32 [products, dim], unit rows, in the order of `shop.products`.
         settings: see `HistorySettings`.
         seed: of the held-out users, the weights and the batches.

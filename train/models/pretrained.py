@@ -90,7 +90,7 @@ def source_identity(source: str) -> str:
 
 
 def _minilm_folder() -> Path:
-    # Importing the package would import PyTorch; only its files are wanted.
+    # Importing the package would import PyTorch; only its files are needed.
     spec = importlib.util.find_spec(_MINILM_PACKAGE)
     if spec is None or not spec.submodule_search_locations:
         raise TrainingError(

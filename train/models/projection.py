@@ -108,7 +108,7 @@ def learn_projection(
         settings: see `ProjectionSettings`.
         seed: of the batches.
         progress: called after each step.
-        taught: what a cross-encoder adds to the judgements.
+        taught: a cross-encoder's scores and hard negatives, besides the judgements.
     """
     taught = taught or CrossEncoderLessons()
     shape = BatchShape(lists=16, list_size=48, pairs=128, negatives=256, hard=HARD_NEGATIVES if taught.negatives else 0)

@@ -69,7 +69,7 @@ def unjudged_candidates(cosines: Float32, judged: JudgedQuery, *, skip: int, cou
     Args:
         cosines: float32 [products], of the query.
         judged: its judged products.
-        skip: with nothing but the bi-encoder to tell, the very best are likely to be wanted.
+        skip: when only the bi-encoder ranks, its very best products are likely to be relevant.
         count: fewer where the catalogue has fewer.
     """
     wanted = min(len(cosines), skip + count + len(judged.rows))

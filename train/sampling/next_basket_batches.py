@@ -31,7 +31,7 @@ class HistoryPair:
 
 @dataclass(frozen=True)
 class WholeBasket:
-    """One basket by itself: distinct rows, and when it was bought."""
+    """One basket: distinct rows, and its time."""
 
     rows: Int32
     time_s: float
@@ -43,7 +43,7 @@ class HistoryData:
 
     Attributes:
         pairs: (history, next basket), several a user.
-        baskets: baskets of at least `MIN_BASKET_TO_SPLIT` products; cut in two they teach what goes together, also
+        baskets: baskets of at least `MIN_BASKET_TO_SPLIT` products; each is split in two to train on what goes together, also
             from users with one basket only.
         held_out: the last pair of some users with at least `MIN_BASKETS_TO_HOLD_OUT` baskets; trains nothing.
         held_out_baskets: the baskets behind each held-out history, oldest first.

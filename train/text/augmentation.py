@@ -81,7 +81,7 @@ def distillation_texts(shop: Shop, settings: TextSettings, *, seed: int) -> list
     Raises:
         ConfigError: `settings.back_translator` cannot be found or answers something other than paraphrases.
     """
-    # Each kind draws by itself: other queries or shares leave the texts of the others as they are.
+    # Each kind has its own random numbers: other queries or shares do not change the texts of the others.
     pieces, phrases, random = (np.random.default_rng((seed, kind)) for kind in range(3))
     pool = _Pool()
     for query in [*(judgement.query for judgement in shop.judgements), *shop.queries]:

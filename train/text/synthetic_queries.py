@@ -36,7 +36,7 @@ def synthetic_queries(products: Sequence[Product], count: int, *, seed: int) -> 
         for row in random.permutation(len(products))[: count - len(made)]:
             product = products[row]
             text = _text_of(product, random)
-            # A bare number or unit asks for nothing.
+            # A number or unit alone is no query.
             says_enough = sum(map(str.isalpha, text)) > 2 or not text.isascii()
             made.append((text if says_enough else normalize_text(product.title), int(row)))
     return made

@@ -106,7 +106,7 @@ def _products(codes: pa.Array, titles: pa.Array, prices: pa.Array) -> pa.Table:
 
 
 def _most_frequent(codes: pa.Array, values: pa.Array, counted: pa.Array) -> dict[str, Any]:
-    """Return for each code the value that stands beside it most often; the smallest one on a tie."""
+    """Return for each code the value that occurs with it most often; the smallest one on a tie."""
     pairs = pa.table({"code": codes, "value": values}).filter(counted)
     groups = pairs.group_by(["code", "value"]).aggregate([([], "count_all")])
     order = groups.sort_by([("code", "ascending"), ("count_all", "ascending"), ("value", "descending")])

@@ -133,7 +133,7 @@ def _description(kind: Kind, parts: dict[str, str], random_source: random.Random
 
 def _price(kind: Kind, brand: str, random_source: random.Random) -> float:
     low, high = kind.price
-    # The later a brand stands in its department, the dearer it is.
+    # Brands later in the list of a department are more expensive.
     position = kind.brands.index(brand) / max(1, len(kind.brands) - 1)
     share = 0.6 * position + 0.4 * random_source.random()
     whole = int(low * (high / low) ** share)

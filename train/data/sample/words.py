@@ -17,8 +17,8 @@ class Kind:
         department: first level of the category.
         aisle: second level of the category.
         brands: who makes it.
-        colors: in which it comes; empty for what has none worth asking for.
-        materials: what it is made of; empty where nobody asks.
+        colors: its colors; empty where queries do not name one.
+        materials: its materials; empty where queries do not name one.
         sizes: sizes or capacities.
         styles: adjectives.
         features: what follows "with" in the title.
