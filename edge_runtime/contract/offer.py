@@ -18,7 +18,7 @@ MAX_OFFER_BYTES = 40_000
 class RolloutOffer(msgspec.Struct, frozen=True, kw_only=True):
     """A release on its way to the whole channel: the first `share` (0 … 1) of all devices by `seed` may install it.
 
-    A paused rollout is not `accepting`: who has the release keeps it, nobody else installs it.
+    A paused rollout is not `accepting`: devices that have the release keep it; no other device installs it.
     """
 
     id: str

@@ -9,7 +9,7 @@ _DONTNEED: int | None = getattr(mmap, "MADV_DONTNEED", None)
 
 
 def release_mapping(mapping: mmap.mmap) -> None:
-    """Take the pages of a read-only mapping of ours out of this process; whoever reads one again gets it again."""
+    """Give the pages of a read-only mapping back; a page that is read again is mapped again."""
     if _DONTNEED is not None:
         mapping.madvise(_DONTNEED)
 

@@ -96,7 +96,7 @@ def bound_exposure(scores: Float32, groups: Sequence[str | None], k: int, bound:
     """Return which of the candidates stand in the first `k` places under `bound`.
 
     At each place stands the best remaining product whose group has not used up its exposure. Products without a group
-    are never held back. Where every remaining group has used up its exposure, the best product stands all the same:
+    are never moved down. Where every remaining group has used up its exposure, the best product is placed anyway:
     an answer is never shorter for being fair.
 
     Args:

@@ -72,7 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     hand = actions.add_parser("push", help="hand new roots to the server; devices follow")
     _add_keys(hand)
     add_target(hand)
-    _add_expiry(hand, 365, "validity of targets that are signed anew (365)")
+    _add_expiry(hand, 365, "validity of targets that are signed again (365)")
     _add_channel_actions(actions)
     _add_cosigning_actions(actions, (change, renew))
     for action_parser in actions.choices.values():
@@ -290,7 +290,7 @@ def _push(args: argparse.Namespace, passphrase: bytes | None) -> _Outcome:
     if here is not None:
         copy_online_keys(args.keys, here.home)
     done = push(args.keys, target, passphrase=passphrase, expires_days=args.expires_days, more=args.key)
-    anew = ", targets signed anew" if done.targets_signed_anew else ""
+    anew = ", targets signed again" if done.targets_signed_anew else ""
     return _Outcome(done, f"the server has root version {done.root_version} ({done.new_roots} new{anew})")
 
 

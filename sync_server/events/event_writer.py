@@ -89,7 +89,7 @@ class EventWriter:
         mine = _Waiting(batch)
         with self._gathering:
             self._waiting.append(mine)
-        # Whoever holds the lock may already have written this batch when the lock comes free.
+        # Another thread may have written this batch before the lock is free.
         with self._writing:
             while not mine.is_done:
                 self._write(self._take_group())

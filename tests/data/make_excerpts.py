@@ -82,7 +82,7 @@ def write_online_retail(data: Path) -> None:
         )
     )["CustomerID"]
     bought = pc.unique(lines.filter(pc.equal(lines["StockCode"], NAMED_CODE))["CustomerID"])
-    # One buyer of the named product in six; the rest are whoever comes first.
+    # One buyer of the named product in six; the other users are the first ones.
     candidates = pc.sort_indices(small)
     ordered = small.take(candidates).to_pylist()
     buyers = [customer for customer in ordered if customer in set(bought.to_pylist())][: CUSTOMERS // 6]

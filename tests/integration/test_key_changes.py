@@ -198,7 +198,7 @@ def test_stolen_targets_key_is_void_once_rotated(server, home, bundles, tmp_path
 
 
 def test_fast_forward_by_a_stolen_timestamp_key_ends_with_its_rotation(server, home, bundles):
-    """Fast-forward: versions were pushed to the end of the world; new keys let devices begin anew."""
+    """Fast-forward: after a huge version number, new keys let devices accept lower numbers again."""
     server.publish(bundles[0])
     true = shutil.copytree(metadata_folder(server), home.with_name("true"))
     timestamp = server.repository._metadata.timestamp()

@@ -171,7 +171,7 @@ def serve_signed(server, signer, change=lambda _: None, *, under=None):
 
 @pytest.mark.parametrize("by", ["the old signature", "an online key", "an online key by the name of the offline one"])
 def test_stolen_server_cannot_forge_a_release(server, home, first, by):
-    """Whoever holds the online keys can sign a snapshot over changed targets, but not the targets."""
+    """A holder of the online keys can sign a snapshot over changed targets, but not the targets."""
     server.publish(first)
     server.updater(home).update()
     signer = None if by == "the old signature" else load_signer(key_path(server.keys, "snapshot"))

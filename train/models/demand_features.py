@@ -18,7 +18,7 @@ Float64 = npt.NDArray[np.float64]
 
 DAY_S = 86_400.0
 SIGNALS = 3
-"""Demand of late, demand over a longer time, and how often the product is bought again by who has it."""
+"""Recent demand, demand over a longer time, and the repurchase rate of the product."""
 
 PERIODS = 52
 """Training looks at demand at so many moments, evenly spaced between the first basket and the last."""

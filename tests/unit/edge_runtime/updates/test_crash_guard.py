@@ -74,7 +74,7 @@ class DeadlyRecommender:
 
 @pytest.fixture
 def home(server, tmp_path, monkeypatch):
-    """A device with two bundles; the second proves itself and yet kills whoever opens it."""
+    """A device with two bundles; the second passes its self-test, but kills a process that opens it."""
     monkeypatch.setattr(node_module, "Recommender", DeadlyRecommender)
     folder = tmp_path / "device"
     code = server.enrollment.new_code(valid_days=7)
