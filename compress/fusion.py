@@ -32,8 +32,10 @@ MIN_QUERIES = 20
 MAX_QUERIES = 300
 """So many training queries decide."""
 
+# From none to half again above the default, in steps that move rankings.
 _COVERAGE_GRID = (0.0, 0.5, 1.0, 2.0, 3.0)
 
+# The whole range of the weight, from the words alone to the vectors alone.
 _GRID = np.round(np.arange(0.0, 1.01, 0.05), 2)
 
 Judged = Mapping[str, Sequence[Judgement]]

@@ -4,7 +4,6 @@ The second is the control that shows whether quantization-aware training improve
 fastest, but its activations are float, and tflite-runtime 2.14 cannot run it.
 """
 
-import time
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -14,6 +13,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
+from compress.measure.latency import LATENCY_RUNS, call_times_ms
 from compress.measure.quality import StageQuality, ndcg_by_query, rank_quality, unit_rows
 from compress.tflite import Operations, Weights, operations, weights_inside
 from edge_runtime.contract.atomic_files import write_bytes_atomically
@@ -26,7 +26,6 @@ from train.evaluation.intervals import estimate_difference
 VariantName = Literal["int8", "int8-calibrated", "dynamic-range"]
 
 VARIANTS: tuple[VariantName, ...] = get_args(VariantName)
-LATENCY_RUNS, LATENCY_WARM_UP = 300, 30
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,15 +127,14 @@ def encode_all(path: Path, ids: npt.NDArray[np.int32]) -> Encoded:
         ModelLoadError: the interpreter refuses the model.
     """
     interpreter = Model(path)
-    vectors, milliseconds = [], []
-    for run in range(max(len(ids), LATENCY_WARM_UP + LATENCY_RUNS)):
-        row = ids[run % len(ids)][None]
-        started = time.perf_counter()
-        answer = interpreter.run("encode_query", {"ids": row})
-        milliseconds.append((time.perf_counter() - started) * 1e3)
-        vectors.append(answer["vector"][0])
-    p50, p99 = np.percentile(milliseconds[LATENCY_WARM_UP:], (50, 99))
-    return Encoded(unit_rows(np.array(vectors[: len(ids)])), float(p50), float(p99))
+    vectors: dict[int, Float32] = {}
+
+    def encode(run: int) -> None:
+        row = run % len(ids)
+        vectors[row] = interpreter.run("encode_query", {"ids": ids[row][None]})["vector"][0]
+
+    p50, p99 = np.percentile(call_times_ms(encode, runs=max(len(ids), LATENCY_RUNS)), (50, 99))
+    return Encoded(unit_rows(np.array([vectors[row] for row in range(len(ids))])), float(p50), float(p99))
 
 
 def convert_outcome(made: Mapping[VariantName, Variant], shipped: VariantName) -> tuple[str, dict[str, Any]]:

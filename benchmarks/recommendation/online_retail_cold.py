@@ -23,8 +23,8 @@ from edge_runtime.contract.bundle import open_bundle
 from edge_runtime.contract.errors import ConfigError
 from edge_runtime.contract.types import Int32
 from edge_runtime.recommender import Recommender
-from train.evaluation.intervals import estimate_mean
 from train.evaluation.metrics import basket_figures, chance_basket_figures
+from train.evaluation.quality_rows import BasketQuality
 from train.models.teacher import Teacher
 
 SEED = 0
@@ -49,16 +49,12 @@ class ColdData:
     sold: npt.NDArray[np.int64]
 
 
-@dataclass(frozen=True)
-class ColdRow:
-    """One line of the table: means over customers with 95% bootstrap intervals."""
+@dataclass(frozen=True, kw_only=True)
+class ColdRow(BasketQuality):
+    """One line of the table, over customers."""
 
     name: str
     customers: int
-    recall10: float
-    recall10_ci95: tuple[float, float]
-    ndcg10: float
-    ndcg10_ci95: tuple[float, float]
 
 
 def hold_products_out(data: RetailData, products: pa.Table, share: float, folder: Path) -> ColdData:
@@ -137,8 +133,7 @@ def judge_random(cold: ColdData) -> ColdRow:
 
 
 def _row(name: str, figures: Sequence[tuple[float, float]]) -> ColdRow:
-    recall, ndcg = zip(*figures, strict=True)
-    return ColdRow(name, len(figures), *estimate_mean(recall), *estimate_mean(ndcg))
+    return ColdRow.of(figures, name=name, customers=len(figures))
 
 
 def run_cold(cold: ColdData, bundle: Path, out: Path, console: Console) -> None:

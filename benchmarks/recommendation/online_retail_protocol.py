@@ -21,8 +21,8 @@ from train.data.importers.online_retail import import_online_retail
 from train.data.reading import read_shop
 from train.data.tables import Basket, Shop
 from train.data.writing import write_shop
-from train.evaluation.intervals import estimate_mean
 from train.evaluation.metrics import basket_figures
+from train.evaluation.quality_rows import BasketQuality, Interval
 
 SOURCE_FOLDER = "online_retail"
 MIN_INVOICES = 3
@@ -54,24 +54,20 @@ class RetailData:
     customers: tuple[Customer, ...]
 
 
-@dataclass(frozen=True)
-class Row:
-    """One line of the table: means over customers with 95% bootstrap intervals.
+@dataclass(frozen=True, kw_only=True)
+class Row(BasketQuality):
+    """One line of the table, over customers.
 
     `new_…` are over the customers whose test basket holds a new product. `bytes` is encoder, tokenizer and catalogue.
     """
 
     name: str
     customers: int
-    recall10: float
-    recall10_ci95: tuple[float, float]
-    ndcg10: float
-    ndcg10_ci95: tuple[float, float]
     new_customers: int
     new_recall10: float
-    new_recall10_ci95: tuple[float, float]
+    new_recall10_ci95: Interval
     new_ndcg10: float
-    new_ndcg10_ci95: tuple[float, float]
+    new_ndcg10_ci95: Interval
     bytes: int | None = None
 
 
@@ -165,11 +161,15 @@ def judge(
             new.append(basket_figures(rank(customer, True), fresh.tolist(), TOP))
         if progress is not None:
             progress(number + 1, len(customers))
-    recall, ndcg = np.array(whole).T
-    new_recall, new_ndcg = np.array(new or [(0.0, 0.0)]).T
-    whole_estimates = (*estimate_mean(recall), *estimate_mean(ndcg))
-    new_estimates = (*estimate_mean(new_recall), *estimate_mean(new_ndcg))
-    return Row(name, len(whole), *whole_estimates, len(new), *new_estimates, size_bytes)
+    of_new = vars(BasketQuality.of(new or [(0.0, 0.0)]))
+    return Row.of(
+        whole,
+        name=name,
+        customers=len(whole),
+        new_customers=len(new),
+        bytes=size_bytes,
+        **{f"new_{figure}": value for figure, value in of_new.items()},
+    )
 
 
 def mean_ndcg(rank: Rank, customers: Sequence[Customer]) -> float:

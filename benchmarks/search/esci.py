@@ -52,7 +52,7 @@ QUERY_TOKENS = 16
 PerQuery = dict[str, QueryFigures]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Row(Figures):
     """One line of the table.
 

@@ -21,6 +21,7 @@ from train.data.splits import FOLDS, NearCopies, assign_folds
 from train.data.tables import Product
 from train.evaluation.intervals import estimate_mean
 from train.evaluation.metrics import chance_ndcg, recall_at_k, rerank_ndcg, retrieval_ndcg
+from train.evaluation.quality_rows import Interval, SearchQuality
 
 GAINS = {"E": 1.0, "S": 0.1, "C": 0.01, "I": 0.0}
 RELEVANT_GAIN = GAINS["E"]
@@ -82,17 +83,12 @@ class QueryFigures:
     recall100: float
 
 
-@dataclass(frozen=True)
-class Figures:
-    """Means over queries, with 95% bootstrap intervals."""
+@dataclass(frozen=True, kw_only=True)
+class Figures(SearchQuality):
+    """Quality of search, with the share of the relevant products among the first 100."""
 
-    queries: int
-    rerank_ndcg10: float
-    rerank_ci95: tuple[float, float]
-    retrieval_ndcg10: float
-    retrieval_ci95: tuple[float, float]
     recall100: float
-    recall100_ci95: tuple[float, float]
+    recall100_ci95: Interval
 
 
 def load_esci(data: Path) -> EsciData:
@@ -246,9 +242,10 @@ def random_floor(gains: Mapping[int, float], products: int) -> QueryFigures:
 def summarize(per_query: Iterable[QueryFigures]) -> Figures:
     """Return means and 95% bootstrap intervals over queries."""
     figures = list(per_query)
-    return Figures(
-        len(figures),
-        *estimate_mean([one.rerank_ndcg10 for one in figures]),
-        *estimate_mean([one.retrieval_ndcg10 for one in figures]),
-        *estimate_mean([one.recall100 for one in figures]),
+    recall = estimate_mean([one.recall100 for one in figures])
+    return Figures.of(
+        [one.rerank_ndcg10 for one in figures],
+        [one.retrieval_ndcg10 for one in figures],
+        recall100=recall.mean,
+        recall100_ci95=recall.ci95,
     )

@@ -11,6 +11,7 @@ from tokenizers import Tokenizer
 
 from compress.errors import CompressionError
 from compress.measure.cold_start import ColdStart, measure_cold_start
+from compress.measure.latency import call_times_ms
 from edge_runtime.contract.bundle import (
     CATALOGUE_ROWS_FILE,
     GOLDEN_FILE,
@@ -29,10 +30,6 @@ from edge_runtime.search.vector_index import Catalogue
 from train.evaluation.metrics import recall_at_k
 
 TOP_K = 10
-
-
-Operation = Callable[[int], object]
-"""One call, given the number of the run, by which it picks its input."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +108,9 @@ def bench_bundle(
         recall10 = _recall10(recommender, queries, num_threads)
         operations = _operations(recommender, database, queries, histories, num_threads)
         for name, operation in operations.items():
-            timings.append(_time(name, operation, runs, warm_up_runs, clock))
+            taken_ms = call_times_ms(operation, runs=runs, warm_up_runs=warm_up_runs, clock=clock)
+            p50, p99 = np.percentile(taken_ms, (50, 99))
+            timings.append(Timing(name=name, p50_ms=float(p50), p99_ms=float(p99), runs=runs))
             if progress:
                 progress(name, len(timings), len(operations) + 1)
     cold_start = measure_cold_start(folder, queries[0], num_threads=num_threads)
@@ -147,7 +146,7 @@ def _operations(
     queries: Sequence[str],
     histories: Sequence[Sequence[str]],
     num_threads: int,
-) -> dict[str, Operation]:
+) -> dict[str, Callable[[int], object]]:
     bundle = recommender.bundle
     tokenizer = Tokenizer.from_file(str(bundle.path(TOKENIZER_FILE)))
     catalogue = Catalogue(bundle, num_threads=num_threads)
@@ -188,15 +187,3 @@ def _recall10(recommender: Recommender, queries: Sequence[str], num_threads: int
         exact, found = catalogue.scan(vector, TOP_K, everything), catalogue.top(vector, TOP_K)
         recalls.append(recall_at_k(found.rows.tolist(), exact.rows.tolist(), TOP_K))
     return float(np.mean(recalls))
-
-
-def _time(name: str, operation: Operation, runs: int, warm_up_runs: int, clock: Callable[[], float]) -> Timing:
-    for run in range(warm_up_runs):
-        operation(run)
-    taken_ms = np.empty(runs)
-    for run in range(runs):
-        started = clock()
-        operation(run)
-        taken_ms[run] = (clock() - started) * 1e3
-    p50, p99 = np.percentile(taken_ms, [50, 99])
-    return Timing(name=name, p50_ms=float(p50), p99_ms=float(p99), runs=runs)

@@ -19,6 +19,7 @@ _INTERPRETERS = {
     "ai_edge_litert.interpreter": ("LiteRT", "ai-edge-litert"),
     "tflite_runtime.interpreter": ("tflite-runtime", "tflite-runtime"),
 }
+# A slow device opens a large bundle in seconds; two minutes is a process that hangs.
 _TIMEOUT_S = 120
 _ROOT = Path(__file__).resolve().parents[2]
 # The child finds our rooms wherever the user stands, and a file of theirs never shadows one. The runtime is imported

@@ -17,6 +17,7 @@ from train.data.tables import Basket, Shop
 from train.errors import EmptyDatasetError
 from train.evaluation.intervals import estimate_mean
 from train.evaluation.metrics import basket_figures, recall_at_k, rerank_ndcg, retrieval_ndcg
+from train.evaluation.quality_rows import BasketQuality, Interval, SearchQuality
 
 RELEVANT_GAIN = 0.4
 """Recall counts products from this gain on: grade 2 and 3 of 3 (gains 0.43 and 1)."""
@@ -31,43 +32,27 @@ _CAUTION = (
     "the figures flatter it; the bundle's report.json holds those of the queries that the build held out"
 )
 
-Interval = tuple[float, float]
 
-
-@dataclass(frozen=True)
-class RankingQuality:
-    """Search quality of one mode, means over queries with 95% bootstrap intervals.
+@dataclass(frozen=True, kw_only=True)
+class RankingQuality(SearchQuality):
+    """Search quality of one mode, over the queries with at least one product of a gain above 0.
 
     Attributes:
         mode: "dense", "lexical" or "hybrid".
-        queries: judged queries with at least one product of a gain above 0.
-        rerank_ndcg10: over each query's judged products.
-        retrieval_ndcg10: over the whole catalogue; what is not judged counts 0.
         recall100: share of the relevant products among the first 100; None when no query has a relevant product.
+        recall100_ci95: its interval.
     """
 
     mode: str
-    queries: int
-    rerank_ndcg10: float
-    rerank_ci95: Interval
-    retrieval_ndcg10: float
-    retrieval_ci95: Interval
     recall100: float | None
     recall100_ci95: Interval | None
 
 
-@dataclass(frozen=True)
-class BasketQuality:
-    """Quality of predicting baskets from the baskets before, means over users with 95% bootstrap intervals.
-
-    Recall divides by min(10, basket). NDCG gives each product of the basket gain 1.
-    """
+@dataclass(frozen=True, kw_only=True)
+class RecommendationQuality(BasketQuality):
+    """Quality of predicting baskets from the baskets before; `users` says how many."""
 
     users: int
-    recall10: float
-    recall10_ci95: Interval
-    ndcg10: float
-    ndcg10_ci95: Interval
 
 
 @dataclass(frozen=True)
@@ -89,8 +74,8 @@ class Evaluation:
     caution: str | None
     unknown_products: int
     ranking: tuple[RankingQuality, ...]
-    whole_basket: BasketQuality | None
-    new_products: BasketQuality | None
+    whole_basket: RecommendationQuality | None
+    new_products: RecommendationQuality | None
 
 
 def evaluate_bundle(folder: Path, shop: Shop, *, progress: NamedProgress | None = None) -> Evaluation:
@@ -179,8 +164,8 @@ def _search_figures(
 def _ranking_quality(mode: Mode, figures: Sequence[tuple[float, float, float | None]]) -> RankingQuality:
     rerank, retrieval, recall = zip(*figures, strict=True)
     known = [one for one in recall if one is not None]
-    of_recall = estimate_mean(known) if known else (None, None)
-    return RankingQuality(mode, len(figures), *estimate_mean(rerank), *estimate_mean(retrieval), *of_recall)
+    mean, ci95 = estimate_mean(known) if known else (None, None)
+    return RankingQuality.of(rerank, retrieval, mode=mode, recall100=mean, recall100_ci95=ci95)
 
 
 def _evaluate_baskets(
@@ -188,7 +173,7 @@ def _evaluate_baskets(
     baskets: Mapping[str, Sequence[Basket]],
     known: Sequence[str | None],
     show: NamedProgress,
-) -> tuple[BasketQuality | None, BasketQuality | None]:
+) -> tuple[RecommendationQuality | None, RecommendationQuality | None]:
     """Return the quality on each user's last basket, whole and new products only."""
     whole: list[tuple[float, float]] = []
     new: list[tuple[float, float]] = []
@@ -206,8 +191,5 @@ def _evaluate_baskets(
     return _basket_quality(whole), _basket_quality(new)
 
 
-def _basket_quality(figures: Sequence[tuple[float, float]]) -> BasketQuality | None:
-    if not figures:
-        return None
-    recall, ndcg = zip(*figures, strict=True)
-    return BasketQuality(len(figures), *estimate_mean(recall), *estimate_mean(ndcg))
+def _basket_quality(figures: Sequence[tuple[float, float]]) -> RecommendationQuality | None:
+    return RecommendationQuality.of(figures, users=len(figures)) if figures else None

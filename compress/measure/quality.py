@@ -8,25 +8,17 @@ import numpy.typing as npt
 
 from edge_runtime.contract.types import Float32
 from train.data.tables import Judgement
-from train.evaluation.intervals import estimate_mean
 from train.evaluation.metrics import rerank_ndcg, retrieval_ndcg
+from train.evaluation.quality_rows import SearchQuality
 
 TOP_K = 10
 
 
-@dataclass(frozen=True)
-class StageQuality:
-    """NDCG@10 of one stage with 95% bootstrap intervals over the queries.
-
-    `rerank`: over each query's judged products. `retrieval`: over the whole catalogue, what is not judged counts 0.
-    """
+@dataclass(frozen=True, kw_only=True)
+class StageQuality(SearchQuality):
+    """Quality of one stage on the held-out queries; `stage` names it."""
 
     stage: str
-    queries: int
-    rerank_ndcg10: float
-    rerank_ci95: tuple[float, float]
-    retrieval_ndcg10: float
-    retrieval_ci95: tuple[float, float]
 
 
 def rank_quality(
@@ -39,7 +31,7 @@ def rank_quality(
     values = ndcg_by_query(judged, scores)
     if not len(values):
         return None
-    return StageQuality(stage, len(values), *estimate_mean(values[:, 0]), *estimate_mean(values[:, 1]))
+    return StageQuality.of(*values.T, stage=stage)
 
 
 def ndcg_by_query(

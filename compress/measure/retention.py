@@ -24,6 +24,7 @@ MIN_QUERIES = 10
 """Fewer judged queries cannot choose between students; then the teacher's own rankings do."""
 
 _DRAWS = 1_000
+"""An interval is computed for each student of a search, so half of the draws of a report."""
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,12 @@
 """Diagnostics of the packed bundle on the held-out queries: typing errors, worst answers, exposure by group, latency."""
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from compress.measure.latency import call_times_ms
 from compress.report.fairness import cost_of_bounds, exposure_by_group, rank_all
 from edge_runtime.recommender import Mode, Recommender
 from train.data.tables import Judgement, Shop
@@ -17,10 +17,10 @@ from train.text.typing_errors import with_typing_error
 TYPO_DRAWS = 3
 """Typing errors of each query, each tried alone: one draw of some twenty queries is mostly luck."""
 
+# As many as fit on a screen of the report.
 WORST_QUERIES = 8
 SHOWN_PRODUCTS = 5
 TOP_K = 10
-LATENCY_RUNS, LATENCY_WARM_UP = 300, 30
 _HISTOGRAM_BINS = 24
 
 Judged = Mapping[str, Sequence[Judgement]]
@@ -127,19 +127,13 @@ def worst_queries(recommender: Recommender, shop: Shop, judged: Judged) -> list[
 
 def latency(recommender: Recommender, queries: Sequence[str]) -> list[dict[str, Any]]:
     """Return p50, p99 and the histogram of encoding and of hybrid search, in milliseconds, one thread, build machine."""
-    operations: dict[str, Callable[[str], object]] = {
-        "encode query": recommender.encode_query,
-        "search": lambda query: recommender.search(query, k=TOP_K),
+    operations: dict[str, Callable[[int], object]] = {
+        "encode query": lambda run: recommender.encode_query(queries[run % len(queries)]),
+        "search": lambda run: recommender.search(queries[run % len(queries)], k=TOP_K),
     }
     found = []
     for name, operation in operations.items():
-        taken = []
-        for run in range(LATENCY_WARM_UP + LATENCY_RUNS):
-            query = queries[run % len(queries)]
-            started = time.perf_counter()
-            operation(query)
-            taken.append((time.perf_counter() - started) * 1e3)
-        measured = np.array(taken[LATENCY_WARM_UP:])
+        measured = call_times_ms(operation)
         low, high = float(measured.min()), float(np.percentile(measured, 99))
         counts, edges = np.histogram(
             np.clip(measured, low, high), bins=_HISTOGRAM_BINS, range=(low, max(high, low + 1e-6))

@@ -13,6 +13,7 @@ from train.evaluation.intervals import estimate_difference
 from train.evaluation.metrics import retrieval_ndcg
 
 TOP_K = 10
+# From loose to strict: 1 asks for exactly the exposure that the merit earns.
 BOUNDS = (2.0, 1.5, 1.25, 1.0)
 MIN_MERIT = 0.01
 """The ratio of a group with a smaller share of merit is unstable: one more place multiplies it."""

@@ -12,7 +12,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from compress.measure.bench import BenchResult, bench_bundle
-from compress.measure.evaluate import BasketQuality, Evaluation, evaluate_bundle
+from compress.measure.evaluate import Evaluation, RecommendationQuality, evaluate_bundle
 from train.data.reading import read_shop
 
 _UNITS = {"": 1, "b": 1, "kb": 1_000, "mb": 1_000_000, "kib": 1_024, "mib": 1_048_576}
@@ -143,7 +143,7 @@ def _show_evaluation(result: Evaluation, console: Console) -> None:
         console.print(table)
 
 
-def _basket_cells(row: BasketQuality) -> tuple[str, str, str]:
+def _basket_cells(row: RecommendationQuality) -> tuple[str, str, str]:
     return str(row.users), _with_interval(row.recall10, row.recall10_ci95), _with_interval(row.ndcg10, row.ndcg10_ci95)
 
 

@@ -38,6 +38,7 @@ Rankings = Mapping[str, Sequence[str]]
 """query -> product ids, best first."""
 
 ESTIMATORS = ("ips", "snips", "dr")
+# Two halves: the model of each is taught by the other, and both keep as many devices as possible.
 _FOLDS = 2
 _BLOCKS = 2_000
 """Devices are drawn in at most so many groups, so that a large fleet costs no more."""

@@ -21,6 +21,7 @@ MAX_EXAMPLES = 3
 MAX_REPORTED = 100
 """Refused cells of one column that an error lists, the others are counted: about what a person reads in one go."""
 
+# A tag ends within 300 characters; "a < b" and a "<" that is never closed stay.
 _TAG = re.compile(r"</?[a-zA-Z][^<>]{0,300}>")
 _CONTROL = re.compile("[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\u200b\u2060\ufeff]+")
 # What the first byte of a UTF-8 sequence becomes in the code pages that are mistaken for it: Latin-1, Windows-1251, Mac.

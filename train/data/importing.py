@@ -25,6 +25,7 @@ class _Publisher:
     read: Callable[[Path, EsciOptions], dict[str, pa.Table]]
 
 
+# The published archives unpack to less: one that grows beyond this is damaged or malicious.
 _MAX_UNPACKED_BYTES = 2_000_000_000
 
 PUBLISHERS: Mapping[str, _Publisher] = {

@@ -29,11 +29,13 @@ from train.errors import ShopError
 ATTRIBUTE_PREFIX = "attribute."
 EXTRA_PREFIX = "extra."
 MAX_ID_CHARS = 200
+"""Ids are keys of the device's database and stand in every event; longer ones are addresses or texts by mistake."""
 
 _REQUIRED = ("product_id", "title")
 # The shop's own columns are named one by one, `extra.NAME`.
 _KNOWN = {"image_vector", *(column.name for column in PRODUCT_COLUMNS if column.name != "extra")}
 _FLAGS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+# 2,000 characters is about what browsers and servers agree to take as an address.
 _ADDRESS = re.compile(r"https?://[^\s\x00-\x1f<>\"]{1,2000}", re.IGNORECASE)
 _CURRENCY = re.compile(r"[A-Za-z]{3}")
 

@@ -8,6 +8,8 @@ from dataclasses import replace
 from train.data.tables import Judgement, Shop
 
 FOLDS = 5
+"""Each model learns from four fifths of the queries; every query is tested once (docs/benchmarks.md)."""
+
 SAME_QUERY_JACCARD = 0.6
 """Two queries whose sets of words overlap by this much ask for the same thing; the folds published for ESCI say so."""
 
@@ -71,12 +73,9 @@ def assign_folds(judged_queries: Iterable[str], other_queries: Iterable[str], *,
 
 def ranked_queries(shop: Shop) -> dict[str, list[Judgement]]:
     """Return the queries of `shop` whose judgements say something about ranking, with these."""
-    by_query: dict[str, list[Judgement]] = defaultdict(list)
-    for judgement in shop.judgements:
-        by_query[judgement.query].append(judgement)
     return {
         query: judgements
-        for query, judgements in by_query.items()
+        for query, judgements in shop.judgements_by_query().items()
         if len(judgements) >= MIN_JUDGED and len({judgement.gain for judgement in judgements}) > 1
     }
 

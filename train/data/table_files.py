@@ -24,6 +24,7 @@ _BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+# Of a cell in a sentence: enough to find it by, on one line of a terminal.
 _MAX_SHOWN_CHARS = 60
 
 

@@ -73,3 +73,10 @@ class Shop:
     image_vectors: npt.NDArray[np.float32] | None
     dropped: tuple[Dropped, ...]
     digest: str
+
+    def judgements_by_query(self) -> dict[str, list[Judgement]]:
+        """Return the judgements of each query, queries in the order in which they first appear."""
+        grouped: dict[str, list[Judgement]] = {}
+        for judgement in self.judgements:
+            grouped.setdefault(judgement.query, []).append(judgement)
+        return grouped

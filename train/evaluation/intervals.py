@@ -13,6 +13,7 @@ Values = Sequence[float] | npt.NDArray[np.floating]
 Float64 = npt.NDArray[np.float64]
 
 DRAWS = 2_000
+"""Fifty resamples then lie beyond either end of an interval."""
 
 
 class Estimate(NamedTuple):

@@ -14,6 +14,7 @@ Scores = npt.NDArray[np.floating]
 
 TOP = 10
 AGAIN_DECAY = 0.9
+"""A basket ten purchases ago counts about a third of the last one."""
 
 
 @dataclass(frozen=True)

@@ -20,13 +20,12 @@ from train.data.tables import Shop
 from train.losses.distillation import ScoreLossKind
 from train.models.cross_encoder import CrossEncoder, CrossEncoderShape
 from train.models.teacher import Teacher
-from train.sampling.contrastive_batches import POSITIVE_GAIN
+from train.sampling.contrastive_batches import POSITIVE_GAIN, JudgedQuery
 from train.sampling.hard_negatives import (
-    JudgedQuery,
     ScoredLists,
     graded_lists,
-    judged_queries,
     top_candidates,
+    training_queries,
     unjudged_candidates,
     without_false_negatives,
 )
@@ -151,7 +150,7 @@ class CrossEncoderRounds:
             progress: called with (done, total) in scored pairs.
         """
         self._settings, self._folder, self._seed = settings, folder, seed
-        self._judged = judged_queries(shop, limit=settings.queries, seed=seed)
+        self._judged = training_queries(shop, limit=settings.queries, seed=seed)
         named = [query.text for query in self._judged]
         others = [text for text in dict.fromkeys(shop.queries) if text not in set(named)]
         drawn = [others[row] for row in np.random.default_rng((seed, 1)).permutation(len(others))]

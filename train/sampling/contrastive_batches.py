@@ -12,7 +12,7 @@ Every batch also gets random products of the catalogue as negatives, and mined n
 that is known to be related to a left text is masked for it when it is in the batch because of another text.
 """
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -20,14 +20,16 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from train.data.tables import Judgement, Shop
+from train.data.tables import Shop
 from train.text.synthetic_queries import synthetic_queries
 
 POSITIVE_GAIN = 0.5
+"""Products from this gain on answer the query: Exact of ESCI, Exact and Partial of WANDS, grade 3 of 3."""
 
 Kind = Literal["lists", "pairs", "baskets", "catalogue"]
 KINDS: tuple[Kind, ...] = ("lists", "pairs", "baskets", "catalogue")
 MAX_SYNTHETIC_QUERIES = 20_000
+"""More would outweigh what people judged and bought, and take longer than the epochs show them."""
 
 
 @dataclass(frozen=True)
@@ -68,11 +70,36 @@ class RelevanceBatch:
 
 
 @dataclass(frozen=True)
-class _List:
-    query: int
+class JudgedQuery:
+    """A query with its judged products.
+
+    Attributes:
+        number: its place among the shop's judged queries.
+        text: the query.
+        rows: int64 [judged], rows of products.
+        gains: float64 [judged].
+        weights: float64 [judged].
+    """
+
+    number: int
+    text: str
     rows: npt.NDArray[np.int64]
     gains: npt.NDArray[np.float64]
     weights: npt.NDArray[np.float64]
+
+
+def judged_queries(shop: Shop) -> list[JudgedQuery]:
+    """Return the judged queries of `shop` in the order in which they first appear."""
+    return [
+        JudgedQuery(
+            number=number,
+            text=text,
+            rows=np.array([judgement.row for judgement in judgements], np.int64),
+            gains=np.array([judgement.gain for judgement in judgements]),
+            weights=np.array([judgement.weight for judgement in judgements]),
+        )
+        for number, (text, judgements) in enumerate(shop.judgements_by_query().items())
+    ]
 
 
 class ContrastiveBatches:
@@ -101,15 +128,12 @@ class ContrastiveBatches:
         self._hard = hard or {}
         self._shape = shape
         self._products = len(shop.products)
-        grouped: dict[str, list[Judgement]] = defaultdict(list)
-        for judgement in shop.judgements:
-            grouped[judgement.query].append(judgement)
-        judged = [_as_list(number, judgements) for number, judgements in enumerate(grouped.values())]
+        judged = judged_queries(shop)
         # A product once or a few times: a single one has no other to be told from.
         wanted = min(MAX_SYNTHETIC_QUERIES, 2 * self._products) if "catalogue" in kinds and self._products > 1 else 0
         made = synthetic_queries(shop.products, wanted, seed=0)
-        self.queries = (*grouped, *(text for text, _row in made))
-        self._made = [(len(grouped) + number, row) for number, (_text, row) in enumerate(made)]
+        self.queries = (*(entry.text for entry in judged), *(text for text, _row in made))
+        self._made = [(len(judged) + number, row) for number, (_text, row) in enumerate(made)]
         # A list whose gains are all equal says nothing about order.
         self._lists = [entry for entry in judged if np.ptp(entry.gains) > 0] if "lists" in kinds else []
         positive = [entry for entry in judged if (entry.gains >= POSITIVE_GAIN).any()]
@@ -187,7 +211,7 @@ class ContrastiveBatches:
         for index, mass in enumerate(masses):
             targets[index, index * size : (index + 1) * size] = mass
         weights = [entry.weights.mean() / self._list_weight for entry in entries]
-        queries = [entry.query for entry in entries]
+        queries = [entry.number for entry in entries]
         return self._assembled("lists", queries, own, targets, [entry.rows for entry in entries], weights, random)
 
     def _pair_batch(self, number: int, seed: int, random: np.random.Generator) -> RelevanceBatch:
@@ -199,7 +223,7 @@ class ContrastiveBatches:
             rows.append(entry.rows[picked : picked + 1])
             weights.append(entry.weights[picked] / self._pair_weight)
             related.append(entry.rows[positive])
-        queries = [entry.query for entry in entries]
+        queries = [entry.number for entry in entries]
         return self._assembled("pairs", queries, rows, np.eye(len(entries)), related, weights, random)
 
     def _basket_batch(self, number: int, seed: int, random: np.random.Generator) -> RelevanceBatch:
@@ -250,16 +274,7 @@ class ContrastiveBatches:
         return np.concatenate([mined, random.integers(0, self._products, self._shape.hard - len(mined))])
 
 
-def _as_list(number: int, judgements: Sequence[Judgement]) -> _List:
-    return _List(
-        query=number,
-        rows=np.array([judgement.row for judgement in judgements], np.int64),
-        gains=np.array([judgement.gain for judgement in judgements]),
-        weights=np.array([judgement.weight for judgement in judgements]),
-    )
-
-
-def _mean_weight(lists: Sequence[_List]) -> float:
+def _mean_weight(lists: Sequence[JudgedQuery]) -> float:
     return float(np.mean([entry.weights.mean() for entry in lists])) if lists else 1.0
 
 

@@ -4,7 +4,6 @@ Hard negatives are products that the bi-encoder ranks high and nobody judged. So
 judged; those that the cross-encoder scores near a known positive are dropped (Qu et al., "RocketQA", 2021).
 """
 
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,20 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_runtime.contract.types import Float32
-from train.data.tables import Judgement, Shop
+from train.data.tables import Shop
 from train.models.cross_encoder import GradedLists
-from train.sampling.contrastive_batches import POSITIVE_GAIN
+from train.sampling.contrastive_batches import POSITIVE_GAIN, JudgedQuery, judged_queries
 
 Int64 = npt.NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class JudgedQuery:
-    """One query with its judged products: `rows` int64 [n], `gains` float32 [n]."""
-
-    text: str
-    rows: Int64
-    gains: Float32
 
 
 @dataclass(frozen=True)
@@ -43,20 +33,9 @@ class ScoredLists:
     scores: Float32
 
 
-def judged_queries(shop: Shop, *, limit: int, seed: int) -> list[JudgedQuery]:
+def training_queries(shop: Shop, *, limit: int, seed: int) -> list[JudgedQuery]:
     """Return up to `limit` queries with a positive: those with judgements of unlike gains first, the others drawn."""
-    grouped: dict[str, list[Judgement]] = defaultdict(list)
-    for judgement in shop.judgements:
-        grouped[judgement.query].append(judgement)
-    all_judged = [
-        JudgedQuery(
-            text,
-            np.array([judgement.row for judgement in judgements], np.int64),
-            np.array([judgement.gain for judgement in judgements], np.float32),
-        )
-        for text, judgements in grouped.items()
-    ]
-    positive = [query for query in all_judged if query.gains.max() >= POSITIVE_GAIN]
+    positive = [query for query in judged_queries(shop) if query.gains.max() >= POSITIVE_GAIN]
     graded = [query for query in positive if np.ptp(query.gains) > 0]
     single = [query for query in positive if np.ptp(query.gains) == 0]
     drawn = [single[row] for row in np.random.default_rng(seed).permutation(len(single))]
@@ -99,7 +78,7 @@ def graded_lists(
     A query with more judged products than half a list gives several lists.
 
     Args:
-        queries: see `judged_queries`; their place is their index.
+        queries: see `training_queries`; their place is their index.
         negatives: for each query the mined rows, hardest first.
         cosines: float32 [queries, products].
         size: 2 or more.

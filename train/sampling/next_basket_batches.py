@@ -14,7 +14,10 @@ NO_ITEM = -1
 """Row of an empty slot of a history."""
 
 MIN_BASKET_TO_SPLIT = 4
+"""A smaller basket, cut in two, leaves too little on one side to say what goes together."""
+
 MIN_BASKETS_TO_HOLD_OUT = 3
+"""Without its last basket such a user still has a pair to learn from."""
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,10 @@ Origin = Literal["query", "title_pieces", "phrases", "noise", "synonyms", "word_
 _SHARES = ("title_pieces", "phrases", "noise", "synonyms", "word_order", "back_translation")
 
 MAX_TERM_WORDS = 3
+"""Terms of the synonyms table with more words are not looked for: they hardly occur in titles and queries."""
+
 _TRIES_PER_TEXT = 4
+"""Many attempts repeat an earlier text; after so many for each wanted one the shop has no more to give."""
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ CHUNK = 2_048
 """Texts encoded between two writes to the disk; a stopped build loses at most these."""
 
 MAX_TOKENS = 64
+"""Word pieces of a text that the teacher reads: queries are far shorter, and titles with brand and attributes about as long."""
 
 
 class EmbeddingCache:

@@ -17,6 +17,7 @@ from train.text.title_pieces import phrase, title_piece
 TITLE_SHARE, PHRASE_SHARE = 0.35, 0.25
 """The rest are passages of descriptions."""
 
+# A short sentence to a few of them: what a teacher of some 64 word pieces can read.
 _PASSAGE_CHARS = (40, 300)
 
 

@@ -9,6 +9,7 @@ from edge_runtime.contract.text import normalize_text
 from train.data.tables import Product
 
 MAX_PIECE_WORDS = 6
+"""Longer queries are rare in shops; a longer piece would be the title itself."""
 
 _SEPARATORS = re.compile(r"\s*(?:[,;:|()\[\]{}/•–—]|\s-\s)\s*")
 _CONNECTORS = frozenset(

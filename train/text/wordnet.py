@@ -33,7 +33,9 @@ SOURCE = "wordnet"
 """What the rows say of themselves in column `source`; the shop's own rows say nothing, or something else."""
 
 MAX_SENSES = 2
+# The first members of a synset are its common words; the later ones are rarely typed.
 _MAX_ALTERNATIVES = 6
+# Words of one or two letters are mostly units and articles.
 _LEAST_CHARS = 3
 _SCHEMA = pa.schema([("term", pa.string()), ("alternatives", pa.list_(pa.string())), ("source", pa.string())])
 

@@ -18,7 +18,9 @@ ARCHIVE = RemoteFile(
 )
 MEMBERS = ("movies.csv", "ratings.csv", "tags.csv")
 LIKED_FROM = 4.0
+"""Of five stars; four and more is the usual threshold for a like where MovieLens stands for implicit feedback."""
 
+# The most frequent tags describe a movie; the model reads only the beginning of a product's text.
 _MAX_TAGS = 20
 _NO_GENRE = "(no genres listed)"
 _TITLE = re.compile(r"^(?P<name>.*?)(?:, (?P<article>The|A|An))?(?: \((?P<year>\d{4})\))?$")

@@ -15,6 +15,7 @@ from edge_runtime.contract.atomic_files import disk_errors_named
 from edge_runtime.contract.errors import ConfigError, DownloadError, DownloadTooLargeError, HttpStatusError
 from train.errors import ShopError
 
+# A minute without a byte is a dead connection; redirects are followed, failures are left to the caller to repeat.
 _TIMEOUT = urllib3.Timeout(connect=15.0, read=60.0)
 _RETRIES = urllib3.Retry(total=4, connect=0, read=0, redirect=4, status=0, other=0)
 _CHUNK_BYTES = 1 << 20

@@ -18,6 +18,7 @@ FILES = tuple(
 
 # Of some hundred features a product (most of them measures), what people search by.
 _SEARCHED_FEATURES = ("color", "material", "style", "pattern", "finish", "shape")
+# The model reads only the beginning of a product's text, so further attributes would hardly be read.
 _MAX_ATTRIBUTES = 6
 
 

@@ -10,6 +10,7 @@ from train.data.sample.words import Kind
 
 _OPENING_DAY_S = 1_735_689_600  # 2025-01-01T00:00:00Z
 _DAY_S = 86_400
+# Chances that what goes with the product is bought at once, or else next time, and that a refill is due.
 _TOGETHER, _LATER, _AGAIN = 0.4, 0.5, 0.45
 
 

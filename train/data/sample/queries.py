@@ -9,6 +9,7 @@ from train.data.sample.products import SampleProduct, Shelves
 from train.data.sample.words import Kind, Words
 
 JUDGED_PER_QUERY = 20
+"""About as many as ESCI judges for a query."""
 
 _WISHES = (  # what a query asks for besides the noun; repeated ones are more frequent
     (),

@@ -13,7 +13,9 @@ from train.data.sample.queries import SampleQuery, judge, make_queries
 from train.data.sample.words import Words, load_words
 from train.data.writing import write_shop
 
+# Below, most kinds of products are missing; above, it is no sample any more.
 SMALLEST, LARGEST = 20, 1_000_000
+# Enough to learn from and to measure on, few enough for a quick first build.
 JUDGED_QUERIES = 600
 UNLABELLED_QUERIES = 3_000
 USERS = 800

@@ -178,7 +178,7 @@ def packed(tmp_path_factory):
         encoder_spec=SPEC,
         item_vectors=toy_item_vectors(products),
         space_id="toy",
-        quality=[StageQuality("student", 4, 0.5, (0.4, 0.6), 0.3, (0.2, 0.4))],
+        quality=[StageQuality.of([0.4, 0.6, 0.5, 0.5], [0.2, 0.4, 0.3, 0.3], stage="student")],
         stages=[StageResult(folder / "teacher", "key", {"loss": 0.1}, 12.34)],
         created_at="2026-01-01T00:00:00+00:00",
     )

@@ -15,11 +15,11 @@ from train.losses.listwise import graded_loss
 from train.models.cross_encoder import CrossEncoder, CrossEncoderShape, GradedLists
 from train.models.cross_encoder_training import CrossEncoderRounds, CrossEncoderSettings
 from train.models.teacher import Teacher
+from train.sampling.contrastive_batches import JudgedQuery
 from train.sampling.hard_negatives import (
-    JudgedQuery,
     graded_lists,
-    judged_queries,
     top_candidates,
+    training_queries,
     unjudged_candidates,
     without_false_negatives,
 )
@@ -118,14 +118,14 @@ def test_what_scores_near_the_positives_is_no_negative():
 
 def test_candidates_are_the_nearest_that_nobody_judged():
     cosines = np.array([0.9, 0.1, 0.8, 0.7, 0.6, 0.2], np.float32)
-    judged = JudgedQuery("q", np.array([2]), np.array([1.0], np.float32))
+    judged = JudgedQuery(0, "q", np.array([2]), np.array([1.0]), np.ones(1))
     assert unjudged_candidates(cosines, judged, skip=1, count=2).tolist() == [3, 4]
     assert unjudged_candidates(cosines, judged, skip=1, count=20).tolist() == [3, 4, 5, 1]
     assert top_candidates(cosines[None], 2).tolist() == [[0, 2]]
 
 
 def test_lists_hold_a_positive_and_end_in_what_was_mined():
-    query = JudgedQuery("q", np.array([4, 5]), np.array([0.0, 1.0], np.float32))
+    query = JudgedQuery(0, "q", np.array([4, 5]), np.array([0.0, 1.0]), np.ones(2))
     lists = graded_lists([query], [np.array([0, 1])], np.arange(6, dtype=np.float32)[None], size=5, seed=0)
     assert lists.rows[0, :4].tolist() == [5, 4, 0, 1]
     np.testing.assert_array_equal(lists.gains, [[1.0, 0.0, 0.0, 0.0, np.nan]])
@@ -140,8 +140,8 @@ def test_queries_with_graded_lists_come_before_those_with_one_product():
         Judgement("two", 1, 0.0),
     ]
     shop = make_shop([Product(f"p{row}", item) for row, item in enumerate(ITEMS)], judgements=judgements)
-    assert [query.text for query in judged_queries(shop, limit=5, seed=0)] == ["two", "one"]
-    assert [query.text for query in judged_queries(shop, limit=1, seed=0)] == ["two"]
+    assert [query.text for query in training_queries(shop, limit=5, seed=0)] == ["two", "one"]
+    assert [query.text for query in training_queries(shop, limit=1, seed=0)] == ["two"]
 
 
 def toy_shop():
