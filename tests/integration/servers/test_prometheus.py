@@ -16,6 +16,8 @@ from benchmarks.fleet.sync_load import feedback_requests, one_after_another, pub
 from sync_server.api.freshness import PATH, etag_of
 from tests.support.toy_bundle import make_toy_bundle
 
+ROUNDS, MOST_ROUNDS, SCRAPES = 10, 200, 5
+
 DASHBOARD = Path(__file__).parents[3] / "deploy" / "grafana-dashboard.json"
 
 
@@ -26,29 +28,35 @@ def prometheus(tmp_path_factory):
     publish_to(server, write_plain_bundle(server.folder / "bundle"))
     scraper = LocalPrometheus(f"127.0.0.1:{server.port}")
     try:
-        send_some_of_everything(server, seconds=8)
+        send_some_of_everything(server, scraper)
         yield scraper
     finally:
         scraper.stop()
         server.stop()
 
 
-def send_some_of_everything(server, *, seconds):
-    """Spread over several scrapes, for a rate needs two of them."""
+def send_some_of_everything(server, prometheus):
+    """Send until a rate can be told: it needs several scrapes, between which something was asked."""
     devices = server.enroll(2)
-    batches = feedback_requests(devices, batches=50)
+    batches = feedback_requests(devices, batches=MOST_ROUNDS)
     etag = etag_of((server.config.home / "repository" / "metadata" / "timestamp.json").read_bytes())
     ask = http_request("GET", PATH, headers={"If-None-Match": etag})
     auth = {"Authorization": f"Bearer {devices[0].credential}", "Content-Type": "application/json"}
     rank = http_request("POST", "/v1/rank", headers=auth, body=b'{"query": "red lamp"}')
-    until = time.monotonic() + seconds
-    for number in range(50):
-        if time.monotonic() > until:
-            break
-        run_load(server.port, one_after_another([[own[number]] for own in batches]), connections=2, seconds=5)
+    for number in range(MOST_ROUNDS):
+        if number >= ROUNDS and scrapes(prometheus) >= SCRAPES:
+            return
+        run_load(server.port, one_after_another([[own[number]] for own in batches]), connections=2, seconds=60)
         for request in (ask, rank):
-            run_load(server.port, one_after_another([[request, request]]), connections=1, seconds=5)
+            run_load(server.port, one_after_another([[request, request]]), connections=1, seconds=60)
         time.sleep(0.2)
+    raise AssertionError(f"Prometheus scraped {scrapes(prometheus)} times in {MOST_ROUNDS} rounds, expected {SCRAPES}")
+
+
+def scrapes(prometheus):
+    """Return how often the server answered to a scrape."""
+    found = ask_prometheus(prometheus, "sum_over_time(up[10m])")
+    return int(found[0]["value"][1]) if found else 0
 
 
 def ask_prometheus(prometheus, query):
@@ -64,7 +72,7 @@ def dashboard_queries():
 
 
 def test_prometheus_reaches_the_server(prometheus):
-    assert [found["value"][1] for found in ask_prometheus(prometheus, "up")] == ["1"]
+    assert [found["value"][1] for found in ask_prometheus(prometheus, "max_over_time(up[1m])")] == ["1"]
 
 
 def test_workers_are_counted_together(prometheus):
