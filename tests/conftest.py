@@ -89,6 +89,33 @@ def server(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Any]:
 
 
 @pytest.fixture
+def address(server: Any) -> Iterator[str]:
+    """Where `server` answers over a real socket."""
+    from werkzeug.serving import make_server
+
+    from tests.support.loopback import listening
+
+    with listening(make_server("127.0.0.1", 0, server.app, threaded=True)) as url:
+        yield url
+
+
+@pytest.fixture
+def first(tmp_path: Path) -> Any:
+    """A bundle without a model."""
+    from tests.support.fleet_bundles import write_bundle
+
+    return write_bundle(tmp_path / "first", words="first")
+
+
+@pytest.fixture
+def second(tmp_path: Path) -> Any:
+    """Another one, which differs in every file."""
+    from tests.support.fleet_bundles import write_bundle
+
+    return write_bundle(tmp_path / "second", words="second")
+
+
+@pytest.fixture
 def home(tmp_path: Path) -> Path:
     """Where a device of the test lives; not made yet."""
     return tmp_path / "device"

@@ -4,10 +4,10 @@ import json
 from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
 
 import pytest
 
+from tests.support.loopback import listening
 from tests.support.source_tree import REPOSITORY
 
 DIST = REPOSITORY / "web" / "packages" / "runtime" / "dist"
@@ -39,13 +39,8 @@ class _Handler(SimpleHTTPRequestHandler):
 
 @pytest.fixture(scope="module")
 def files() -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Handler, directory=str(DIST)))
-    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with listening(ThreadingHTTPServer(("127.0.0.1", 0), partial(_Handler, directory=str(DIST)))) as url:
+        yield url
 
 
 def test_the_browser_answers_as_the_reference_does(page, files):

@@ -34,16 +34,6 @@ from tests.support.fleet_bundles import write_bundle
 from tests.support.server_simulator import ServerSimulator, changed_body
 
 
-@pytest.fixture
-def first(tmp_path):
-    return write_bundle(tmp_path / "first", words="first")
-
-
-@pytest.fixture
-def second(tmp_path):
-    return write_bundle(tmp_path / "second", words="second")
-
-
 def answering(home: Path) -> str:
     """The id of the bundle that answers on the device, after comparing every byte of it."""
     return open_bundle(home / "current").bundle_id
@@ -359,19 +349,21 @@ def test_idle_device_asks_once_and_for_less_than_two_kilobytes(server, home, fir
     assert len(lengths) == 1 and lengths[0] < 2_000, "the second was sent whole, the first was 304"
 
 
+def endless(read):
+    """Give pieces of 10,000 bytes without end; `read` grows with each."""
+    while True:
+        read.append(1)
+        yield b"x" * 10_000
+
+
 @pytest.mark.parametrize("part", ["/offer", "2.root.json", "timestamp.json", "snapshot.json", "targets.json"])
 def test_endless_metadata_is_not_read_to_its_end(server, home, first, part):
     server.publish(first)
     read = []
 
-    def endless():
-        while True:
-            read.append(1)
-            yield b"x" * 10_000
-
     def fault(_method, path, answer):
         if path.endswith(part):
-            return Answer(200, {"content-type": "application/json"}, endless())
+            return Answer(200, {"content-type": "application/json"}, endless(read))
         return NO_OFFER if path.endswith("/offer") else answer
 
     server.transport.fault = fault
@@ -408,13 +400,7 @@ def test_tampered_manifest_is_refused(server, home, first):
 def test_endless_file_is_not_read_to_its_end(server, home, first, part):
     server.publish(first)
     read = []
-
-    def endless():
-        while True:
-            read.append(1)
-            yield b"x" * 10_000
-
-    server.transport.fault = lambda _m, path, answer: replace(answer, chunks=endless()) if part in path else answer
+    server.transport.fault = lambda _m, path, answer: replace(answer, chunks=endless(read)) if part in path else answer
     with pytest.raises(DownloadTooLargeError, match=r"longer than|more than"):
         server.updater(home).update()
     assert 0 < len(read) < 10

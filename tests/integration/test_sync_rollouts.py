@@ -6,7 +6,6 @@ import secrets
 import threading
 
 import pytest
-from werkzeug.serving import make_server
 
 from edge_runtime import node as node_module
 from edge_runtime.contract.cohort import in_share
@@ -178,18 +177,6 @@ def test_judging_goes_on_after_a_failure_and_makes_offers_anew(server, tmp_path,
     run_scheduler(stop, Failing(), server.services.offers, every_s=0.001)
     assert len(looks) == 2 and "not now" in caplog.text
     assert server.services.rollouts.find(rollout.id).judged_at_s > 0
-
-
-@pytest.fixture
-def address(server):
-    """The server over a real socket."""
-    running = make_server("127.0.0.1", 0, server.app, threaded=True)
-    thread = threading.Thread(target=running.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{running.server_port}"
-    running.shutdown()
-    thread.join()
-    running.server_close()
 
 
 def command(server, address, *words):

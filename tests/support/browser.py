@@ -2,12 +2,13 @@
 
 import contextlib
 import shutil
-import threading
 from collections.abc import Iterator
 
 from flask import Flask
 from playwright.sync_api import Browser, Page, sync_playwright
 from werkzeug.serving import make_server
+
+from tests.support.loopback import listening
 
 PHONE = {"width": 390, "height": 844}
 DESK = {"width": 1280, "height": 860}
@@ -16,15 +17,8 @@ DESK = {"width": 1280, "height": 860}
 @contextlib.contextmanager
 def serving(app: Flask) -> Iterator[str]:
     """Serve `app` on a free port of this machine; yield its address."""
-    server = make_server("127.0.0.1", 0, app, threaded=True)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with listening(make_server("127.0.0.1", 0, app, threaded=True)) as url:
+        yield url
 
 
 @contextlib.contextmanager

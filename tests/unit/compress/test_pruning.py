@@ -5,6 +5,7 @@ import pytest
 
 from compress.pruning import PruneSettings, kernel_sparsity, strip, with_pruning
 from compress.quantization import quantize
+from tests.support.stopped_training import Stop, stop_at
 from tests.support.tiny_student import SETTINGS, random_ids, tiny_distillation_set, tiny_student
 from train.backend import keras
 from train.distillation import DistillSettings, distillation_batches
@@ -17,18 +18,6 @@ PRUNE = PruneSettings(sparsity=0.6, steps=12, learning_rate=1e-3)
 
 def tiny_bert():
     return tiny_student(replace(SETTINGS, architecture="bert"))
-
-
-class Stop(RuntimeError):
-    pass
-
-
-def stop_at(wanted):
-    def progress(done, _total):
-        if done == wanted:
-            raise Stop
-
-    return progress
 
 
 def pruned(folder, *, settings=PRUNE, progress=None, checkpoint_every_s=30.0):

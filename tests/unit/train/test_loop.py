@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from edge_runtime.contract.errors import StorageError
+from tests.support.stopped_training import Stop, stop_at
 from train.backend import keras, tf
 from train.checkpoints import has_checkpoint
 from train.errors import DivergedError
@@ -37,18 +38,6 @@ def train(model, folder, settings=SETTINGS, **options):
 def assert_same_weights(one, other):
     for first, second in zip(one.get_weights(), other.get_weights(), strict=True):
         np.testing.assert_array_equal(first, second)
-
-
-class Stop(RuntimeError):
-    pass
-
-
-def stop_at(wanted):
-    def progress(done, _total):
-        if done == wanted:
-            raise Stop
-
-    return progress
 
 
 def test_the_loss_falls(tmp_path):

@@ -5,27 +5,12 @@ import json
 import pytest
 
 from pocketrec.cli import operators
-from pocketrec.verbs import main
-from sync_server.repository.keys import PASSPHRASE_VARIABLE
 
 
 @pytest.fixture
-def run(capsys, monkeypatch):
-    monkeypatch.delenv(PASSPHRASE_VARIABLE, raising=False)
-
-    def run_command(*arguments):
-        code = main([str(argument) for argument in arguments])
-        return code, capsys.readouterr()
-
-    return run_command
-
-
-@pytest.fixture
-def home(run, tmp_path):
-    run("keys", "init", "--dir", tmp_path / "keys")
-    run("serve", "--home", tmp_path / "server", "--keys", tmp_path / "keys", "--new-enrollment-code")
-    (tmp_path / "password").write_text("correct horse battery\n")
-    return tmp_path / "server"
+def home(started):
+    (started / "password").write_text("correct horse battery\n")
+    return started / "server"
 
 
 def add(run, home, name="anna", role="admin"):

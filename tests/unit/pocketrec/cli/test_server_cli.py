@@ -5,7 +5,6 @@ import json
 import pytest
 
 from pocketrec.cli import serve
-from pocketrec.verbs import main
 from sync_server.config import ServerConfig
 from sync_server.hosting.serving import _Server
 from sync_server.hosting.slow_clients import DeadlineWorker
@@ -15,25 +14,7 @@ from tests.support.fleet_bundles import write_bundle
 
 @pytest.fixture(autouse=True)
 def _plain_environment(monkeypatch):
-    monkeypatch.delenv(PASSPHRASE_VARIABLE, raising=False)
     monkeypatch.delenv("POCKETREC_PUBLISH_TOKEN_FILE", raising=False)
-
-
-@pytest.fixture
-def run(capsys):
-    def run_command(*arguments):
-        code = main([str(argument) for argument in arguments])
-        return code, capsys.readouterr()
-
-    return run_command
-
-
-@pytest.fixture
-def started(run, tmp_path):
-    """A key folder and a server's home after its first start."""
-    run("keys", "init", "--dir", tmp_path / "keys")
-    run("serve", "--home", tmp_path / "server", "--keys", tmp_path / "keys", "--new-enrollment-code")
-    return tmp_path
 
 
 def test_unencrypted_keys_are_warned_about(run, tmp_path):

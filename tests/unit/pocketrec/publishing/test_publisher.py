@@ -1,11 +1,9 @@
 """Publishing from the builder's side: what is signed, and what a kill at any point leaves."""
 
 import random
-import threading
 
 import pytest
 from tuf.api.metadata import Metadata, Targets
-from werkzeug.serving import make_server
 
 from edge_runtime.contract.bundle import MODEL_FILES
 from edge_runtime.contract.errors import (
@@ -24,16 +22,6 @@ from pocketrec.publishing.publisher import LocalTarget, publish
 from sync_server.errors import PublicationConflictError, PublicationError
 from sync_server.repository.releases import all_releases, releases
 from tests.support.fleet_bundles import write_bundle
-
-
-@pytest.fixture
-def first(tmp_path):
-    return write_bundle(tmp_path / "first", words="first")
-
-
-@pytest.fixture
-def second(tmp_path):
-    return write_bundle(tmp_path / "second", words="second")
 
 
 class Killed(BaseException):
@@ -248,17 +236,6 @@ def test_release_note_with_a_false_digest_or_number_is_named():
     for wrong in (note, {**note, "bundle_id": "0" * 64, "release": 0}, {**note, "files": ["x"]}):
         with pytest.raises(UpdateError, match="malformed"):
             ReleaseNote.from_target(wrong, channel="stable")
-
-
-@pytest.fixture
-def address(server):
-    listening = make_server("127.0.0.1", 0, server.app, threaded=True)
-    thread = threading.Thread(target=listening.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{listening.server_port}"
-    listening.shutdown()
-    thread.join()
-    listening.server_close()
 
 
 def publish_to(server, bundle, target):

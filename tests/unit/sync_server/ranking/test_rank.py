@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
@@ -14,6 +13,7 @@ from edge_runtime.recommender import Recommender
 from sync_server.config import ServerConfig
 from sync_server.ranking.ranker import VectorRanker, open_ranker
 from sync_server.ranking.tf_serving_encoder import TfServingEncoder
+from tests.support.loopback import listening
 from tests.support.server_simulator import ServerSimulator
 from tests.support.toy_bundle import make_toy_bundle, write_toy_tokenizer
 
@@ -163,15 +163,8 @@ def tf_serving(answer, status=200):
         def log_message(self, *_):
             pass
 
-    double = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=double.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{double.server_port}/v1/models/teacher", seen
-    finally:
-        double.shutdown()
-        double.server_close()
-        thread.join()
+    with listening(ThreadingHTTPServer(("127.0.0.1", 0), Handler)) as url:
+        yield f"{url}/v1/models/teacher", seen
 
 
 def test_tensorflow_serving_is_asked_by_its_rest_protocol(exported):
