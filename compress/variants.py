@@ -161,7 +161,7 @@ def convert_outcome(made: Mapping[VariantName, Variant], shipped: VariantName) -
 
 def variant_verdict(made: Mapping[VariantName, Variant], shipped: VariantName) -> list[str]:
     """Return what the comparison of the variants says, in sentences: differences of the same queries, with intervals."""
-    chosen, said = made[shipped], []
+    chosen, sentences = made[shipped], []
     for name, other in made.items():
         if name == shipped:
             continue
@@ -174,7 +174,7 @@ def variant_verdict(made: Mapping[VariantName, Variant], shipped: VariantName) -
         )
         size = f"{chosen.bytes / other.bytes:.2f} times the bytes"
         if not len(chosen.by_query):
-            said.append(f"Against {name}: {speed}, {size}; no held-out query says how they rank.")
+            sentences.append(f"Against {name}: {speed}, {size}; no held-out query says how they rank.")
             continue
         parts = [estimate_difference(chosen.by_query[:, at], other.by_query[:, at]) for at in range(2)]
         figures = ", ".join(
@@ -182,8 +182,8 @@ def variant_verdict(made: Mapping[VariantName, Variant], shipped: VariantName) -
             for what, part in zip(("re-rank", "retrieval"), parts, strict=True)
         )
         meaning = _meaning(shipped == "int8", [part.ci95 for part in parts]) if trained else ""
-        said.append(f"{shipped} against {name}: {figures}; {speed}, {size}.{meaning}")
-    return said
+        sentences.append(f"{shipped} against {name}: {figures}; {speed}, {size}.{meaning}")
+    return sentences
 
 
 def _meaning(trained_is_first: bool, intervals: Sequence[tuple[float, float]]) -> str:

@@ -37,8 +37,8 @@ opened = Recommender.open(sys.argv[2], num_threads=int(sys.argv[4]), verify=sys.
 asked = time.perf_counter()
 opened.search(sys.argv[3])
 answered, process_s = time.perf_counter(), time.time() - float(sys.argv[5])
-from compress.measure.cold_start import tell
-tell(opened, sys.argv[3], import_s, asked - opening, answered - asked, process_s)
+from compress.measure.cold_start import write_cold_start
+write_cold_start(opened, sys.argv[3], import_s, asked - opening, answered - asked, process_s)
 """
 _IDLE_PROGRAM = """
 import importlib, sys
@@ -105,12 +105,12 @@ def measure_cold_start(
         environment["PYTHONPYCACHEPREFIX"] = str(byte_code)
     idle = _fields(_run(bundle, [_IDLE_PROGRAM, str(_ROOT), *_INTERPRETERS], environment))
     arguments = [str(bundle.resolve()), query, str(num_threads), repr(time.time()), str(int(verify))]
-    told = json.loads(_run(bundle, [_PROGRAM, str(_ROOT), *arguments], environment))
-    private = told.pop("private") - idle.get("RssAnon", 0)
-    return ColdStart(**told, memory_idle_bytes=idle.get("VmRSS", 0), memory_private_bytes=max(0, private))
+    paid = json.loads(_run(bundle, [_PROGRAM, str(_ROOT), *arguments], environment))
+    private = paid.pop("private") - idle.get("RssAnon", 0)
+    return ColdStart(**paid, memory_idle_bytes=idle.get("VmRSS", 0), memory_private_bytes=max(0, private))
 
 
-def tell(
+def write_cold_start(
     opened: Recommender, query: str, import_s: float, open_s: float, first_answer_s: float, process_s: float
 ) -> None:
     """Write the measurements of the fresh process as JSON to stdout; this runs in that process, after its first answer."""
@@ -149,7 +149,7 @@ def _run(bundle: Path, arguments: list[str], environment: dict[str, str]) -> str
     except subprocess.TimeoutExpired as error:
         raise CompressionError(f"opening {bundle} in a fresh process took over {_TIMEOUT_S} s; try again") from error
     if child.returncode != 0:
-        reason = (child.stderr.strip().splitlines() or ["it said nothing"])[-1]
+        reason = (child.stderr.strip().splitlines() or ["it wrote nothing to stderr"])[-1]
         raise CompressionError(f"opening {bundle} in a fresh process failed ({reason}); see `pocketrec prove {bundle}`")
     return child.stdout
 

@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import json
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 from rich.console import Console
@@ -15,7 +16,7 @@ from train.data.importers.esci import EsciOptions
 from train.data.importers.source_files import Progress as ReportBytes
 from train.data.reading import read_shop
 from train.data.sample.shop import write_sample_shop
-from train.data.summary import as_plain, describe, summarize
+from train.data.summary import describe, summarize
 from train.text.wordnet import MAX_SENSES, read_synsets, synonyms_of, write_synonyms
 
 
@@ -143,7 +144,7 @@ def _digests(given: list[str]) -> dict[str, str]:
 def _print_summary(folder: Path, *, as_json: bool) -> None:
     with _status(f"reading {folder}"):
         summary = summarize(read_shop(folder))
-    print(json.dumps(as_plain(summary), ensure_ascii=False, indent=2) if as_json else describe(summary))
+    print(json.dumps(asdict(summary), ensure_ascii=False, indent=2) if as_json else describe(summary))
 
 
 @contextlib.contextmanager

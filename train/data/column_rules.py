@@ -65,6 +65,18 @@ def read_column(
     return values
 
 
+def require_column(table: TableFile, column: str, rule: ColumnRule) -> Any:
+    """Return the values of `column`, none of which is wrong.
+
+    Raises:
+        ShopError: names every cell that is not as `rule` expects.
+    """
+    log = DropLog()
+    values = read_column(table, column, rule, log)
+    log.raise_refused()
+    return values
+
+
 def refuse(table: TableFile, row: int, column: str, problem: str, log: DropLog) -> None:
     """Tell `log` that a cell makes the shop unusable."""
     log.refuse(f"{table.path}, column {column!r}", str(table.error(row, column, problem)))
@@ -110,3 +122,9 @@ def decoded(cell: object) -> object:
         return msgspec.json.decode(cell)
     except (msgspec.MsgspecError, RecursionError):
         return cell
+
+
+def list_of_texts(cell: object) -> list[str] | None:
+    """Return the list of texts that a cell is, or says in JSON; None when it is something else."""
+    found = decoded(cell)
+    return found if isinstance(found, list) and all(isinstance(text, str) for text in found) else None

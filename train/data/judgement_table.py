@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from train.data.cleaning import DropLog, clean_short
-from train.data.column_rules import ColumnRule, cells, decoded, numbers, read_column, texts
+from train.data.column_rules import ColumnRule, cells, list_of_texts, numbers, read_column, texts
 from train.data.table_files import TableFile, load_table, shown
 from train.data.tables import Judgement
 from train.errors import ShopError
@@ -103,11 +103,10 @@ def read_synonyms(path: Path, log: DropLog) -> dict[str, tuple[str, ...]]:
 
 
 def _alternatives(cell: object) -> list[str] | None:
-    if isinstance(cell, str):
-        cell = decoded(cell) if cell.lstrip().startswith("[") else cell.split("|" if "|" in cell else ",")
-    if not isinstance(cell, list) or not all(isinstance(text, str) for text in cell):
-        return None
-    return [text for text in map(clean_short, cell) if text is not None]
+    if isinstance(cell, str) and not cell.lstrip().startswith("["):
+        cell = cell.split("|" if "|" in cell else ",")
+    listed = list_of_texts(cell)
+    return None if listed is None else [text for text in map(clean_short, listed) if text is not None]
 
 
 ALTERNATIVES = ColumnRule('a list of texts like ["couch", "settee"]', cells(_alternatives))

@@ -1,6 +1,6 @@
 """Counts of a shop's tables, as text and as JSON."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from train.data.tables import Dropped, Shop
 
@@ -63,8 +63,3 @@ def describe(summary: ShopSummary) -> str:
                 f"  {dropped.count:>7,}  {dropped.table}: {dropped.reason}{places if dropped.examples else ''}"
             )
     return "\n".join(lines)
-
-
-def as_plain(summary: ShopSummary) -> dict[str, object]:
-    """Return the summary as what JSON can say."""
-    return asdict(summary)

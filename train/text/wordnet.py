@@ -14,15 +14,13 @@ from pathlib import Path
 from typing import Any
 from xml.parsers.expat import ExpatError
 
-import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import wn.lmf
 
 from edge_runtime.contract.atomic_files import write_bytes_atomically
 from edge_runtime.contract.text import normalize_text
-from train.data.cleaning import DropLog
-from train.data.column_rules import read_column
+from train.data.column_rules import ColumnRule, list_of_texts, require_column, texts
 from train.data.judgement_table import ALTERNATIVES
 from train.data.table_files import SUFFIXES, find_table, load_table
 from train.data.tables import Shop
@@ -32,6 +30,7 @@ from train.text.augmentation import MAX_TERM_WORDS
 SOURCE = "wordnet"
 """What the rows say of themselves in column `source`; the shop's own rows say nothing, or something else."""
 
+_MEMBERS = ColumnRule('a JSON list of words like ["sofa", "couch"]', texts(list_of_texts))
 MAX_SENSES = 2
 # The first members of a synset are its common words; the later ones are rarely typed.
 _MAX_ALTERNATIVES = 6
@@ -59,13 +58,7 @@ def read_synsets(path: Path) -> list[tuple[str, ...]]:
     if path.suffix.lower() not in SUFFIXES:
         raise ShopError(f"expected a wordnet as .xml, .xml.gz (WN-LMF), .parquet or .csv, found {path}")
     table = load_table(path, required=("members",))
-    synsets = []
-    for row, text in enumerate(table.texts("members").to_pylist()):
-        try:
-            synsets.append(tuple(msgspec.json.decode(text or "[]", type=list[str])))
-        except msgspec.MsgspecError as error:
-            raise table.error(row, "members", 'expected a JSON list of words like ["sofa", "couch"]') from error
-    return synsets
+    return [tuple(words or ()) for words in require_column(table, "members", _MEMBERS)]
 
 
 def _unpacked(path: Path, target: Path) -> Path:
@@ -155,9 +148,7 @@ def _own_rows(path: Path) -> list[dict[str, object]]:
     """Return the rows that no wordnet gave."""
     table = load_table(path, required=("term", "alternatives"))
     sources, terms = table.texts("source").to_pylist(), table.texts("term").to_pylist()
-    log = DropLog()
-    listed = read_column(table, "alternatives", ALTERNATIVES, log)
-    log.raise_refused()
+    listed = require_column(table, "alternatives", ALTERNATIVES)
     return [
         {"term": term, "alternatives": alternatives or [], "source": source}
         for term, alternatives, source in zip(terms, listed, sources, strict=True)

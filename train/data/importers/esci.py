@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from train.data.column_rules import ColumnRule, list_of_texts, require_column, texts
 from train.data.importers.source_files import RemoteFile, require_file
-from train.data.table_files import TableFile, load_table, shown
+from train.data.table_files import TableFile, load_table
 from train.errors import ShopError
 
 EXAMPLES_FILE = "shopping_queries_dataset_examples.parquet"
@@ -86,6 +86,8 @@ def _import_published(source: Path, options: EsciOptions) -> dict[str, pa.Table]
             f"{source / EXAMPLES_FILE} has no row with locale {options.locale}, version {options.version}, "
             f"split {options.split}; choose others"
         )
+    label = examples["esci_label"].combine_chunks()
+    labels = TableFile(path=source / EXAMPLES_FILE, columns={"esci_label": label}, rows=len(label))
     judged = pc.unique(examples["product_id"])
     products = _filtered(
         require_file(source, PRODUCTS_FILE),
@@ -94,9 +96,7 @@ def _import_published(source: Path, options: EsciOptions) -> dict[str, pa.Table]
     )
     return {
         "products": _products(products["product_id"], *(products[column] for column in _TEXT_COLUMNS)),
-        "judgements": _judgements(
-            examples["query"], examples["product_id"], _gains(examples["esci_label"].to_pylist(), EXAMPLES_FILE)
-        ),
+        "judgements": _judgements(examples["query"], examples["product_id"], _gains(labels)),
     }
 
 
@@ -170,14 +170,8 @@ def _products(
 
 
 def _categories(products: TableFile) -> pa.Array:
-    paths = []
-    for row, text in enumerate(products.texts("category").to_pylist()):
-        try:
-            path = msgspec.json.decode(text, type=list[str]) if text else []
-        except msgspec.MsgspecError as error:
-            raise products.error(row, "category", f"expected a JSON list of texts, found {shown(text)}") from error
-        paths.append(" > ".join(path) or None)
-    return pa.array(paths, pa.string())
+    paths = require_column(products, "category", _CATEGORY)
+    return pa.array([" > ".join(path or ()) or None for path in paths], pa.string())
 
 
 def _prices(products: TableFile) -> pa.Array:
@@ -186,22 +180,21 @@ def _prices(products: TableFile) -> pa.Array:
 
 
 def _pair_judgements(table: TableFile) -> pa.Table:
-    gains = _gains(table.texts("esci_label").to_pylist(), table.name)
-    return _judgements(table.texts("query"), table.texts("product_id"), gains)
+    return _judgements(table.texts("query"), table.texts("product_id"), _gains(table))
 
 
 def _judgements(queries: pa.Array, ids: pa.Array, gains: pa.Array) -> pa.Table:
     return pa.table({"query": queries.cast(pa.string()), "product_id": ids.cast(pa.string()), "gain": gains})
 
 
-def _gains(labels: list[str | None], file_name: str) -> pa.Array:
-    gains = []
-    for row, label in enumerate(labels):
-        short = (label or "").strip().upper()
-        gain = GAINS.get(_LONG_LABELS.get(short, short))
-        if gain is None:
-            raise ShopError(
-                f"{file_name} row {row + 1}, column 'esci_label': expected E, S, C or I, found {shown(label)}"
-            )
-        gains.append(gain)
-    return pa.array(gains, pa.float64())
+def _gains(table: TableFile) -> pa.Array:
+    return pa.array(require_column(table, "esci_label", _LABEL), pa.float64())
+
+
+def _gain(label: str) -> float | None:
+    short = label.strip().upper()
+    return GAINS.get(_LONG_LABELS.get(short, short))
+
+
+_LABEL = ColumnRule("E, S, C or I", texts(_gain), is_required=True)
+_CATEGORY = ColumnRule("a JSON list of texts", texts(list_of_texts))

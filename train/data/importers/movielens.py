@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from train.data.column_rules import ColumnRule, numbers, require_column
 from train.data.importers.source_files import RemoteFile, require_file
-from train.data.table_files import load_table, shown
+from train.data.table_files import load_table
 from train.errors import ShopError
 
 ARCHIVE = RemoteFile(
@@ -17,6 +18,8 @@ ARCHIVE = RemoteFile(
     max_bytes=5_000_000,
 )
 MEMBERS = ("movies.csv", "ratings.csv", "tags.csv")
+_RATING = ColumnRule("a number", numbers(), is_required=True)
+
 LIKED_FROM = 4.0
 """Of five stars; four and more is the usual threshold for a like where MovieLens stands for implicit feedback."""
 
@@ -81,12 +84,7 @@ def _tag_line(tags: dict[str, int] | None) -> str | None:
 
 def _purchases(path: Path) -> pa.Table:
     ratings = load_table(path, required=("userid", "movieid", "rating", "timestamp"))
-    numbers, missing = ratings.numbers("rating")
-    if missing.any():
-        row = int(np.flatnonzero(missing)[0])
-        found = ratings.texts("rating")[row].as_py()
-        raise ratings.error(row, "rating", f"expected a number, found {shown(found)}; get the file again")
-    liked = np.flatnonzero(numbers >= LIKED_FROM)
+    liked = np.flatnonzero(require_column(ratings, "rating", _RATING) >= LIKED_FROM)
     if liked.size == 0:
         raise ShopError(f"{path} has no rating of {LIKED_FROM} or more; nothing would count as liked")
     rows = pa.array(liked)

@@ -4,11 +4,16 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from train.data import column_rules
+from train.data.column_rules import ColumnRule, require_column
 from train.data.importers.source_files import RemoteFile, require_file
 from train.data.table_files import TableFile, load_table, shown
 from train.errors import ShopError
 
 GAINS = {"exact": 1.0, "partial": 0.5, "irrelevant": 0.0}
+_LABEL = ColumnRule(
+    "Exact, Partial or Irrelevant", column_rules.texts(lambda text: GAINS.get(text.strip().lower())), is_required=True
+)
 
 _BASE_URL = "https://raw.githubusercontent.com/wayfair/WANDS/main/dataset/"
 FILES = tuple(
@@ -70,19 +75,14 @@ def _searched_features(text: str | None) -> dict[str, str]:
 
 def _judgements(queries: TableFile, labels: TableFile) -> pa.Table:
     texts = dict(zip(queries.ids("query_id").to_pylist(), queries.texts("query").to_pylist(), strict=True))
-    rows = zip(labels.ids("query_id").to_pylist(), labels.texts("label").to_pylist(), strict=True)
     asked: list[str | None] = []
-    gains: list[float] = []
-    for row, (query_id, label) in enumerate(rows):
+    for row, query_id in enumerate(labels.ids("query_id").to_pylist()):
         if query_id not in texts:
             raise labels.error(
                 row, "query_id", f"{shown(query_id)} does not stand in {queries.name}; get both files again"
             )
-        gain = GAINS.get((label or "").strip().lower())
-        if gain is None:
-            raise labels.error(row, "label", f"expected Exact, Partial or Irrelevant, found {shown(label)}")
         asked.append(texts[query_id])
-        gains.append(gain)
+    gains = require_column(labels, "label", _LABEL)
     if not gains:
         raise ShopError(f"{labels.path} has no rows; get it again")
     return pa.table({"query": pa.array(asked, pa.string()), "product_id": labels.ids("product_id"), "gain": gains})

@@ -15,17 +15,6 @@ _TOGETHER, _LATER, _AGAIN = 0.4, 0.5, 0.45
 
 
 @dataclass(frozen=True)
-class PurchaseLine:
-    """One line of an order."""
-
-    user_id: str
-    product_id: str
-    timestamp_s: int
-    basket_id: str
-    quantity: int
-
-
-@dataclass(frozen=True)
 class _Market:
     """What there is to like: kinds by department, brands by department, colors."""
 
@@ -89,10 +78,10 @@ class _Customer:
         return (6.0 if product.brand in self._brands else 1.0) * (3.0 if product.color in self._colors else 1.0)
 
 
-def make_purchases(shelves: Shelves, users: int, random_source: random.Random) -> list[PurchaseLine]:
-    """Make the orders of `users` people over some one and a half years, oldest first."""
+def make_purchases(shelves: Shelves, users: int, random_source: random.Random) -> list[dict[str, str | int]]:
+    """Make the orders of `users` people over some one and a half years: rows of the table, oldest first."""
     market = _market(shelves)
-    lines: list[PurchaseLine] = []
+    lines: list[dict[str, str | int]] = []
     for number in range(users):
         customer = _Customer(market, random_source)
         moment = _OPENING_DAY_S + random_source.randrange(300 * _DAY_S)
@@ -100,13 +89,13 @@ def make_purchases(shelves: Shelves, users: int, random_source: random.Random) -
             for product in customer.basket():
                 quantity = random_source.choice((1, 1, 2, 3)) if product.kind.used_up else 1
                 lines.append(
-                    PurchaseLine(
-                        user_id=f"U{number + 1:04d}",
-                        product_id=product.product_id,
-                        timestamp_s=moment,
-                        basket_id=f"U{number + 1:04d}-{order + 1:02d}",
-                        quantity=quantity,
-                    )
+                    {
+                        "user_id": f"U{number + 1:04d}",
+                        "product_id": product.product_id,
+                        "timestamp": moment,
+                        "basket_id": f"U{number + 1:04d}-{order + 1:02d}",
+                        "quantity": quantity,
+                    }
                 )
             moment += random_source.randrange(3 * _DAY_S, 40 * _DAY_S)
-    return sorted(lines, key=lambda line: line.timestamp_s)
+    return sorted(lines, key=lambda line: line["timestamp"])

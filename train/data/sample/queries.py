@@ -111,9 +111,9 @@ def _query(words: Words, product: SampleProduct, random_source: random.Random) -
         aspect: value for aspect in random_source.choice(_WISHES) if (value := str(getattr(product, aspect))) != ""
     }
     noun = random_source.choice(kind.also) if kind.also and random_source.random() < 0.35 else kind.noun
-    said = {aspect: _said(words, value, random_source) for aspect, value in wishes.items()}
-    before = [said[aspect] for aspect in ("brand", "style", "color", "material") if aspect in said]
-    after = [f"with {said['feature']}" if "feature" in said else "", said.get("size", "")]
+    worded = {aspect: _worded(words, value, random_source) for aspect, value in wishes.items()}
+    before = [worded[aspect] for aspect in ("brand", "style", "color", "material") if aspect in worded]
+    after = [f"with {worded['feature']}" if "feature" in worded else "", worded.get("size", "")]
     ordered = [noun, *before, *after] if random_source.random() < 0.2 else [*before, noun, *after]
     text = " ".join(filter(None, ordered)).lower()
     if random_source.random() < 0.18:
@@ -121,7 +121,7 @@ def _query(words: Words, product: SampleProduct, random_source: random.Random) -
     return SampleQuery(text=text, kind=kind, wishes=wishes)
 
 
-def _said(words: Words, value: str, random_source: random.Random) -> str:
+def _worded(words: Words, value: str, random_source: random.Random) -> str:
     others = words.word_synonyms.get(value)
     return random_source.choice(others) if others and random_source.random() < 0.4 else value
 

@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from edge_runtime.contract.errors import ConfigError
 from train.data.sample.products import SampleProduct, Shelves, make_products, shelve
-from train.data.sample.purchases import PurchaseLine, make_purchases
+from train.data.sample.purchases import make_purchases
 from train.data.sample.queries import SampleQuery, judge, make_queries
 from train.data.sample.words import Words, load_words
 from train.data.writing import write_shop
@@ -54,7 +54,7 @@ def sample_tables(*, products: int, seed: int) -> dict[str, pa.Table]:
     return {
         "products": _product_table(made),
         "judgements": _judgement_table(judged, shelves, _source(seed, "judgements")),
-        "purchases": _purchase_table(make_purchases(shelves, USERS, _source(seed, "purchases"))),
+        "purchases": pa.Table.from_pylist(make_purchases(shelves, USERS, _source(seed, "purchases"))),
         "queries": pa.table({"query": [query.text for query in queries[len(judged) :]]}),
         "synonyms": _synonym_table(words),
     }
@@ -66,17 +66,20 @@ def _source(seed: int, purpose: str) -> random.Random:
 
 
 def _product_table(products: list[SampleProduct]) -> pa.Table:
-    return pa.table(
-        {
-            "product_id": [product.product_id for product in products],
-            "title": [product.title for product in products],
-            "description": [product.description for product in products],
-            "brand": [product.brand for product in products],
-            "category": [product.kind.category for product in products],
-            "attributes": [msgspec.json.encode(product.attributes).decode() for product in products],
-            "price": [product.price for product in products],
-            "group": [product.seller for product in products],
-        }
+    return pa.Table.from_pylist(
+        [
+            {
+                "product_id": product.product_id,
+                "title": product.title,
+                "description": product.description,
+                "brand": product.brand,
+                "category": product.kind.category,
+                "attributes": msgspec.json.encode(product.attributes).decode(),
+                "price": product.price,
+                "group": product.seller,
+            }
+            for product in products
+        ]
     )
 
 
@@ -88,18 +91,6 @@ def _judgement_table(queries: list[SampleQuery], shelves: Shelves, random_source
     ]
     texts, ids, grades = zip(*rows, strict=True)
     return pa.table({"query": texts, "product_id": ids, "grade": pa.array(grades, pa.int8())})
-
-
-def _purchase_table(lines: list[PurchaseLine]) -> pa.Table:
-    return pa.table(
-        {
-            "user_id": [line.user_id for line in lines],
-            "product_id": [line.product_id for line in lines],
-            "timestamp": [line.timestamp_s for line in lines],
-            "basket_id": [line.basket_id for line in lines],
-            "quantity": [line.quantity for line in lines],
-        }
-    )
 
 
 def _synonym_table(words: Words) -> pa.Table:
