@@ -23,29 +23,25 @@ from pathlib import Path
 import msgspec
 
 from edge_runtime.contract.atomic_files import disk_errors_named, write_bytes_atomically
-from edge_runtime.contract.errors import (
-    ConfigError,
-    DownloadError,
-    PocketrecError,
-)
+from edge_runtime.contract.errors import ConfigError, PocketrecError
 from edge_runtime.contract.events import ErasureReceipt, FeedbackEvent
 from edge_runtime.contract.release import EnrollmentAnswer, EnrollmentRequest, check_channel
 from edge_runtime.feedback.collector import NodeFeedback
 from edge_runtime.feedback.event_queue import QueueStatus, SendReport
 from edge_runtime.feedback.exploration import LoggingPolicy, ShownList, new_list_id, show_page
 from edge_runtime.feedback.privacy import PrivacyLevel
+from edge_runtime.feedback.server_client import ServerClient, decode_answer, request
 from edge_runtime.node_settings import SETTINGS_FILE, NodeSettings, check_level_works, read_settings, save_settings
 from edge_runtime.products.filters import Where
 from edge_runtime.recommender import Recommender
 from edge_runtime.updates.active_bundle import ActiveBundle
-from edge_runtime.updates.http_transport import HttpTransport, Transport, check_answer, check_server_url, read_limited
+from edge_runtime.updates.http_transport import HttpTransport, Transport, check_server_url
 from edge_runtime.updates.slots import Installed
 from edge_runtime.updates.updater import Prove, Updater, UpdateReport
 
 _LOG = logging.getLogger(__name__)
 _ROOT_FILE = "root.json"
 _CREDENTIAL_FILE = "credential"
-_MAX_ANSWER_BYTES = 10_000
 
 
 @dataclass(frozen=True)
@@ -118,7 +114,10 @@ def enroll(
         home.mkdir(parents=True, exist_ok=True)
     write_bytes_atomically(home / _ROOT_FILE, trusted_root)
     credential = _own_credential(home / _CREDENTIAL_FILE)
-    device_id = _ask_for_device_id(transport or HttpTransport(), url, EnrollmentRequest(code.strip(), credential))
+    body = msgspec.json.encode(EnrollmentRequest(code.strip(), credential))
+    what = "answer to the enrollment"
+    data = request(transport or HttpTransport(), "POST", f"{url}/v1/devices/enroll", what=what, body=body)
+    device_id = decode_answer(data, EnrollmentAnswer, what=what, remedy="check the server's address").device_id
     settings = NodeSettings(
         server_url=url, device_id=device_id, channel=channel, privacy=privacy, consented_at_s=time.time()
     )
@@ -146,35 +145,16 @@ def _own_credential(path: Path) -> str:
     return credential
 
 
-def _ask_for_device_id(transport: Transport, server_url: str, request: EnrollmentRequest) -> str:
-    url = f"{server_url}/v1/devices/enroll"
-    body = msgspec.json.encode(request)
-    with transport.open("POST", url, headers={"Content-Type": "application/json"}, body=body) as answer:
-        check_answer(answer, url)
-        data = read_limited(answer.chunks, _MAX_ANSWER_BYTES, what="answer to the enrollment")
-    try:
-        return msgspec.json.decode(data, type=EnrollmentAnswer).device_id
-    except msgspec.MsgspecError as error:
-        raise DownloadError(f"the server's answer to the enrollment is malformed ({error})") from error
-
-
 class EdgeNode:
     """Recommender, updater and feedback queue of one device; `EdgeNode.open` makes it."""
 
     def __init__(
-        self,
-        *,
-        settings: NodeSettings,
-        bundles: ActiveBundle,
-        feedback: NodeFeedback,
-        credential: str,
-        transport: Transport,
+        self, *, settings: NodeSettings, bundles: ActiveBundle, feedback: NodeFeedback, server: ServerClient
     ) -> None:
         self.settings = settings
         self._bundles = bundles
         self._feedback = feedback
-        self._credential = credential
-        self._transport = transport
+        self._server = server
 
     @classmethod
     def open(
@@ -222,12 +202,12 @@ class EdgeNode:
             prove=prove,
             on_bytes=on_bytes,
         )
+        server = ServerClient(network, settings.server_url, settings.device_id, credential)
         return cls(
             settings=settings,
             bundles=ActiveBundle(home, updater=updater, open_bundle=Recommender.open),
-            feedback=NodeFeedback(home, settings, credential),
-            credential=credential,
-            transport=network,
+            feedback=NodeFeedback(home, settings, server),
+            server=server,
         )
 
     def __enter__(self) -> "EdgeNode":
@@ -315,7 +295,7 @@ class EdgeNode:
             StorageError: the disk is full, read-only or not permitted.
         """
         self._feedback.forget_here()
-        return self._feedback.erase_on_server(self._transport)
+        return self._feedback.erase_on_server()
 
     def export_data(self) -> bytes:
         """Return all that the server holds of this device, as lines of JSON.
@@ -323,7 +303,7 @@ class EdgeNode:
         Raises:
             DownloadError: the network.
         """
-        return self._feedback.export_from_server(self._transport)
+        return self._feedback.export_from_server()
 
     def sync(self) -> SyncReport:
         """Send the waiting feedback, then bring the bundle up to date; a failure of one does not stop the other.
@@ -336,7 +316,7 @@ class EdgeNode:
         feedback: SendReport | None = None
         failures: list[PocketrecError] = []
         try:
-            feedback = self._feedback.send(self._transport)
+            feedback = self._feedback.send()
         except PocketrecError as error:
             failures.append(error)
         try:
@@ -344,20 +324,12 @@ class EdgeNode:
         except PocketrecError as error:
             failures.append(error)
         if self.settings.privacy != "off":
-            self._send_reports()
+            self._bundles.send_reports(self._server)
         for earlier in failures[:-1]:
             _LOG.warning("feedback was not sent either: %s", earlier)
         if update is None or feedback is None:
             raise failures[-1]
         return SyncReport(update=update, feedback=feedback)
-
-    def _send_reports(self) -> None:
-        self._bundles.send_reports(
-            transport=self._transport,
-            server_url=self.settings.server_url,
-            device_id=self.settings.device_id,
-            credential=self._credential,
-        )
 
     def status(self) -> NodeStatus:
         """Tell how the device stands, without the network."""

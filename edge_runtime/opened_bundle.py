@@ -6,7 +6,6 @@ from types import TracebackType
 from typing import Self
 
 import numpy as np
-import numpy.typing as npt
 
 from edge_runtime.contract.bundle import (
     CATALOGUE_ROWS_FILE,
@@ -15,7 +14,7 @@ from edge_runtime.contract.bundle import (
 )
 from edge_runtime.contract.errors import ConfigError
 from edge_runtime.contract.product_columns import ProductRow
-from edge_runtime.contract.types import Float32
+from edge_runtime.contract.types import Float32, Mask, Rows
 from edge_runtime.inference.encoder import Encoder
 from edge_runtime.products.columns import ProductColumns
 from edge_runtime.products.filters import Where
@@ -29,9 +28,6 @@ from edge_runtime.search.suggestions import Suggestions
 from edge_runtime.search.user_profile import PersonalTaste, taste_vector
 from edge_runtime.search.vector_index import Catalogue
 from edge_runtime.updates.digest_check import DigestCheck
-
-Rows = npt.NDArray[np.int32]
-Mask = npt.NDArray[np.bool_]
 
 
 class OpenedBundle:

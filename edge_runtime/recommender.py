@@ -6,12 +6,11 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from edge_runtime.contract.bundle import GOLDEN_FILE
 from edge_runtime.contract.errors import ConfigError
 from edge_runtime.contract.golden import read_golden
-from edge_runtime.contract.types import Float32
+from edge_runtime.contract.types import Float32, Mask
 from edge_runtime.opened_bundle import OpenedBundle
 from edge_runtime.products.facets import FacetValue, count_values
 from edge_runtime.products.filters import Where
@@ -32,9 +31,6 @@ Mode = Literal["hybrid", "dense", "lexical"]
 MODES = ("hybrid", "dense", "lexical")
 PERSONAL_WEIGHT = 0.3
 """How much of a cosine with the user's vector is added to a score (docs/device.md has the measurement)."""
-
-Rows = npt.NDArray[np.int32]
-Mask = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)

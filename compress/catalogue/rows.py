@@ -20,6 +20,7 @@ from edge_runtime.contract.atomic_files import disk_errors_named, sync_folder
 from edge_runtime.contract.bundle import CATALOGUE_ROWS_FILE, ITEM_VECTORS_FILE
 from edge_runtime.contract.product_columns import PRODUCT_COLUMNS, SQL_TYPES, ProductColumn
 from edge_runtime.contract.text import normalize_text
+from edge_runtime.contract.types import Float32
 from edge_runtime.search.spelling import fold_word, trigrams_of, words_of
 from train.data.tables import Product
 
@@ -43,7 +44,7 @@ CREATE TABLE attribute_names (name TEXT PRIMARY KEY, products INTEGER NOT NULL) 
 """
 
 
-def write_item_vectors(folder: Path, item_vectors: npt.NDArray[np.float32]) -> None:
+def write_item_vectors(folder: Path, item_vectors: Float32) -> None:
     """Write `item_vectors.npy`: float16 [products, dim], version 1.0 of the format, so that it can be mapped.
 
     Stopped halfway, the old file is still there.

@@ -11,13 +11,14 @@ from compress.catalogue.vector_index import convert_catalogue
 from compress.errors import CompressionError
 from edge_runtime.contract.atomic_files import write_bytes_atomically
 from edge_runtime.contract.bundle import VECTOR_INDEX_FILE, CatalogueSpec
+from edge_runtime.contract.types import Float32
 from train.data.tables import Product
 
 
 def write_catalogue(
     folder: Path,
     products: Sequence[Product],
-    item_vectors: npt.NDArray[np.float32],
+    item_vectors: Float32,
     *,
     candidates: int = 100,
     popularity: npt.NDArray[np.floating] | None = None,

@@ -8,10 +8,9 @@ import msgspec
 from edge_runtime.contract.atomic_files import write_bytes_atomically
 from edge_runtime.contract.errors import DownloadError
 from edge_runtime.contract.reports import MAX_REPORTS, DeviceReport, ReportBatch, ReportReceipt
-from edge_runtime.updates.http_transport import Transport, check_answer, read_limited
+from edge_runtime.feedback.server_client import ServerClient, decode_answer
 
 _LOG = logging.getLogger(__name__)
-_MAX_RECEIPT_BYTES = 10_000
 
 
 class _Waiting(msgspec.Struct, frozen=True):
@@ -40,7 +39,7 @@ class ReportLog:
         """Return what waits, oldest first."""
         return self._read().reports
 
-    def send(self, *, transport: Transport, server_url: str, device_id: str, credential: str) -> int:
+    def send(self, server: ServerClient) -> int:
         """Send what waits in one request, if anything does; return how many reports.
 
         Stopped halfway, they are sent again; the server counts each once.
@@ -52,16 +51,9 @@ class ReportLog:
         reports = self.waiting()
         if not reports:
             return 0
-        url = f"{server_url}/v1/reports"
-        body = msgspec.json.encode(ReportBatch(version=1, device_id=device_id, reports=reports))
-        headers = {"Authorization": f"Bearer {credential}", "Content-Type": "application/json"}
-        with transport.open("POST", url, headers=headers, body=body) as answer:
-            check_answer(answer, url)
-            data = read_limited(answer.chunks, _MAX_RECEIPT_BYTES, what="receipt")
-        try:
-            receipt = msgspec.json.decode(data, type=ReportReceipt)
-        except msgspec.MsgspecError as error:
-            raise DownloadError(f"the server's receipt is malformed ({error}); the reports were kept") from error
+        body = msgspec.json.encode(ReportBatch(version=1, device_id=server.device_id, reports=reports))
+        data = server.request("POST", "/v1/reports", what="receipt", body=body)
+        receipt = decode_answer(data, ReportReceipt, what="receipt", remedy="the reports were kept")
         if receipt.acknowledged != reports[-1].number:
             raise DownloadError("the server acknowledged other reports than were sent; they were kept")
         self._write(_Waiting(self._read().last_number, []))

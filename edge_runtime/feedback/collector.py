@@ -4,18 +4,14 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import msgspec
-
-from edge_runtime.contract.errors import DownloadError
 from edge_runtime.contract.events import ErasureReceipt, FeedbackEvent
 from edge_runtime.feedback.event_queue import FeedbackQueue, QueueStatus, SendReport, send_feedback
 from edge_runtime.feedback.private_counts import CountBook, send_counts
+from edge_runtime.feedback.server_client import ServerClient, decode_answer
 from edge_runtime.node_settings import NodeSettings
-from edge_runtime.updates.http_transport import Transport, check_answer, read_limited
 
 QUEUE_FILE = "feedback.sqlite"
 COUNTS_FILE = "counts.sqlite"
-_MAX_ANSWER_BYTES = 10_000
 _MAX_EXPORT_BYTES = 1_000_000_000
 
 
@@ -29,10 +25,10 @@ class NodeFeedback:
     """
 
     def __init__(
-        self, home: Path, settings: NodeSettings, credential: str, *, clock_s: Callable[[], float] = time.time
+        self, home: Path, settings: NodeSettings, server: ServerClient, *, clock_s: Callable[[], float] = time.time
     ) -> None:
         self._settings = settings
-        self._credential = credential
+        self._server = server
         self._clock_s = clock_s
         self._book: CountBook | None = None
         self._queue = FeedbackQueue(home / QUEUE_FILE, privacy=settings.privacy, max_events=settings.max_events)
@@ -72,21 +68,20 @@ class NodeFeedback:
             self._book.record(event)
         return [None] * len(events)
 
-    def send(self, transport: Transport) -> SendReport:
+    def send(self) -> SendReport:
         """Send what the level permits; what it does not permit (any longer) is removed unsent.
 
         Raises:
             DownloadError, StorageError: as `send_feedback`; what waits is kept.
         """
         settings = self._settings
-        place = {"server_url": settings.server_url, "device_id": settings.device_id, "credential": self._credential}
         if settings.privacy in {"off", "counts"} and self._queue.status().waiting:
             self._queue.forget()
         if settings.privacy == "off":
             return SendReport(sent=0, refused=[])
         if self._book is not None:
-            return SendReport(sent=send_counts(self._book, transport=transport, **place), refused=[])
-        return send_feedback(self._queue, transport=transport, consent=settings.consent, clock_s=self._clock_s, **place)
+            return SendReport(sent=send_counts(self._book, self._server), refused=[])
+        return send_feedback(self._queue, self._server, consent=settings.consent, clock_s=self._clock_s)
 
     def status(self) -> QueueStatus:
         """Count what waits and what was dropped.
@@ -104,28 +99,22 @@ class NodeFeedback:
         """
         return self._queue.forget() + (self._book.forget() if self._book is not None else 0)
 
-    def erase_on_server(self, transport: Transport) -> ErasureReceipt:
+    def erase_on_server(self) -> ErasureReceipt:
         """Have the server erase every event and report that it holds of this device.
 
         Raises:
             DownloadError: the network, or an answer that is not as agreed; ask again.
         """
-        data = self._ask(transport, "DELETE", _MAX_ANSWER_BYTES)
-        try:
-            return msgspec.json.decode(data, type=ErasureReceipt)
-        except msgspec.MsgspecError as error:
-            raise DownloadError(f"the server's answer to the erasure is malformed ({error}); ask again") from error
+        what = "answer to the erasure"
+        data = self._server.request("DELETE", "/v1/feedback", what=what)
+        return decode_answer(data, ErasureReceipt, what=what, remedy="ask again")
 
-    def export_from_server(self, transport: Transport) -> bytes:
+    def export_from_server(self) -> bytes:
         """Return all that the server holds of this device, as lines of JSON.
 
         Raises:
             DownloadError: the network.
         """
-        return self._ask(transport, "GET", _MAX_EXPORT_BYTES)
-
-    def _ask(self, transport: Transport, method: str, max_bytes: int) -> bytes:
-        url = f"{self._settings.server_url}/v1/feedback"
-        with transport.open(method, url, headers={"Authorization": f"Bearer {self._credential}"}) as answer:
-            check_answer(answer, url)
-            return read_limited(answer.chunks, max_bytes, what="answer about this device's data")
+        return self._server.request(
+            "GET", "/v1/feedback", what="answer about this device's data", max_bytes=_MAX_EXPORT_BYTES
+        )

@@ -30,13 +30,13 @@ from edge_runtime.contract.events import (
 )
 from edge_runtime.feedback.privacy import PrivacyLevel, permitted
 from edge_runtime.feedback.queue_file import QueueFile
-from edge_runtime.updates.http_transport import Transport, check_answer, read_limited
+from edge_runtime.feedback.server_client import ServerClient, decode_answer
 
 _MAX_BATCH_EVENTS = 500
 _MAX_BATCH_BYTES = 400_000
 _MAX_RECEIPT_BYTES = 1_000_000
-_PACKED_FROM_BYTES = 1_000
-_PACKING_LEVEL = 3
+_COMPRESSED_FROM_BYTES = 1_000
+_ZSTD_LEVEL = 3
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS events (
@@ -258,11 +258,8 @@ def _decoded(data: bytes, path: Path) -> FeedbackEvent:
 
 def send_feedback(
     queue: FeedbackQueue,
+    server: ServerClient,
     *,
-    transport: Transport,
-    server_url: str,
-    device_id: str,
-    credential: str,
     consent: Consent | None = None,
     clock_s: Callable[[], float] = time.time,
 ) -> SendReport:
@@ -272,10 +269,7 @@ def send_feedback(
 
     Args:
         queue: what waits.
-        transport: the network.
-        server_url: address of the server.
-        device_id: who sends.
-        credential: proves it.
+        server: where to, and in whose name.
         consent: the choice of privacy level that the events were recorded under.
         clock_s: gives seconds since 1970 as this device believes; the server tells the clock's error by it.
 
@@ -285,8 +279,10 @@ def send_feedback(
     """
     sent, refused = 0, list[str]()
     while events := queue.batch():
-        batch = FeedbackBatch(version=1, device_id=device_id, events=events, sent_at_s=clock_s(), consent=consent)
-        receipt = _post(transport, f"{server_url}/v1/feedback", msgspec.json.encode(batch), credential)
+        batch = FeedbackBatch(
+            version=1, device_id=server.device_id, events=events, sent_at_s=clock_s(), consent=consent
+        )
+        receipt = _post(server, msgspec.json.encode(batch))
         if receipt.acknowledged != events[-1].sequence:
             raise DownloadError(
                 f"the server acknowledged event {receipt.acknowledged} where {events[-1].sequence} was the last one "
@@ -298,15 +294,12 @@ def send_feedback(
     return SendReport(sent=sent, refused=refused)
 
 
-def _post(transport: Transport, url: str, body: bytes, credential: str) -> FeedbackReceipt:
-    headers = {"Authorization": f"Bearer {credential}", "Content-Type": "application/json"}
-    if len(body) > _PACKED_FROM_BYTES:
+def _post(server: ServerClient, body: bytes) -> FeedbackReceipt:
+    headers = {}
+    if len(body) > _COMPRESSED_FROM_BYTES:
         headers["Content-Encoding"] = COMPRESSED_ENCODING
-        body = zstandard.ZstdCompressor(level=_PACKING_LEVEL).compress(body)
-    with transport.open("POST", url, headers=headers, body=body) as answer:
-        check_answer(answer, url)
-        data = read_limited(answer.chunks, _MAX_RECEIPT_BYTES, what="receipt")
-    try:
-        return msgspec.json.decode(data, type=FeedbackReceipt)
-    except msgspec.MsgspecError as error:
-        raise DownloadError(f"the server's receipt is malformed ({error}); the events were kept") from error
+        body = zstandard.ZstdCompressor(level=_ZSTD_LEVEL).compress(body)
+    data = server.request(
+        "POST", "/v1/feedback", what="receipt", body=body, headers=headers, max_bytes=_MAX_RECEIPT_BYTES
+    )
+    return decode_answer(data, FeedbackReceipt, what="receipt", remedy="the events were kept")

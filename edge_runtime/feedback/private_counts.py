@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import msgspec
 
@@ -29,9 +28,8 @@ from edge_runtime.contract.counts import (
 from edge_runtime.contract.errors import ConfigError, DownloadError
 from edge_runtime.contract.events import FeedbackEvent, check_event, check_known_kind
 from edge_runtime.feedback.queue_file import QueueFile
-from edge_runtime.updates.http_transport import Transport, check_answer, read_limited
+from edge_runtime.feedback.server_client import ServerClient, decode_answer
 
-_MAX_RECEIPT_BYTES = 10_000
 _TOLERANCE = 1e-9
 
 _TABLES = """
@@ -205,30 +203,20 @@ class CountBook:
         return removed
 
 
-def send_counts(book: CountBook, *, transport: Transport, server_url: str, device_id: str, credential: str) -> int:
+def send_counts(book: CountBook, server: ServerClient) -> int:
     """Close what windows are over and send the reports that wait; return how many the server took.
 
     Raises:
         DownloadError: the network, or a receipt that cannot be true; the reports wait for the next call.
         StorageError: the disk is full, read-only or not permitted.
     """
-    book.close_windows(device_id)
-    url = f"{server_url}/v1/counts"
-    headers = {"Authorization": f"Bearer {credential}", "Content-Type": "application/json"}
+    book.close_windows(server.device_id)
     sent = 0
     for window, body in book.waiting():
-        with transport.open("POST", url, headers=headers, body=body) as answer:
-            check_answer(answer, url)
-            data = read_limited(answer.chunks, _MAX_RECEIPT_BYTES, what="receipt")
-        if _receipt(data).window != window:
+        data = server.request("POST", "/v1/counts", what="receipt", body=body)
+        receipt = decode_answer(data, CountReceipt, what="receipt", remedy="the report was kept")
+        if receipt.window != window:
             raise DownloadError("the server acknowledged another window than the one sent; the report was kept")
         book.acknowledge(window)
         sent += 1
     return sent
-
-
-def _receipt(data: bytes) -> Any:
-    try:
-        return msgspec.json.decode(data, type=CountReceipt)
-    except msgspec.MsgspecError as error:
-        raise DownloadError(f"the server's receipt is malformed ({error}); the report was kept") from error

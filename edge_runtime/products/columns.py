@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from edge_runtime.contract.errors import ConfigError
 from edge_runtime.contract.product_columns import PRODUCT_COLUMNS
+from edge_runtime.contract.types import Float64, Int32, Mask
 from edge_runtime.products.filters import ATTRIBUTE_PREFIX
 from edge_runtime.products.rows_database import RowsDatabase
 
@@ -26,7 +27,7 @@ LEVEL = " > "
 class TextColumn:
     """One text per row: `codes` int32 [products] index `values`, -1 where the product has none."""
 
-    codes: npt.NDArray[np.int32]
+    codes: Int32
     values: tuple[str, ...]
 
     @functools.cached_property
@@ -51,7 +52,7 @@ class TextColumn:
                 levels[depth][code] = number
         return tuple(shown), tuple(levels)
 
-    def counted(self, rows: npt.NDArray[np.bool_], *, by_level: bool) -> dict[str, int]:
+    def counted(self, rows: Mask, *, by_level: bool) -> dict[str, int]:
         """Return the number of `rows` (bool [products]) by name; `by_level` counts a value for all levels above it too."""
         codes = self.codes[rows]
         found = np.bincount(codes[codes >= 0], minlength=len(self.values))
@@ -108,7 +109,7 @@ class ProductColumns:
                 codes[row] = numbers.setdefault(str(value), len(numbers))
         return TextColumn(codes, tuple(numbers))
 
-    def _read_numbers(self, field: str) -> npt.NDArray[np.float64]:
+    def _read_numbers(self, field: str) -> Float64:
         """Return a column of numbers, float64 [products], NaN where a product has none."""
         stored = NUMBERS[field].stored
         if stored not in self._database.product_columns:
@@ -116,7 +117,7 @@ class ProductColumns:
         found = self._database.fetch(f"SELECT {stored} FROM products ORDER BY row")  # noqa: S608 - our own columns
         return np.array([np.nan if value is None else value for (value,) in found], dtype=np.float64)
 
-    def _read_title_order(self) -> npt.NDArray[np.int32]:
+    def _read_title_order(self) -> Int32:
         """Return int32 [products]: the place of each row when titles are in alphabetical order."""
         found = self._database.fetch("SELECT row FROM products ORDER BY title COLLATE NOCASE, row")
         places = np.empty(self._products, dtype=np.int32)

@@ -4,13 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 
+from edge_runtime.contract.types import Float64, Mask
 from edge_runtime.products.columns import NUMBERS, ProductColumns
 
 RANGES = 5
-
-Mask = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -41,7 +39,7 @@ def count_values(columns: ProductColumns, field: str, matching: Mask, limit: int
     return tuple(FacetValue(value, count, {field: value}) for value, count in best)
 
 
-def _ranges(field: str, numbers: npt.NDArray[np.float64]) -> tuple[FacetValue, ...]:
+def _ranges(field: str, numbers: Float64) -> tuple[FacetValue, ...]:
     known = numbers[~np.isnan(numbers)]
     if not len(known):
         return ()

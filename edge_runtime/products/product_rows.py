@@ -6,18 +6,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from edge_runtime.contract.errors import BundleFormatError
 from edge_runtime.contract.product_columns import PRODUCT_COLUMNS, ProductColumn, ProductRow
+from edge_runtime.contract.types import Float32, Mask, Rows
 from edge_runtime.products.filters import SqlFilter, Where, compile_where
 from edge_runtime.products.rows_database import RowsDatabase
 from edge_runtime.search.ranking import Ranked, best_rows
 
 _CACHED_FILTERS = 32
-
-Rows = npt.NDArray[np.int32]
-Mask = npt.NDArray[np.bool_]
 
 
 def _shown(value: Any, column: ProductColumn, row: int) -> Any:
@@ -102,7 +99,7 @@ class ProductRows:
         mask.setflags(write=False)
         return mask
 
-    def _read_popularity(self) -> npt.NDArray[np.float32]:
+    def _read_popularity(self) -> Float32:
         values = self._database.fetch("SELECT popularity FROM products ORDER BY row")
         return np.array([value for (value,) in values], dtype=np.float32)
 

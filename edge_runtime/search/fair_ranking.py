@@ -15,15 +15,12 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 
 from edge_runtime.contract.errors import ConfigError
-from edge_runtime.contract.types import Float32
+from edge_runtime.contract.types import Float32, Float64
 from edge_runtime.products.filters import Where
 from edge_runtime.recommender import Mode, Recommendations, Recommender
 from edge_runtime.search.user_profile import PersonalTaste
-
-Float64 = npt.NDArray[np.float64]
 
 CANDIDATES_PER_PLACE = 5
 """So many candidates for each place of the answer compete, and share the merit."""

@@ -1,8 +1,8 @@
 """Ranking for a history: cosine with the history's vector, plus the repeat score of each bought product."""
 
 import numpy as np
-import numpy.typing as npt
 
+from edge_runtime.contract.types import Int32, Mask
 from edge_runtime.inference.encoder import HistoryQuery
 from edge_runtime.search.ranking import Ranked, best_rows
 from edge_runtime.search.vector_index import Catalogue
@@ -11,10 +11,10 @@ from edge_runtime.search.vector_index import Catalogue
 def rank_history(
     catalogue: Catalogue,
     query: HistoryQuery,
-    rows: npt.NDArray[np.int32],
+    rows: Int32,
     count: int,
     *,
-    eligible: npt.NDArray[np.bool_] | None = None,
+    eligible: Mask | None = None,
 ) -> Ranked:
     """Return the best rows by cosine with the query, to which products of the history add their repeats.
 
@@ -28,7 +28,7 @@ def rank_history(
     # Whole-catalogue arrays instead of np.unique and np.isin, whose first call imports a slow part of NumPy.
     in_history = np.zeros(len(catalogue), dtype=np.bool_)
     in_history[rows] = True
-    bought: npt.NDArray[np.int32] = np.flatnonzero(in_history).astype(np.int32)
+    bought: Int32 = np.flatnonzero(in_history).astype(np.int32)
     repeats = np.bincount(rows, weights=query.repeats, minlength=len(catalogue))[bought].astype(np.float32)
     # A product that loses by its repeats may leave the best; so many more are asked for that the answer stays exact.
     nearest = catalogue.top(query.vector, count + int((repeats < 0).sum()), eligible=eligible)

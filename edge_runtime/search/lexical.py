@@ -8,12 +8,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from edge_runtime.contract.bundle import FusionSpec
 from edge_runtime.contract.errors import BundleFormatError
 from edge_runtime.contract.rows import FIELDS
-from edge_runtime.contract.types import Float32
+from edge_runtime.contract.types import Float32, Rows
 from edge_runtime.products.rows_database import RowsDatabase
 from edge_runtime.search.postings import Postings, match_any
 from edge_runtime.search.spelling import edit_distance, fold_word, trigrams_of, words_of
@@ -26,8 +25,6 @@ _MAX_WORD_CHARS = 64
 _CANDIDATES = 200
 _CORRECTIONS = 2
 _REMEMBERED_CORRECTIONS = 1_024
-
-Rows = npt.NDArray[np.int32]
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 
 from edge_runtime.contract.product_columns import PRODUCT_COLUMNS
-from edge_runtime.contract.types import Float32
+from edge_runtime.contract.types import Float32, Float64, Mask
 from edge_runtime.inference.encoder import Encoder
 from edge_runtime.products.columns import ProductColumns
 from edge_runtime.products.product_rows import ProductRows
@@ -20,8 +19,6 @@ from edge_runtime.search.vector_index import Catalogue
 RELEVANCE, POPULARITY, TITLE = "relevance", "popularity", "title"
 _NUMBERS = [column.name for column in PRODUCT_COLUMNS if column.sorts]
 SORTS = (RELEVANCE, POPULARITY, *(sort for name in _NUMBERS for sort in (name, f"-{name}")), TITLE)
-
-Mask = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,7 +112,7 @@ class Searcher:
         with self.costs.measured(LEXICAL):
             return Found(scores.ranking(count, eligible, "lexical"), LEXICAL, scores.query.corrections)
 
-    def _keys(self, sort: str) -> npt.NDArray[np.float64]:
+    def _keys(self, sort: str) -> Float64:
         if sort == TITLE:
             return self.columns.title_order().astype(np.float64)
         if sort == POPULARITY:

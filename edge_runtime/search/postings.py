@@ -11,15 +11,13 @@ import numpy.typing as npt
 
 from edge_runtime.contract.errors import BundleFormatError
 from edge_runtime.contract.rows import BM25_B, BM25_K1, FIELDS, MIN_IDF, bm25_sql, quoted_term
-from edge_runtime.contract.types import Float32
+from edge_runtime.contract.types import Float32, Rows
 from edge_runtime.products.rows_database import RowsDatabase
 
 _REMEMBERED_HITS = 250_000
 """So many rows of recent terms are kept: some 2 MB."""
 
 _POSTING = "SELECT hits, rows, codes, counts FROM posting_words JOIN postings USING (posting) WHERE word = ?"
-
-Rows = npt.NDArray[np.int32]
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,9 +3,8 @@
 from functools import cached_property
 
 import numpy as np
-import numpy.typing as npt
 
-from edge_runtime.contract.types import Float32
+from edge_runtime.contract.types import Float32, Mask, Rows
 from edge_runtime.inference.encoder import Encoder
 from edge_runtime.search.lexical import LexicalHits, LexicalIndex, LexicalQuery
 from edge_runtime.search.ranking import Ranked, best_rows, fuse, merged_rows
@@ -13,9 +12,6 @@ from edge_runtime.search.vector_index import Catalogue
 
 MIN_CANDIDATES = 100
 """Each side of a hybrid search proposes at least so many rows."""
-
-Rows = npt.NDArray[np.int32]
-Mask = npt.NDArray[np.bool_]
 
 
 class QueryScores:

@@ -3,11 +3,8 @@
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from edge_runtime.contract.types import Float32
-
-Rows = npt.NDArray[np.int32]
+from edge_runtime.contract.types import Float32, Rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +33,7 @@ def merged_rows(left: Rows, right: Rows) -> Rows:
 
 def fuse(
     cosines: Float32, lexical: Float32, *, dense_weight: float, best_cosine: float, best_lexical: float
-) -> npt.NDArray[np.float32]:
+) -> Float32:
     """Return the hybrid scores float32 [n] (contract/bundle.py: `FusionSpec`).
 
     Args:

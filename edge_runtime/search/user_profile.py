@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from edge_runtime.contract.atomic_files import disk_errors_named, write_bytes_atomically
 from edge_runtime.contract.errors import ConfigError
 from edge_runtime.contract.events import EVENT_KINDS
+from edge_runtime.contract.types import Float32
 
 KINDS: Mapping[str, float] = {kind: traits.taste for kind, traits in EVENT_KINDS.items() if traits.taste}
 """Kinds of events and how much each says."""
@@ -110,7 +110,7 @@ class PersonalTaste:
         self._events = kept
 
 
-def taste_vector(weights: Sequence[float], vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+def taste_vector(weights: Sequence[float], vectors: Float32) -> Float32:
     """Return the user's vector float32 [dim], unit length: the weighted mean of item vectors; zero when there is none.
 
     Args:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from edge_runtime.contract.bundle import ITEM_VECTORS_FILE, VECTOR_INDEX_FILE, Bundle
 from edge_runtime.contract.errors import BundleFormatError, InputShapeError, ModelLoadError
-from edge_runtime.contract.types import Float32
+from edge_runtime.contract.types import Float32, Mask, Rows
 from edge_runtime.inference.interpreter import Model
 from edge_runtime.inference.mapped_pages import release_mapping
 from edge_runtime.search.ranking import Ranked, best_rows
@@ -21,9 +21,6 @@ _SCAN_ROWS = 1_024
 _RELEASE_INTERVAL_S = 1.0
 _FLOAT_BITS = np.int32(-0x7000_2000)  # sign, five bits of exponent, ten of mantissa, as they lie after the shift
 _BIAS = np.float32(2.0**112)
-
-Rows = npt.NDArray[np.int32]
-Mask = npt.NDArray[np.bool_]
 
 
 class Catalogue:

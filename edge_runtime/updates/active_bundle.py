@@ -21,9 +21,9 @@ from edge_runtime.contract.errors import (
 from edge_runtime.contract.events import FeedbackEvent
 from edge_runtime.contract.reports import DeviceReport, ReportKind
 from edge_runtime.feedback.bundle_reports import ReportLog
+from edge_runtime.feedback.server_client import ServerClient
 from edge_runtime.recommender import Recommender
 from edge_runtime.updates.crash_guard import CrashGuard
-from edge_runtime.updates.http_transport import Transport
 from edge_runtime.updates.slots import Installed, Slots
 from edge_runtime.updates.updater import Updater, UpdateReport
 
@@ -203,10 +203,10 @@ class ActiveBundle:
             return event
         return msgspec.structs.replace(event, experiment=had.reason, variant=had.arm)
 
-    def send_reports(self, *, transport: Transport, server_url: str, device_id: str, credential: str) -> None:
+    def send_reports(self, server: ServerClient) -> None:
         """Send what waits; a failure is logged and tried again at the next sync."""
         try:
-            self.reports.send(transport=transport, server_url=server_url, device_id=device_id, credential=credential)
+            self.reports.send(server)
         except PocketrecError as error:
             _LOG.warning("the reports were not sent and wait for the next sync: %s", error)
 

@@ -2,11 +2,13 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
 from edge_runtime.contract.events import FeedbackEvent
 from edge_runtime.feedback.event_queue import FeedbackQueue, send_feedback
+from edge_runtime.feedback.server_client import ServerClient
 from tests.support.server_simulator import URL, ServerSimulator
 from tests.support.source_tree import REPOSITORY
 from tests.unit.sync_server.api.test_feedback_endpoint import CREDENTIAL, enroll
@@ -41,19 +43,19 @@ def test_kill_while_sending_counts_every_event_once(tmp_path, moment):
     def kill(*_, **__):
         raise Killed
 
-    sent = {"transport": server.transport, "server_url": URL, "device_id": device_id, "credential": CREDENTIAL}
+    client = ServerClient(server.transport, URL, device_id, CREDENTIAL)
     with FeedbackQueue(path) as queue:
         if moment == "before the server hears":
-            sent["transport"] = type("Dead", (), {"open": kill})()
+            client = replace(client, transport=type("Dead", (), {"open": kill})())
         elif moment == "after the server stored":
             server.transport.fault = kill
         else:
             queue.acknowledge = kill
         with pytest.raises(Killed):
-            send_feedback(queue, **sent)
+            send_feedback(queue, client)
     server.transport.fault = lambda _m, _p, answer: answer
     with FeedbackQueue(path) as queue:
-        send_feedback(queue, **{**sent, "transport": server.transport})
+        send_feedback(queue, replace(client, transport=server.transport))
         assert queue.status().waiting == 0
     assert server.ingest.count_events() == 520
     server.close()

@@ -20,6 +20,7 @@ from edge_runtime.contract.events import EVENT_KINDS, FeedbackBatch, FeedbackEve
 from edge_runtime.feedback import event_queue, privacy
 from edge_runtime.feedback.event_queue import FeedbackQueue, send_feedback
 from edge_runtime.feedback.privacy import check_privacy_level, permitted
+from edge_runtime.feedback.server_client import ServerClient
 from edge_runtime.updates.http_transport import Answer
 
 
@@ -276,7 +277,7 @@ class _Context:
 
 
 def send(queue, server):
-    return send_feedback(queue, transport=server, server_url="http://s", device_id="d", credential="secret")
+    return send_feedback(queue, ServerClient(server, "http://s", "d", "secret"))
 
 
 def test_sending_empties_the_queue(queue):

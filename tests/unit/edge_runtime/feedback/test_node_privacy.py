@@ -63,10 +63,6 @@ def act(node):
     return page
 
 
-def send(node, server):
-    return node._feedback.send(server.transport)
-
-
 def test_search_records_an_impression_of_each_place_with_its_probabilities(server, home):
     join(server, home, "full")
     with opened(server, home) as node:
@@ -86,7 +82,7 @@ def test_level_never_sends_more_than_it_says(server, home, wire, level):
     del wire[:]
     with opened(server, home) as node:
         page = act(node)
-        report = send(node, server)
+        report = node._feedback.send()
         disk = b"".join(path.read_bytes() for path in home.rglob("*") if path.is_file())
     sent = b"".join(body or b"" for _, _, body in wire)
     product = page.products[0].product_id.encode()
@@ -105,7 +101,7 @@ def test_lowered_level_removes_unsent_what_it_does_not_permit(server, home, wire
     choose_privacy(home, lower)
     del wire[:]
     with opened(server, home) as node:
-        send(node, server)
+        node._feedback.send()
         assert node.status().queue.waiting == 0
     assert not any(url.endswith("feedback") for _, url, _ in wire)
     assert SECRET.encode() not in b"".join(path.read_bytes() for path in home.rglob("*") if path.is_file())
@@ -128,7 +124,7 @@ def test_choice_of_level_is_noted_here_and_on_the_server(server, home):
     assert [line["level"] for line in lines] == ["events", "full"] and lines[1]["given_at_s"] == 77.0
     with opened(server, home) as node:
         act(node)
-        send(node, server)
+        node._feedback.send()
         device = json.loads(node.export_data().splitlines()[0])
     assert (device["privacy_level"], device["consented_at_s"]) == ("full", 77.0)
     with pytest.raises(ConfigError, match="not the home of an enrolled device"):
@@ -139,12 +135,12 @@ def test_forgetting_erases_here_and_on_the_server(server, home):
     join(server, home, "full")
     with opened(server, home) as node:
         act(node)
-        send(node, server)
+        node._feedback.send()
         act(node)
         assert node.forget().events == 4
         assert node.status().queue.waiting == 0 and server.ingest.count_events() == 0
         act(node)
-        assert send(node, server).sent == 4
+        assert node._feedback.send().sent == 4
 
 
 def test_forgetting_without_a_network_clears_the_device_and_says_so(server, home):
@@ -176,7 +172,7 @@ def test_commands_of_privacy(server, home, tmp_path, monkeypatch, capsys):
     join(server, home, "full")
     with opened(server, home) as node:
         act(node)
-        send(node, server)
+        node._feedback.send()
     place = ["--home", str(home), "--json"]
     assert main(["node", "export", "--out", str(tmp_path / "mine.jsonl"), *place]) == 0
     assert json.loads(capsys.readouterr().out)["lines"] == 5

@@ -12,6 +12,7 @@ from edge_runtime.contract.counts import BITS, HASHES, CountReport, bit_of, flip
 from edge_runtime.contract.errors import ConfigError, DownloadError
 from edge_runtime.contract.events import FeedbackEvent
 from edge_runtime.feedback.private_counts import CountBook, CountSettings, Randomizer, make_report, send_counts
+from edge_runtime.feedback.server_client import ServerClient
 from pocketrec.verbs import main
 from sync_server.events.private_counts import CountSums, sum_reports
 from tests.support.server_simulator import URL
@@ -102,9 +103,9 @@ def test_device_sends_one_noisy_row_a_window_and_nothing_else(server, device_id,
     for product in ("p1", "p2"):
         assert book.record(event(product=product))
     assert not book.record(event("impression"))
-    place = {"server_url": URL, "device_id": device_id, "credential": CREDENTIAL}
-    assert send_counts(book, transport=server.transport, **place) == 1  # the window before, in which nothing happened
-    assert send_counts(book, transport=server.transport, **place) == 0
+    client = ServerClient(server.transport, URL, device_id, CREDENTIAL)
+    assert send_counts(book, client) == 1  # the window before, in which nothing happened
+    assert send_counts(book, client) == 0
     clock[0] += DAY_S
     book.close_windows(device_id)
     ((window, body),) = book.waiting()
@@ -112,9 +113,9 @@ def test_device_sends_one_noisy_row_a_window_and_nothing_else(server, device_id,
     assert window == 10 and set(sent) == {*CountReport.__struct_fields__}
     assert b"p1" not in body and b"private" not in body
     assert 150 < np.unpackbits(np.frombuffer(base64.b64decode(sent["bits"]), np.uint8)).sum() < 400
-    assert send_counts(book, transport=server.transport, **place) == 1
+    assert send_counts(book, client) == 1
     clock[0] -= 3 * DAY_S
-    assert send_counts(book, transport=server.transport, **place) == 0
+    assert send_counts(book, client) == 0
     assert sum_reports(server.engine).reports == 2
 
 
@@ -126,14 +127,14 @@ def test_report_is_sent_unchanged_until_it_is_acknowledged(server, device_id, bo
         raise DownloadError("the receipt was lost")
 
     server.transport.fault = lost
-    place = {"server_url": URL, "device_id": device_id, "credential": CREDENTIAL}
+    client = ServerClient(server.transport, URL, device_id, CREDENTIAL)
     for _ in range(2):
         with pytest.raises(DownloadError):
-            send_counts(book, transport=server.transport, **place)
+            send_counts(book, client)
         bodies.append(book.waiting())
     assert bodies[0] == bodies[1] and len(bodies[0]) == 1
     server.transport.fault = lambda _m, _p, answer: answer
-    assert send_counts(book, transport=server.transport, **place) == 1
+    assert send_counts(book, client) == 1
     assert sum_reports(server.engine).reports == 1
 
 
