@@ -28,7 +28,7 @@ class RolloutOffer(msgspec.Struct, frozen=True, kw_only=True):
     accepting: bool = True
 
 
-class ArmOffer(msgspec.Struct, frozen=True):
+class VariantOffer(msgspec.Struct, frozen=True):
     """One variant of an experiment: its name, the release that its devices install, its share of all (0 … 1)."""
 
     name: str
@@ -41,7 +41,7 @@ class ExperimentOffer(msgspec.Struct, frozen=True):
 
     id: str
     seed: str
-    arms: list[ArmOffer]
+    variants: list[VariantOffer] = msgspec.field(name="arms")
 
 
 class Offer(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,7 +68,7 @@ class Assignment:
 
     release: int | None = None
     reason: str | None = None
-    arm: str | None = None
+    variant: str | None = None
 
 
 def offer_etag(data: bytes) -> str:
@@ -101,8 +101,8 @@ def assign(offer: Offer, *, device_id: str, installed_release: int | None) -> As
         if rollout.accepting or installed_release == rollout.release:
             return Assignment(rollout.release, rollout.id)
     elif experiment is not None:
-        arm = choose(experiment.seed, device_id, [arm.weight for arm in experiment.arms])
-        if arm is not None:
-            chosen = experiment.arms[arm]
+        place = choose(experiment.seed, device_id, [one.weight for one in experiment.variants])
+        if place is not None:
+            chosen = experiment.variants[place]
             return Assignment(chosen.release, experiment.id, chosen.name)
     return Assignment(offer.release)

@@ -23,7 +23,7 @@ class DeviceReport(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
         bundle_id: of that release.
         timestamp_s: seconds since 1970 by the device's clock.
         reason: the rollout or experiment by which the device has the release.
-        arm: the variant of the experiment.
+        variant: the variant of the experiment.
         latency_ms: of a golden query while the bundle proved itself (`installed`).
         error: the class of the error.
     """
@@ -35,7 +35,7 @@ class DeviceReport(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     bundle_id: str
     timestamp_s: float
     reason: str | None = None
-    arm: str | None = None
+    variant: str | None = msgspec.field(default=None, name="arm")
     latency_ms: float | None = None
     error: str | None = None
 
@@ -61,7 +61,7 @@ def check_report(report: DeviceReport) -> None:
     Raises:
         EventRejectedError: names the field and what was expected.
     """
-    texts = (report.channel, report.bundle_id, report.reason or "", report.arm or "", report.error or "")
+    texts = (report.channel, report.bundle_id, report.reason or "", report.variant or "", report.error or "")
     if any(len(text) > MAX_REPORT_CHARS for text in texts):
         raise EventRejectedError(f"expected texts of at most {MAX_REPORT_CHARS} characters")
     if report.number < 1 or report.release < 1 or max(report.number, report.release) > 2**53:

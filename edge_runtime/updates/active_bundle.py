@@ -120,7 +120,7 @@ class ActiveBundle:
             _LOG.warning("%s", problem)
             return False
         if bad is not None:
-            self._report(kind, bad.release, bad.bundle_id, reason=bad.reason, arm=bad.arm, error=error)
+            self._report(kind, bad.release, bad.bundle_id, reason=bad.reason, variant=bad.variant, error=error)
             if error is None:
                 # A damaged bundle is mended by the next sync; one that kills its process must not come back.
                 self._updater.refuse(bad.bundle_id, reason)
@@ -146,7 +146,7 @@ class ActiveBundle:
                 done.release,
                 done.to_bundle_id,
                 reason=done.reason,
-                arm=done.arm,
+                variant=done.variant,
                 latency_ms=done.latency_ms,
             )
         if done.switched:
@@ -163,7 +163,7 @@ class ActiveBundle:
         if (failed, note.bundle_id) not in known and not self._updater.was_refused_before:
             assignment = self._updater.assignment
             self._report(
-                failed, note.release, note.bundle_id, reason=assignment.reason, arm=assignment.arm, error=error
+                failed, note.release, note.bundle_id, reason=assignment.reason, variant=assignment.variant, error=error
             )
 
     def _report(
@@ -173,7 +173,7 @@ class ActiveBundle:
         bundle_id: str,
         *,
         reason: str | None,
-        arm: str | None = None,
+        variant: str | None = None,
         latency_ms: float | None = None,
         error: PocketrecError | None = None,
     ) -> None:
@@ -185,7 +185,7 @@ class ActiveBundle:
             bundle_id=bundle_id,
             timestamp_s=self._clock_s(),
             reason=reason,
-            arm=arm,
+            variant=variant,
             latency_ms=latency_ms,
             error=type(error).__name__ if error is not None else None,
         )
@@ -199,9 +199,9 @@ class ActiveBundle:
         # What happens to a page after a switch is still about the bundle that ranked it.
         known = (one for one in (self.slots.installed, self.slots.previous) if one is not None)
         had = next((one for one in known if one.bundle_id == event.bundle_id), None)
-        if had is None or had.arm is None:
+        if had is None or had.variant is None:
             return event
-        return msgspec.structs.replace(event, experiment=had.reason, variant=had.arm)
+        return msgspec.structs.replace(event, experiment=had.reason, variant=had.variant)
 
     def send_reports(self, server: ServerClient) -> None:
         """Send what waits; a failure is logged and tried again at the next sync."""

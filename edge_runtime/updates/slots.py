@@ -26,14 +26,14 @@ _NAME_CHARS = 24
 
 
 class Installed(msgspec.Struct, frozen=True, kw_only=True):
-    """What a device remembers of a bundle that it installed; `reason` and `arm` name the rollout or experiment."""
+    """What a device remembers of a bundle that it installed; `reason` and `variant` name the rollout or experiment."""
 
     bundle_id: str
     channel: str
     release: int
     installed_at: str
     reason: str | None = None
-    arm: str | None = None
+    variant: str | None = msgspec.field(default=None, name="arm")
 
 
 class Slots:

@@ -39,7 +39,7 @@ Gives the milliseconds that a golden query took, or None when it does not measur
 class UpdateReport:
     """What one update did; `from_bundle_id == to_bundle_id` and no bytes when there was nothing new.
 
-    `reason` and `arm` say by which rollout or experiment this device has the release; `latency_ms` is what a golden
+    `reason` and `variant` say by which rollout or experiment this device has the release; `latency_ms` is what a golden
     query took in the self-test of the bundle.
     """
 
@@ -51,7 +51,7 @@ class UpdateReport:
     files_reused: int
     deltas_applied: int = 0
     reason: str | None = None
-    arm: str | None = None
+    variant: str | None = None
     latency_ms: float | None = None
     reassigned: bool = False
     """Whether the device has the release for another reason than before, without a switch."""
@@ -141,7 +141,7 @@ class Updater:
             release=note.release,
             installed_at=self._clock().isoformat(timespec="seconds"),
             reason=assignment.reason,
-            arm=assignment.arm,
+            variant=assignment.variant,
         )
         if old_id == note.bundle_id and self._current_is_whole():
             return self._unchanged(record, installed)
@@ -159,7 +159,7 @@ class Updater:
             files_reused=staged.files_reused,
             deltas_applied=staged.deltas_applied,
             reason=assignment.reason,
-            arm=assignment.arm,
+            variant=assignment.variant,
             latency_ms=latency_ms,
         )
 
@@ -167,8 +167,8 @@ class Updater:
         """Report that nothing is new; a bundle that another release or assignment names now is noted down."""
         reassigned = False
         if installed is not None:
-            before = (installed.channel, installed.release, installed.reason, installed.arm)
-            if before != (record.channel, record.release, record.reason, record.arm):
+            before = (installed.channel, installed.release, installed.reason, installed.variant)
+            if before != (record.channel, record.release, record.reason, record.variant):
                 self.slots.note_again(record)
                 reassigned = True
         return UpdateReport(
@@ -179,7 +179,7 @@ class Updater:
             0,
             0,
             reason=record.reason,
-            arm=record.arm,
+            variant=record.variant,
             reassigned=reassigned,
         )
 

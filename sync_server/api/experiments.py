@@ -3,7 +3,7 @@
 import msgspec
 from flask import Blueprint
 
-from edge_runtime.contract.offer import ArmOffer
+from edge_runtime.contract.offer import VariantOffer
 from sync_server.api.answers import JsonAnswer, json_answer
 from sync_server.api.auth import require_role
 from sync_server.api.request_body import decode_body
@@ -19,7 +19,7 @@ class ExperimentRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
 
     channel: str
     name: str
-    arms: list[ArmOffer] = []
+    arms: list[VariantOffer] = []
 
 
 @blueprint.get("/experiments")

@@ -61,7 +61,7 @@ class DeviceReports(DatabaseService):
                 inserted = session.execute(unless_known.returning(DeviceReportRow.id)).first() is not None
                 new += inserted
                 if inserted and row["kind"] in _HOLDS:
-                    names = ("device_id", "channel", "release", "bundle_id", "reason", "arm")
+                    names = ("device_id", "channel", "release", "bundle_id", "reason", "variant")
                     held = {name: row[name] for name in names} | {"since_s": now}
                     put = dialect.insert(DeviceBundle).values(held)
                     session.execute(put.on_conflict_do_update(index_elements=["device_id"], set_=held))

@@ -7,7 +7,7 @@ import msgspec
 from sqlalchemy.orm import Session
 
 from edge_runtime.contract.errors import ConfigError
-from edge_runtime.contract.offer import ArmOffer
+from edge_runtime.contract.offer import VariantOffer
 from edge_runtime.contract.release import check_channel
 from sync_server.database.engine import DatabaseService, read_session, require_row, struct_of, take_turn, write_session
 from sync_server.database.tables.events import Event
@@ -86,7 +86,7 @@ class Experiments(DatabaseService):
 
     rollouts: Rollouts
 
-    def start(self, *, channel: str, name: str, variants: list[ArmOffer], actor: str) -> ExperimentStatus:
+    def start(self, *, channel: str, name: str, variants: list[VariantOffer], actor: str) -> ExperimentStatus:
         """Begin to give devices of a channel one of several releases.
 
         Args:
@@ -182,7 +182,7 @@ class Experiments(DatabaseService):
         )
 
 
-def _check_variants(variants: list[ArmOffer]) -> None:
+def _check_variants(variants: list[VariantOffer]) -> None:
     names = {variant.name for variant in variants}
     if variants and (len(variants) < 2 or len(names) < len(variants) or not all(0 < len(name) <= 40 for name in names)):
         raise ConfigError("expected at least two variants of different names (up to 40 characters)")
@@ -193,7 +193,7 @@ def _check_variants(variants: list[ArmOffer]) -> None:
         raise ConfigError("expected shares above 0 that sum up to 1 at most")
 
 
-def _results(variants: list[ArmOffer], counts: list[int], clicks: dict[str, RatioSums]) -> list[VariantResult]:
+def _results(variants: list[VariantOffer], counts: list[int], clicks: dict[str, RatioSums]) -> list[VariantResult]:
     results = []
     for place, (variant, count) in enumerate(zip(variants, counts, strict=True)):
         sums = clicks.get(variant.name, NOTHING)
@@ -233,6 +233,6 @@ def active_experiment(session: Session, channel: str) -> ExperimentRow | None:
     return session.scalar(newest_first(ExperimentRow, channel).where(*running).limit(1))
 
 
-def variants_of(row: ExperimentRow) -> list[ArmOffer]:
+def variants_of(row: ExperimentRow) -> list[VariantOffer]:
     """Return an experiment's variants."""
-    return msgspec.json.decode(row.arms, type=list[ArmOffer])
+    return msgspec.json.decode(row.arms, type=list[VariantOffer])

@@ -118,9 +118,9 @@ def _mean_sums(
 def assigned(session: Session, experiment_id: str, variants: Sequence[str]) -> list[int]:
     """Return how many devices took part in each of an experiment's variants, by their reports."""
     rows = session.execute(
-        select(DeviceReportRow.arm, func.count(func.distinct(DeviceReportRow.device_id)))
+        select(DeviceReportRow.variant, func.count(func.distinct(DeviceReportRow.device_id)))
         .where(DeviceReportRow.reason == experiment_id)
-        .group_by(DeviceReportRow.arm)
+        .group_by(DeviceReportRow.variant)
     )
     counts = {variant: int(count) for variant, count in rows}
     return [counts.get(variant, 0) for variant in variants]

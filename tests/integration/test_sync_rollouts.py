@@ -10,7 +10,7 @@ import pytest
 from edge_runtime import node as node_module
 from edge_runtime.contract.cohort import in_share
 from edge_runtime.contract.events import FeedbackEvent
-from edge_runtime.contract.offer import ArmOffer
+from edge_runtime.contract.offer import VariantOffer
 from edge_runtime.node import EdgeNode, enroll
 from pocketrec.verbs import main
 from sync_server.database.tables.devices import DeviceReportRow
@@ -143,7 +143,7 @@ def test_lost_receipt_of_reports_counts_them_once(server, tmp_path):
 
 def test_events_carry_the_variant_of_the_device(server, nodes, tmp_path):
     server.publish(write_bundle(tmp_path / "two", words="two"), staged=True)
-    arms = [ArmOffer("old", 1, 0.5), ArmOffer("new", 2, 0.5)]
+    arms = [VariantOffer("old", 1, 0.5), VariantOffer("new", 2, 0.5)]
     started = server.services.experiments.start(channel="stable", name="new model", variants=arms, actor="ann")
     server.services.offers.forget()
     have = sync_all(nodes)
@@ -158,7 +158,7 @@ def test_events_carry_the_variant_of_the_device(server, nodes, tmp_path):
     server.services.experiments.stop(started.id, actor="ann")
     server.services.offers.forget()
     assert sync_all(nodes) == [1] * 10
-    assert nodes[0].status().installed.arm is None
+    assert nodes[0].status().installed.variant is None
 
 
 def test_judging_goes_on_after_a_failure_and_makes_offers_anew(server, tmp_path, caplog):

@@ -54,7 +54,7 @@ class DeviceReportRow(Base):
     release: Mapped[int] = mapped_column(Big)
     bundle_id: Mapped[str]
     reason: Mapped[str | None]
-    arm: Mapped[str | None]
+    variant: Mapped[str | None] = mapped_column("arm", key="variant")
     latency_ms: Mapped[float | None] = mapped_column(Double)
     error: Mapped[str | None]
     timestamp_s: Mapped[float] = mapped_column(Double)
@@ -72,7 +72,7 @@ class DeviceBundle(Base):
     release: Mapped[int] = mapped_column(Big)
     bundle_id: Mapped[str]
     reason: Mapped[str | None]
-    arm: Mapped[str | None]
+    variant: Mapped[str | None] = mapped_column("arm", key="variant")
     since_s: Mapped[float] = mapped_column(Double)
 
 

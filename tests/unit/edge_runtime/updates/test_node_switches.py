@@ -9,7 +9,7 @@ import pytest
 from edge_runtime import node as node_module
 from edge_runtime.contract.bundle import open_bundle
 from edge_runtime.contract.events import FeedbackEvent
-from edge_runtime.contract.offer import ArmOffer
+from edge_runtime.contract.offer import VariantOffer
 from edge_runtime.node import EdgeNode, enroll
 from edge_runtime.recommender import Recommendations
 from edge_runtime.updates.self_test import Proof
@@ -89,19 +89,19 @@ def test_click_after_a_switch_is_told_of_the_variant_that_ranked_the_page(server
     SlowRecommender.may_answer.set()
     server.publish(write_bundle(tmp_path / "two", words="two"), staged=True)
     started = server.services.experiments.start(
-        channel="stable", name="x", variants=[ArmOffer("old", 1, 0.01), ArmOffer("new", 2, 0.99)], actor="ann"
+        channel="stable", name="x", variants=[VariantOffer("old", 1, 0.01), VariantOffer("new", 2, 0.99)], actor="ann"
     )
     server.services.offers.forget()
     node.sync()
     page = node.search("lamp")
-    arm = node.status().installed.arm
+    variant = node.status().installed.variant
     server.services.experiments.stop(started.id, actor="ann")
     server.publish(write_bundle(tmp_path / "three", words="three"))
     server.services.offers.forget()
     node.sync()
-    assert node.status().installed.arm is None
+    assert node.status().installed.variant is None
     told = node._bundles.tagged(page.action("click", page.products[0].product_id, 1.0))
-    assert (told.experiment, told.variant) == (started.id, arm)
+    assert (told.experiment, told.variant) == (started.id, variant)
     other = FeedbackEvent(kind="click", product_id="p", timestamp_s=1.0, bundle_id=node.search("x").bundle_id)
     assert node._bundles.tagged(other).experiment is None
 

@@ -7,7 +7,7 @@ import pytest
 from argon2 import PasswordHasher
 
 from edge_runtime.contract.events import FeedbackBatch, FeedbackEvent, SequencedEvent
-from edge_runtime.contract.offer import ArmOffer
+from edge_runtime.contract.offer import VariantOffer
 from sync_server.console.access import COOKIE
 from sync_server.database.tables.devices import Device
 from sync_server.rollouts.guardrail_history import history_of
@@ -277,7 +277,7 @@ def test_guardrails_are_remembered_while_they_move(server, rollout):
 
 def test_experiment_is_shown_and_ended(server, rollout):
     server.services.rollouts.act(rollout.id, "halt", actor="test")
-    arms = [ArmOffer("old", 1, 0.5), ArmOffer(EVIL[:40], 2, 0.5)]
+    arms = [VariantOffer("old", 1, 0.5), VariantOffer(EVIL[:40], 2, 0.5)]
     made = server.services.experiments.start(channel="stable", name=EVIL, variants=arms, actor="test")
     client, _ = log_in(server, "publisher")
     page = client.get("/console/experiments").text

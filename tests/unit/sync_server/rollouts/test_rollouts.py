@@ -6,7 +6,7 @@ import pytest
 
 from edge_runtime.contract.errors import ConfigError
 from edge_runtime.contract.events import FeedbackBatch, FeedbackEvent, SequencedEvent
-from edge_runtime.contract.offer import ArmOffer, assign, decode_offer
+from edge_runtime.contract.offer import VariantOffer, assign, decode_offer
 from edge_runtime.contract.reports import DeviceReport, ReportBatch
 from sync_server.errors import RequestError
 from sync_server.rollouts.plan import RolloutPlan
@@ -351,14 +351,14 @@ def test_offer_that_a_device_has_is_not_sent_again(server):
 # Experiments
 
 
-ARMS = [ArmOffer("old", 1, 0.5), ArmOffer("new", 2, 0.5)]
+ARMS = [VariantOffer("old", 1, 0.5), VariantOffer("new", 2, 0.5)]
 
 
 def test_experiment_shares_devices_out_and_ends(server):
     experiments = server.services.experiments
     started = experiments.start(channel="stable", name="new model", variants=ARMS, actor="ann")
     found = offer(server)
-    arms = [assign(found, device_id=f"d{n}", installed_release=1).arm for n in range(2_000)]
+    arms = [assign(found, device_id=f"d{n}", installed_release=1).variant for n in range(2_000)]
     assert arms.count("old") == pytest.approx(1_000, abs=120) and arms.count(None) == 0
     with pytest.raises(RequestError, match="under way"):
         experiments.start(channel="stable", name="another", variants=ARMS, actor="ann")
@@ -374,7 +374,7 @@ def test_experiment_shows_the_difference_with_its_interval(server):
     started = experiments.start(channel="stable", name="new model", variants=ARMS, actor="ann")
     for place, device in enumerate(enrolled(server, 160)):
         arm = ARMS[place % 2]
-        report(server, device, release=arm.release, reason=started.id, arm=arm.name)
+        report(server, device, release=arm.release, reason=started.id, variant=arm.name)
         clicks = 2 + 4 * (place % 2) + place % 3
         server.ingest.store(
             click(server, device, arm.release, impressions=30, clicks=clicks, experiment=started.id, variant=arm.name)
@@ -390,7 +390,7 @@ def test_devices_that_were_not_shared_out_as_planned_are_noticed(server):
     started = server.services.experiments.start(channel="stable", name="skewed", variants=ARMS, actor="ann")
     for number in range(200):
         arm = ARMS[number % 4 == 0]
-        report(server, f"d{number}", release=arm.release, reason=started.id, arm=arm.name)
+        report(server, f"d{number}", release=arm.release, reason=started.id, variant=arm.name)
     found = server.services.experiments.find(started.id)
     assert found.sample_ratio_mismatch and found.sample_ratio_p < 1e-6
 
@@ -413,9 +413,9 @@ def test_interleaved_lists_are_counted_by_device(server):
     [
         ARMS[:1],
         [ARMS[0], ARMS[0]],
-        [ArmOffer("a", 1, 0.7), ArmOffer("b", 2, 0.7)],
-        [ArmOffer("a", 1, 0.0), ArmOffer("b", 2, 1.0)],
-        [ArmOffer("", 1, 0.5), ArmOffer("b", 2, 0.5)],
+        [VariantOffer("a", 1, 0.7), VariantOffer("b", 2, 0.7)],
+        [VariantOffer("a", 1, 0.0), VariantOffer("b", 2, 1.0)],
+        [VariantOffer("", 1, 0.5), VariantOffer("b", 2, 0.5)],
     ],
 )
 def test_malformed_experiment_is_refused(server, arms):
@@ -426,7 +426,7 @@ def test_malformed_experiment_is_refused(server, arms):
 def test_experiment_with_an_unsigned_release_is_refused(server):
     with pytest.raises(RequestError, match="no signed release 9"):
         server.services.experiments.start(
-            channel="stable", name="x", variants=[ARMS[0], ArmOffer("b", 9, 0.5)], actor="ann"
+            channel="stable", name="x", variants=[ARMS[0], VariantOffer("b", 9, 0.5)], actor="ann"
         )
 
 

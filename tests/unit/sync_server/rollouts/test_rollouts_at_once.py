@@ -7,13 +7,13 @@ import pytest
 from sqlalchemy import insert, select
 from sqlalchemy.exc import IntegrityError
 
-from edge_runtime.contract.offer import ArmOffer
+from edge_runtime.contract.offer import VariantOffer
 from sync_server.database.tables.rollouts import RolloutRow
 from sync_server.errors import RequestError
 from sync_server.rollouts.plan import RolloutPlan
 from tests.support.fleet_bundles import publish_one_and_stage_two
 
-ARMS = [ArmOffer("old", 1, 0.5), ArmOffer("new", 2, 0.5)]
+ARMS = [VariantOffer("old", 1, 0.5), VariantOffer("new", 2, 0.5)]
 STARTS = 6
 
 
