@@ -42,6 +42,8 @@ from edge_runtime.updates.updater import Prove, Updater, UpdateReport
 _LOG = logging.getLogger(__name__)
 _ROOT_FILE = "root.json"
 _CREDENTIAL_FILE = "credential"
+_MAX_EXPORT_BYTES = 1_000_000_000
+"""Longest export that is read: some two million events, far more than one device sends in its life."""
 
 
 @dataclass(frozen=True)
@@ -295,7 +297,9 @@ class EdgeNode:
             StorageError: the disk is full, read-only or not permitted.
         """
         self._feedback.forget_here()
-        return self._feedback.erase_on_server()
+        what = "answer to the erasure"
+        data = self._server.request("DELETE", "/v1/feedback", what=what)
+        return decode_answer(data, ErasureReceipt, what=what, remedy="ask again")
 
     def export_data(self) -> bytes:
         """Return all that the server holds of this device, as lines of JSON.
@@ -303,7 +307,8 @@ class EdgeNode:
         Raises:
             DownloadError: the network.
         """
-        return self._feedback.export_from_server()
+        what = "answer about this device's data"
+        return self._server.request("GET", "/v1/feedback", what=what, max_bytes=_MAX_EXPORT_BYTES)
 
     def sync(self) -> SyncReport:
         """Send the waiting feedback, then bring the bundle up to date; a failure of one does not stop the other.

@@ -10,7 +10,7 @@ import numpy as np
 from edge_runtime.contract.bundle import GOLDEN_FILE
 from edge_runtime.contract.errors import ConfigError
 from edge_runtime.contract.golden import read_golden
-from edge_runtime.contract.types import Float32, Mask
+from edge_runtime.contract.types import Float32
 from edge_runtime.opened_bundle import OpenedBundle
 from edge_runtime.products.facets import FacetValue, count_values
 from edge_runtime.products.filters import Where
@@ -214,7 +214,9 @@ class Recommender(OpenedBundle):
         rows = rows[-self._encoder.history_items :]
         query = self._encoder.read_history(self._catalogue.vectors_of(rows))
         if not query.vector.any():
-            return self._cold_start(k, eligible, unknown_history=unknown)
+            return self._answer(
+                self._products.most_popular(k, eligible=eligible), unknown_history=unknown, cold_start=True
+            )
         return self._answer(rank_history(self._catalogue, query, rows, k, eligible=eligible), unknown_history=unknown)
 
     def similar(
@@ -288,12 +290,6 @@ class Recommender(OpenedBundle):
     def _query_scores(self, query: str, mode: str) -> QueryScores:
         check_choice(mode, MODES, "mode")
         return self._searcher.scores(checked_text(query), mode)
-
-    def _cold_start(self, k: int, eligible: Mask | None, *, unknown_history: tuple[str, ...]) -> Recommendations:
-        ranked = self._products.most_popular(k, eligible=eligible)
-        return Recommendations(
-            self._products.ids_of(ranked.rows), ranked.scores, unknown_history=unknown_history, cold_start=True
-        )
 
     def _answer(
         self,

@@ -6,8 +6,13 @@ import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TypeVar
+
+import msgspec
 
 from edge_runtime.contract.errors import StorageError
+
+T = TypeVar("T")
 
 _DISK_ERRORS = {
     errno.ENOSPC,
@@ -71,3 +76,20 @@ def write_bytes_atomically(path: Path, data: bytes) -> None:
                 temporary.unlink()
             raise
         sync_folder(path.parent)
+
+
+def read_json(path: Path, content: type[T]) -> T | None:
+    """Return the JSON of a file as a `content`; None when it is missing, cannot be read or is malformed."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=content)
+    except (OSError, msgspec.MsgspecError):
+        return None
+
+
+def write_json_atomically(path: Path, content: object) -> None:
+    """Write `content` as JSON, as `write_bytes_atomically` does.
+
+    Raises:
+        StorageError: the disk is full, read-only or not permitted.
+    """
+    write_bytes_atomically(path, msgspec.json.encode(content))

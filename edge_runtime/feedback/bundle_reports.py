@@ -5,7 +5,7 @@ from pathlib import Path
 
 import msgspec
 
-from edge_runtime.contract.atomic_files import write_bytes_atomically
+from edge_runtime.contract.atomic_files import write_json_atomically
 from edge_runtime.contract.errors import DownloadError
 from edge_runtime.contract.reports import MAX_REPORTS, DeviceReport, ReportBatch, ReportReceipt
 from edge_runtime.feedback.server_client import ServerClient, decode_answer
@@ -32,7 +32,7 @@ class ReportLog:
         """
         waiting = self._read()
         numbered = msgspec.structs.replace(report, number=waiting.last_number + 1)
-        self._write(_Waiting(numbered.number, [*waiting.reports, numbered][-MAX_REPORTS:]))
+        write_json_atomically(self._path, _Waiting(numbered.number, [*waiting.reports, numbered][-MAX_REPORTS:]))
         return numbered
 
     def waiting(self) -> list[DeviceReport]:
@@ -56,7 +56,7 @@ class ReportLog:
         receipt = decode_answer(data, ReportReceipt, what="receipt", remedy="the reports were kept")
         if receipt.acknowledged != reports[-1].number:
             raise DownloadError("the server acknowledged other reports than were sent; they were kept")
-        self._write(_Waiting(self._read().last_number, []))
+        write_json_atomically(self._path, _Waiting(self._read().last_number, []))
         return len(reports)
 
     def _read(self) -> _Waiting:
@@ -67,6 +67,3 @@ class ReportLog:
         except (OSError, msgspec.MsgspecError) as error:
             _LOG.warning("the reports in %s cannot be read and are given up: %s", self._path, error)
             return _Waiting()
-
-    def _write(self, waiting: _Waiting) -> None:
-        write_bytes_atomically(self._path, msgspec.json.encode(waiting))

@@ -4,15 +4,14 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from edge_runtime.contract.events import ErasureReceipt, FeedbackEvent
+from edge_runtime.contract.events import FeedbackEvent
 from edge_runtime.feedback.event_queue import FeedbackQueue, QueueStatus, SendReport, send_feedback
 from edge_runtime.feedback.private_counts import CountBook, send_counts
-from edge_runtime.feedback.server_client import ServerClient, decode_answer
+from edge_runtime.feedback.server_client import ServerClient
 from edge_runtime.node_settings import NodeSettings
 
 QUEUE_FILE = "feedback.sqlite"
 COUNTS_FILE = "counts.sqlite"
-_MAX_EXPORT_BYTES = 1_000_000_000
 
 
 class NodeFeedback:
@@ -98,23 +97,3 @@ class NodeFeedback:
             StorageError: the disk is full, read-only or not permitted.
         """
         return self._queue.forget() + (self._book.forget() if self._book is not None else 0)
-
-    def erase_on_server(self) -> ErasureReceipt:
-        """Have the server erase every event and report that it holds of this device.
-
-        Raises:
-            DownloadError: the network, or an answer that is not as agreed; ask again.
-        """
-        what = "answer to the erasure"
-        data = self._server.request("DELETE", "/v1/feedback", what=what)
-        return decode_answer(data, ErasureReceipt, what=what, remedy="ask again")
-
-    def export_from_server(self) -> bytes:
-        """Return all that the server holds of this device, as lines of JSON.
-
-        Raises:
-            DownloadError: the network.
-        """
-        return self._server.request(
-            "GET", "/v1/feedback", what="answer about this device's data", max_bytes=_MAX_EXPORT_BYTES
-        )

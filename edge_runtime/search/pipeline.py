@@ -45,14 +45,7 @@ class Searcher:
 
     def scores(self, text: str, mode: str) -> QueryScores:
         """Return the scores of a normalized, not empty text in one of the modes."""
-        return QueryScores(
-            text,
-            mode,
-            encoder=self.encoder,
-            catalogue=self.catalogue,
-            lexical=self.lexical,
-            dense_weight=self.dense_weight,
-        )
+        return QueryScores(text, mode, self.encoder, self.catalogue, self.lexical, self.dense_weight)
 
     def rank(self, scores: QueryScores, mode: str, count: int, eligible: Mask | None, deadline: Deadline) -> Found:
         """Return the `count` best eligible rows by the best deadline level that finished in time.

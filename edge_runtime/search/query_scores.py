@@ -1,5 +1,6 @@
 """The scores of one query: dense, lexical, and both combined, for any row."""
 
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -14,59 +15,54 @@ MIN_CANDIDATES = 100
 """Each side of a hybrid search proposes at least so many rows."""
 
 
+@dataclass(frozen=True, eq=False)
 class QueryScores:
-    """Scores of rows for one query; the score of a row does not depend on filters or on which rows are asked for."""
+    """Scores of rows for one query; the score of a row does not depend on filters or on which rows are asked for.
 
-    def __init__(
-        self,
-        text: str,
-        mode: str,
-        *,
-        encoder: Encoder,
-        catalogue: Catalogue,
-        lexical: LexicalIndex,
-        dense_weight: float,
-    ) -> None:
-        """Take the query in `mode`: "dense" leaves the words out, "lexical" the vector; each part is read when needed.
+    Each part of the query is read when it is first needed.
 
-        Args:
-            text: normalized, not empty.
-            mode: "hybrid", "dense" or "lexical".
-            encoder: gives the vector.
-            catalogue: gives cosines.
-            lexical: gives the scores of the words.
-            dense_weight: share of the dense score in the hybrid one.
-        """
-        self._text, self._mode = text, mode
-        self._encoder, self._catalogue, self._index = encoder, catalogue, lexical
-        self.dense_weight = dense_weight
+    Attributes:
+        text: the query, normalized, not empty.
+        mode: "hybrid", "dense" (the words are not read) or "lexical" (no vector is made).
+        encoder: gives the vector.
+        catalogue: gives cosines.
+        index: gives the scores of the words.
+        dense_weight: share of the dense score in the hybrid one, 0 … 1.
+    """
+
+    text: str
+    mode: str
+    encoder: Encoder
+    catalogue: Catalogue
+    index: LexicalIndex
+    dense_weight: float
 
     @cached_property
     def vector(self) -> Float32:
         """The unit vector float32 [dim] of the query; empty in lexical mode."""
-        if self._mode == "lexical":
+        if self.mode == "lexical":
             return np.zeros(0, dtype=np.float32)
-        return self._encoder.encode_normalized(self._text)
+        return self.encoder.encode_normalized(self.text)
 
     @cached_property
     def query(self) -> LexicalQuery:
         """The words of the query; none in dense mode."""
-        return LexicalQuery(()) if self._mode == "dense" else self._index.understand(self._text)
+        return LexicalQuery(()) if self.mode == "dense" else self.index.understand(self.text)
 
     @cached_property
     def hits(self) -> LexicalHits:
         """The rows that any word matches."""
-        return self._index.hits(self.query)
+        return self.index.hits(self.query)
 
     @cached_property
     def proposed(self) -> Ranked:
         """The vector index's candidates, in its own order."""
-        return self._catalogue.propose(self.vector)
+        return self.catalogue.propose(self.vector)
 
     @cached_property
     def nearest(self) -> Ranked:
         """The nearest rows of the whole catalogue: the index's candidates in exact order; at least one."""
-        return self._catalogue.rescore(self.vector, self.proposed)
+        return self.catalogue.rescore(self.vector, self.proposed)
 
     @property
     def best_lexical(self) -> float:
@@ -110,7 +106,7 @@ class QueryScores:
 
     def cosines(self, rows: Rows, vector: Float32 | None = None) -> Float32:
         """Return float32 [rows], the cosines with this query, or with another unit `vector` (float32 [dim])."""
-        return self._catalogue.cosines(self.vector if vector is None else vector, rows)
+        return self.catalogue.cosines(self.vector if vector is None else vector, rows)
 
     def hybrid(self, cosines: Float32, lexical: Float32) -> Float32:
         """Mix cosines and lexical scores, both float32 [n], by the bundle's weight and this query's best scores."""
@@ -123,7 +119,7 @@ class QueryScores:
         )
 
     def _dense(self, count: int, eligible: Mask | None) -> Ranked:
-        return self._catalogue.top(self.vector, count, eligible=eligible, nearest=self.nearest)
+        return self.catalogue.top(self.vector, count, eligible=eligible, nearest=self.nearest)
 
     def _lexical(self, count: int, eligible: Mask | None) -> Ranked:
         rows, scores = self.hits.rows, self.hits.scores

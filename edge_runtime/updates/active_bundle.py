@@ -97,20 +97,17 @@ class ActiveBundle:
         folder, installed = self.slots.current, self.slots.installed
         if folder is None:
             raise BundleFormatError("this device has no bundle yet; sync it first")
-        if installed is not None and self._starts.begin(installed.bundle_id):
-            reason = "its last starts broke off"
-            if self._go_back(installed, reason, kind="crashed"):
-                return self._open()
+        broke_off = installed is not None and self._starts.begin(installed.bundle_id)
+        if broke_off and self._go_back(installed, "its last starts broke off"):
+            return self._open()
         try:
             return self._open_bundle(folder)
         except (BundleError, InferenceError) as error:
-            if not self._go_back(installed, str(error), kind="crashed", error=error):
+            if not self._go_back(installed, str(error), error=error):
                 raise
             return self._open_bundle(self.slots.current or folder)
 
-    def _go_back(
-        self, bad: Installed | None, reason: str, *, kind: ReportKind, error: PocketrecError | None = None
-    ) -> bool:
+    def _go_back(self, bad: Installed | None, reason: str, *, error: PocketrecError | None = None) -> bool:
         """Let the bundle before answer again; return whether there is one."""
         _LOG.warning("the installed bundle does not work, going back to the one before: %s", reason)
         try:
@@ -120,7 +117,7 @@ class ActiveBundle:
             _LOG.warning("%s", problem)
             return False
         if bad is not None:
-            self._report(kind, bad.release, bad.bundle_id, reason=bad.reason, variant=bad.variant, error=error)
+            self._report("crashed", bad, error=error)
             if error is None:
                 # A damaged bundle is mended by the next sync; one that kills its process must not come back.
                 self._updater.refuse(bad.bundle_id, reason)
@@ -139,41 +136,28 @@ class ActiveBundle:
         except PocketrecError as error:
             self._report_failure(error)
             raise
-        if done.switched or done.reassigned:
+        if (done.switched or done.reassigned) and self._updater.attempted is not None:
             kind: ReportKind = "went_back" if before is not None and done.release < before.release else "installed"
-            self._report(
-                kind,
-                done.release,
-                done.to_bundle_id,
-                reason=done.reason,
-                variant=done.variant,
-                latency_ms=done.latency_ms,
-            )
+            self._report(kind, self._updater.attempted, latency_ms=done.latency_ms)
         if done.switched:
             self.drop()
         return done
 
     def _report_failure(self, error: PocketrecError) -> None:
         """Keep what the network did not do: a bundle that cannot be installed here is the operator's to know, once."""
-        note = self._updater.attempted
-        if note is None or isinstance(error, DownloadError):
+        attempted = self._updater.attempted
+        if attempted is None or isinstance(error, DownloadError):
             return
         failed: ReportKind = "proof_failed" if isinstance(error, (BundleError, InferenceError)) else "install_failed"
         known = {(report.kind, report.bundle_id) for report in self.reports.waiting()}
-        if (failed, note.bundle_id) not in known and not self._updater.was_refused_before:
-            assignment = self._updater.assignment
-            self._report(
-                failed, note.release, note.bundle_id, reason=assignment.reason, variant=assignment.variant, error=error
-            )
+        if (failed, attempted.bundle_id) not in known and not self._updater.was_refused_before:
+            self._report(failed, attempted, error=error)
 
     def _report(
         self,
         kind: ReportKind,
-        release: int,
-        bundle_id: str,
+        bundle: Installed,
         *,
-        reason: str | None,
-        variant: str | None = None,
         latency_ms: float | None = None,
         error: PocketrecError | None = None,
     ) -> None:
@@ -181,11 +165,11 @@ class ActiveBundle:
             number=1,
             kind=kind,
             channel=self._updater.channel,
-            release=release,
-            bundle_id=bundle_id,
+            release=bundle.release,
+            bundle_id=bundle.bundle_id,
             timestamp_s=self._clock_s(),
-            reason=reason,
-            variant=variant,
+            reason=bundle.reason,
+            variant=bundle.variant,
             latency_ms=latency_ms,
             error=type(error).__name__ if error is not None else None,
         )

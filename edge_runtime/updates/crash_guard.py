@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from edge_runtime.contract.atomic_files import write_bytes_atomically
+from edge_runtime.contract.atomic_files import read_json, write_json_atomically
 
 MAX_CRASHES = 3
 """After so many starts in a row that broke off, the bundle before answers again."""
@@ -37,9 +37,9 @@ class CrashGuard:
         Raises:
             StorageError: the disk is full, read-only or not permitted.
         """
-        before = self._read()
+        before = read_json(self._path, _Starts)
         broken_off = before.broken_off if before is not None and before.bundle_id == bundle_id else 0
-        self._write(_Starts(bundle_id, min(broken_off, MAX_CRASHES) + 1))
+        write_json_atomically(self._path, _Starts(bundle_id, min(broken_off, MAX_CRASHES) + 1))
         self._started = (bundle_id, self._clock())
         return broken_off >= MAX_CRASHES
 
@@ -55,14 +55,5 @@ class CrashGuard:
             StorageError: the disk is full, read-only or not permitted.
         """
         if self._started is not None:
-            self._write(_Starts(self._started[0], 0))
+            write_json_atomically(self._path, _Starts(self._started[0], 0))
             self._started = None
-
-    def _read(self) -> _Starts | None:
-        try:
-            return msgspec.json.decode(self._path.read_bytes(), type=_Starts)
-        except (OSError, msgspec.MsgspecError):
-            return None
-
-    def _write(self, starts: _Starts) -> None:
-        write_bytes_atomically(self._path, msgspec.json.encode(starts))

@@ -92,12 +92,17 @@ def check_golden(recommender: Answering, golden: Golden) -> Proof:
     """
     if not golden.queries and not golden.histories:
         raise GoldenMismatchError("golden.json has no queries, so this bundle proves nothing; build it again")
-    asked = [_ask_query(recommender, one) for one in golden.queries]
-    asked += [_ask_history(recommender, one) for one in golden.histories]
-    for one in asked:
-        if one.cosine < golden.min_cosine:
+    asked = []
+    for query in golden.queries:
+        vector, text = recommender.encode_query(query.text), query.text
+        asked.append(_compare(f"query {text!r}", query, vector, recommender.search(text, k=_count(query))))
+    for one in golden.histories:
+        vector, history = recommender.encode_history(one.history), one.history
+        asked.append(_compare(f"history {history}", one, vector, recommender.recommend(history, k=_count(one))))
+    for item in asked:
+        if item.cosine < golden.min_cosine:
             raise GoldenMismatchError(
-                f"the vector of {one.name} has cosine {one.cosine:.4f} with the golden one, expected at least "
+                f"the vector of {item.name} has cosine {item.cosine:.4f} with the golden one, expected at least "
                 f"{golden.min_cosine}; this device must not use this bundle"
             )
     overlap = sum(one.found for one in asked) / max(1, sum(one.expected for one in asked))
@@ -118,18 +123,13 @@ class _Asked:
     found: int
 
 
-def _ask_query(recommender: Answering, golden: GoldenQuery) -> _Asked:
-    answer = recommender.search(golden.text, k=max(1, len(golden.product_ids)))
-    cosine = _cosine(golden.vector, recommender.encode_query(golden.text))
-    found = len(set(golden.product_ids) & set(answer.product_ids))
-    return _Asked(f"query {golden.text!r}", cosine, len(golden.product_ids), found)
+def _count(golden: GoldenQuery | GoldenHistory) -> int:
+    return max(1, len(golden.product_ids))
 
 
-def _ask_history(recommender: Answering, golden: GoldenHistory) -> _Asked:
-    answer = recommender.recommend(golden.history, k=max(1, len(golden.product_ids)))
-    cosine = _cosine(golden.vector, recommender.encode_history(golden.history))
+def _compare(name: str, golden: GoldenQuery | GoldenHistory, vector: Float32, answer: _Answer) -> _Asked:
     found = len(set(golden.product_ids) & set(answer.product_ids))
-    return _Asked(f"history {golden.history}", cosine, len(golden.product_ids), found)
+    return _Asked(name, _cosine(golden.vector, vector), len(golden.product_ids), found)
 
 
 def _cosine(expected: Sequence[float], found: Float32) -> float:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import msgspec
 
-from edge_runtime.contract.atomic_files import disk_errors_named, sync_folder, write_bytes_atomically
+from edge_runtime.contract.atomic_files import disk_errors_named, read_json, sync_folder, write_json_atomically
 from edge_runtime.contract.bundle import MANIFEST_FILE, Artifact, decode_manifest
 from edge_runtime.contract.errors import BundleError, UpdateError
 
@@ -134,7 +134,7 @@ class Slots:
             shutil.rmtree(folder, ignore_errors=True)
             sync_folder(self.staging)
             self.staging.rename(folder)
-            write_bytes_atomically(_record_of(folder), msgspec.json.encode(installed))
+            write_json_atomically(_record_of(folder), installed)
             old = self.current
             if old is not None:
                 self._point(self.previous_link, old)
@@ -149,7 +149,7 @@ class Slots:
         """
         folder = self.current
         if folder is not None:
-            write_bytes_atomically(_record_of(folder), msgspec.json.encode(installed))
+            write_json_atomically(_record_of(folder), installed)
 
     def roll_back(self) -> Installed:
         """Let the previous bundle answer again.
@@ -190,12 +190,7 @@ def _record_of(folder: Path) -> Path:
 
 
 def _read_installed(folder: Path | None) -> Installed | None:
-    if folder is None:
-        return None
-    try:
-        return msgspec.json.decode(_record_of(folder).read_bytes(), type=Installed)
-    except (OSError, msgspec.MsgspecError):
-        return None
+    return None if folder is None else read_json(_record_of(folder), Installed)
 
 
 def _artifacts(folder: Path) -> list[Artifact]:

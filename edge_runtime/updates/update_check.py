@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from edge_runtime.contract.atomic_files import write_bytes_atomically
+from edge_runtime.contract.atomic_files import read_json, write_json_atomically
 from edge_runtime.contract.errors import HttpStatusError
 from edge_runtime.contract.offer import MAX_OFFER_BYTES, Offer, decode_offer, offer_etag
 from edge_runtime.updates.http_transport import Answer, Transport, check_answer, read_limited
@@ -59,15 +59,12 @@ def keep_offer(found: KeptOffer, kept_at: Path) -> None:
         StorageError: the disk is full, read-only or not permitted.
     """
     if _read_kept(kept_at, found.url) != found:
-        write_bytes_atomically(kept_at, msgspec.json.encode(found))
+        write_json_atomically(kept_at, found)
 
 
 def _read_kept(path: Path, url: str) -> KeptOffer | None:
-    try:
-        kept = msgspec.json.decode(path.read_bytes(), type=KeptOffer)
-    except (OSError, msgspec.MsgspecError):
-        return None
-    return kept if kept.url == url else None
+    kept = read_json(path, KeptOffer)
+    return kept if kept is not None and kept.url == url else None
 
 
 @dataclass(frozen=True)

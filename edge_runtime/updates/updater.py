@@ -6,14 +6,14 @@
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 from tuf.api.metadata import TargetFile
 
-from edge_runtime.contract.atomic_files import write_bytes_atomically
+from edge_runtime.contract.atomic_files import read_json, write_bytes_atomically, write_json_atomically
 from edge_runtime.contract.bundle import MANIFEST_FILE, MAX_MANIFEST_BYTES, decode_manifest, open_bundle
 from edge_runtime.contract.errors import BundleError, InferenceError, RollbackError, SignatureError, UpdateError
 from edge_runtime.contract.offer import Assignment, assign
@@ -101,10 +101,8 @@ class Updater:
         self._transport = transport
         self._downloads = Downloads(transport, on_bytes)
         self._prove = prove
-        self.attempted: ReleaseNote | None = None
-        """The release that the last update was about, once it was known."""
-        self.assignment = Assignment()
-        """Why it was about that one."""
+        self.attempted: Installed | None = None
+        """What the last update was to install, once it was known."""
         self.was_refused_before = False
         """Whether it was not tried, because it had failed here before."""
         self._clock = clock
@@ -132,9 +130,6 @@ class Updater:
         installed = self.slots.installed
         trusted, assignment = self._ask(installed)
         target, note = self._release(trusted, assignment)
-        self.attempted, self.assignment, self.was_refused_before = note, assignment, False
-        old_id = installed.bundle_id if installed else None
-        self._check_not_older(trusted, note, installed, assignment)
         record = Installed(
             bundle_id=note.bundle_id,
             channel=self.channel,
@@ -143,45 +138,23 @@ class Updater:
             reason=assignment.reason,
             variant=assignment.variant,
         )
-        if old_id == note.bundle_id and self._current_is_whole():
+        self.attempted, self.was_refused_before = record, False
+        self._check_not_older(trusted, note, installed, assignment)
+        if installed is not None and installed.bundle_id == note.bundle_id and self._current_is_whole():
             return self._unchanged(record, installed)
         self._check_not_refused(note.bundle_id)
         staged = self._stage(trusted, target, note)
         latency_ms = self._prove_staged(note.bundle_id)
         self.slots.adopt_staging(record)
         self.slots.remove_unused()
-        return UpdateReport(
-            from_bundle_id=old_id,
-            to_bundle_id=note.bundle_id,
-            release=note.release,
-            bytes_downloaded=staged.bytes_downloaded,
-            files_downloaded=staged.files_downloaded,
-            files_reused=staged.files_reused,
-            deltas_applied=staged.deltas_applied,
-            reason=assignment.reason,
-            variant=assignment.variant,
-            latency_ms=latency_ms,
-        )
+        return _report(installed, record, staged, latency_ms=latency_ms)
 
-    def _unchanged(self, record: Installed, installed: Installed | None) -> UpdateReport:
+    def _unchanged(self, record: Installed, installed: Installed) -> UpdateReport:
         """Report that nothing is new; a bundle that another release or assignment names now is noted down."""
-        reassigned = False
-        if installed is not None:
-            before = (installed.channel, installed.release, installed.reason, installed.variant)
-            if before != (record.channel, record.release, record.reason, record.variant):
-                self.slots.note_again(record)
-                reassigned = True
-        return UpdateReport(
-            record.bundle_id,
-            record.bundle_id,
-            record.release,
-            0,
-            0,
-            0,
-            reason=record.reason,
-            variant=record.variant,
-            reassigned=reassigned,
-        )
+        reassigned = record != msgspec.structs.replace(installed, installed_at=record.installed_at)
+        if reassigned:
+            self.slots.note_again(record)
+        return _report(installed, record, Staged(), reassigned=reassigned)
 
     def _ask(self, installed: Installed | None) -> tuple[TrustedTargets, Assignment]:
         found = ask_for_offer(self._transport, server_url=self._server_url, channel=self.channel, kept_at=self._offer)
@@ -255,10 +228,7 @@ class Updater:
             raise
 
     def _refused_bundles(self) -> dict[str, str]:
-        try:
-            return msgspec.json.decode(self._refused.read_bytes(), type=dict[str, str])
-        except (OSError, msgspec.MsgspecError):
-            return {}
+        return read_json(self._refused, dict[str, str]) or {}
 
     def refuse(self, bundle_id: str, reason: str) -> None:
         """Remember that a bundle does not work on this device, so that it is not installed again.
@@ -267,7 +237,7 @@ class Updater:
             StorageError: the disk is full, read-only or not permitted.
         """
         recent = list(self._refused_bundles().items())[-_REMEMBERED_REFUSALS + 1 :]
-        write_bytes_atomically(self._refused, msgspec.json.encode({**dict(recent), bundle_id: reason}))
+        write_json_atomically(self._refused, {**dict(recent), bundle_id: reason})
 
     def _check_not_refused(self, bundle_id: str) -> None:
         reason = self._refused_bundles().get(bundle_id)
@@ -277,3 +247,23 @@ class Updater:
                 f"bundle {bundle_id[:12]} did not work on this device before and is not tried again ({reason}); "
                 f"publish a better one, or remove {self._refused} to try it once more"
             )
+
+
+def _report(
+    before: Installed | None,
+    after: Installed,
+    staged: Staged,
+    *,
+    latency_ms: float | None = None,
+    reassigned: bool = False,
+) -> UpdateReport:
+    return UpdateReport(
+        from_bundle_id=before.bundle_id if before else None,
+        to_bundle_id=after.bundle_id,
+        release=after.release,
+        reason=after.reason,
+        variant=after.variant,
+        latency_ms=latency_ms,
+        reassigned=reassigned,
+        **asdict(staged),
+    )
