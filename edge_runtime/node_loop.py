@@ -9,9 +9,11 @@ from edge_runtime.contract.errors import HttpStatusError, PocketrecError
 from edge_runtime.node import SyncReport
 
 _LOG = logging.getLogger(__name__)
-_JITTER = 0.1
-_FIRST_RETRY_S = 5.0
-_LONGEST_RETRY_S = 3_600.0
+# "Equal jitter" of Brooker, "Exponential Backoff and Jitter" (AWS Architecture Blog, 2015): half of the wait is random.
+_LEAST_OF_RETRY = 0.5
+_JITTER = 0.1  # a fleet that was started together is spread over a whole interval after some ten of them
+_FIRST_RETRY_S = 5.0  # a server that restarts is back by then
+_LONGEST_RETRY_S = 3_600.0  # a server that was down for days is found again within the hour
 
 
 def next_delay_s(interval_s: float, failures: int, chance: random.Random, *, asked_s: float = 0.0) -> float:
@@ -25,7 +27,7 @@ def next_delay_s(interval_s: float, failures: int, chance: random.Random, *, ask
     if failures == 0:
         return interval_s * chance.uniform(1 - _JITTER, 1 + _JITTER)
     longest = min(interval_s, _LONGEST_RETRY_S, _FIRST_RETRY_S * 2.0 ** min(failures - 1, 20))
-    return max(longest * chance.uniform(0.5, 1.0), asked_s * chance.uniform(1.0, 1 + _JITTER))
+    return max(longest * chance.uniform(_LEAST_OF_RETRY, 1.0), asked_s * chance.uniform(1.0, 1 + _JITTER))
 
 
 def run_loop(

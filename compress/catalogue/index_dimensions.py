@@ -21,12 +21,13 @@ from edge_runtime.contract.types import Float32
 NARROWED_FROM = 16_384
 """With fewer products the full index takes less time than every other part of a search."""
 LEAST_RECALL = 0.999
+"""At most three of the 3,000 nearest products of `_QUERIES` queries may be missed."""
 
-_STEP = 8
-_TOP = 10
-_TOKENS = 8_192
-_QUERIES = 300
-_BLOCK_ROWS = 65_536
+_STEP = 8  # gives 15 widths to try of 128 dimensions
+_TOP = 10  # the places of a page, which is what recall is measured on everywhere else
+_TOKENS = 8_192  # a sample of the vocabulary, so that encoding it takes seconds
+_QUERIES = 300  # with `_TOP` products each they make one thousandth of recall three products
+_BLOCK_ROWS = 65_536  # 64 queries by so many products are 16 MB of scores
 
 Encode = Callable[[str], Float32]
 

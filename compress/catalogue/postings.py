@@ -15,8 +15,8 @@ from edge_runtime.contract.rows import FIELDS, POSTINGS_SCHEMA
 MIN_HITS = 48
 """A word of fewer products costs the full-text index no more than reading its postings."""
 
-_TOKENIZER = "porter unicode61 remove_diacritics 2"
-_MAX_GAP = 65_535
+_TOKENIZER = "porter unicode61 remove_diacritics 2"  # as the table `search` is declared (rows.py)
+_MAX_GAP = 65_535  # the largest unsigned 16-bit number
 
 
 def write_postings(database: sqlite3.Connection, words: Iterable[str], *, products: int) -> None:

@@ -21,15 +21,15 @@ from edge_runtime.contract.bundle import CATALOGUE_ROWS_FILE, ITEM_VECTORS_FILE
 from edge_runtime.contract.product_columns import PRODUCT_COLUMNS, SQL_TYPES, ProductColumn
 from edge_runtime.contract.text import normalize_text
 from edge_runtime.contract.types import Float32
+from edge_runtime.products.rows_database import ROWS_VERSION
 from edge_runtime.search.spelling import fold_word, trigrams_of, words_of
 from train.data.tables import Product
 
 MAX_DESCRIPTION_CHARS = 300
 """Longer descriptions are cut at a word, for display and search: they would be most of the file."""
 
-_ROWS_VERSION = 1
-_MAX_TERMS = 60_000
-_MIN_TERM_CHARS, _MAX_TERM_CHARS = 3, 24
+_MAX_TERMS = 60_000  # the most frequent words: rarer ones are more often misspelled themselves
+_MIN_TERM_CHARS, _MAX_TERM_CHARS = 3, 24  # a device corrects words of 4 to 24 letters (edge_runtime/search/lexical.py)
 _SCHEMA = """
 CREATE VIRTUAL TABLE search USING fts5(
     title, brand, category, attributes, description,
@@ -83,7 +83,7 @@ def write_catalogue_rows(
             with contextlib.closing(sqlite3.connect(":memory:", isolation_level=None)) as database:
                 columns = _stored_columns(products)
                 database.executescript(
-                    f"PRAGMA page_size=4096; PRAGMA user_version={_ROWS_VERSION}; {_products_schema(columns)}{_SCHEMA}"
+                    f"PRAGMA page_size=4096; PRAGMA user_version={ROWS_VERSION}; {_products_schema(columns)}{_SCHEMA}"
                 )
                 database.execute("BEGIN")
                 _fill_products(database, products, columns, ranks)

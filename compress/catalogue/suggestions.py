@@ -10,7 +10,9 @@ from edge_runtime.search.spelling import fold_word, words_of
 from train.data.tables import Judgement, Product
 
 MAX_SUGGESTIONS = 20_000
-_MAX_QUERY_CHARS = 60
+"""The best ones are kept, so that a shop with a long log of queries does not make the bundle larger."""
+
+_MAX_QUERY_CHARS = 60  # a longer query was pasted rather than typed, and does not fit a list of suggestions
 _KIND_WEIGHTS = {"query": 4.0, "category": 2.0, "brand": 1.0}
 """A query that people asked completes what is typed better than a category, this better than a brand."""
 

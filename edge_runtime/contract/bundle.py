@@ -16,6 +16,7 @@ from edge_runtime.contract.errors import BundleFormatError, BundleVersionError, 
 FORMAT_NAME = "pocketrec-bundle"
 FORMAT_MAJOR = 1
 FORMAT_VERSION = "1.1"
+"""The major part rises when older runtimes cannot read new bundles, the minor one when something may be ignored."""
 
 MANIFEST_FILE = "manifest.json"
 ENCODER_FILE = "encoder.tflite"
@@ -32,6 +33,7 @@ MODEL_FILES = (ENCODER_FILE, TOKENIZER_FILE)
 CATALOGUE_FILES = (VECTOR_INDEX_FILE, CATALOGUE_ROWS_FILE, ITEM_VECTORS_FILE)
 
 MAX_MANIFEST_BYTES = 1_000_000
+"""A manifest of ten files has some 3 kB; whoever sends a longer one must not fill the device's memory."""
 
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")

@@ -7,6 +7,7 @@ once more, the remainder by 10,000 as a fraction. The second round removes the b
 from collections.abc import Sequence
 
 BUCKETS = 10_000
+"""As in GrowthBook: a share is exact to a hundredth of a percent."""
 
 PUBLISHED_VECTORS: tuple[tuple[str, str, float], ...] = (
     ("seed", "a", 0.0505),
@@ -20,6 +21,7 @@ PUBLISHED_VECTORS: tuple[tuple[str, str, float], ...] = (
 )
 """(seed, value, bucket) as GrowthBook publishes them for version 2 of its hash: every runtime must give these."""
 
+# FNV's published constants for 32 bits.
 _OFFSET_BASIS, _PRIME, _MASK = 0x811C9DC5, 0x01000193, 0xFFFFFFFF
 
 

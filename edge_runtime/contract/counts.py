@@ -16,9 +16,13 @@ from edge_runtime.contract.errors import EventRejectedError
 from edge_runtime.contract.events import EVENT_KINDS
 
 BITS = 1024
+"""A report has 128 bytes of bits, and two products share a bit under one hash function in a thousand."""
 HASHES = 256
+"""So many that two products which share a bit under one function differ under nearly all others."""
 MAX_EPSILON = 10.0
-MAX_WINDOW = 10_000_000
+"""With it, fewer than 1 of 100 bits are flipped: beyond, there is hardly any noise to hide behind."""
+MAX_WINDOW = 100_000_000
+"""The number that windows of a minute, the shortest, reach in the year 2160."""
 
 COUNTED_KINDS = tuple(kind for kind, traits in EVENT_KINDS.items() if traits.is_counted)
 

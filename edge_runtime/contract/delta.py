@@ -24,12 +24,13 @@ from edge_runtime.contract.errors import DeltaError
 
 PATCH_MAGIC = b"PKRPATCH"
 INSTRUCTION_BYTES = 24
+"""Three 64-bit numbers."""
 KINDS = ("tensors", "zstd")
 """How a delta was found: tensor by tensor (format `patch`), or by zstd with the base as dictionary."""
 
 _HEADER = struct.Struct("<4Q")
-_CHUNK_BYTES = 1 << 20
-_CLOCK_EVERY = 4_096
+_CHUNK_BYTES = 1 << 20  # unpacked between two looks at the clock: a few milliseconds
+_CLOCK_EVERY = 4_096  # instructions between two looks at the clock: a few milliseconds as well
 _Bytes = npt.NDArray[np.uint8]
 _Columns = npt.NDArray[np.int64]
 

@@ -15,8 +15,11 @@ import msgspec
 from edge_runtime.contract.errors import EventRejectedError
 
 MAX_ID_CHARS = 200
+"""Ids of shops have some ten characters; a UUID or a URL's path fits as well."""
 MAX_QUERY_CHARS = 2_000
+"""What a model reads of a text at most (text.py: `MAX_TEXT_CHARS`)."""
 MAX_PLACE = 100_000
+"""Nobody scrolls so far; a larger number is a mistake that would spoil every mean."""
 COMPRESSED_ENCODING = "zstd"
 """The Content-Encoding of a compressed body; a server refuses one that unpacks to more than its limit."""
 

@@ -13,6 +13,7 @@ from edge_runtime.contract.cohort import choose, in_share
 from edge_runtime.contract.errors import DownloadError
 
 MAX_OFFER_BYTES = 40_000
+"""An offer has some 2 kB: mostly the signed timestamp. The rest is room for signatures and variants."""
 
 
 class RolloutOffer(msgspec.Struct, frozen=True, kw_only=True):

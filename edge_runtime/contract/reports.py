@@ -7,7 +7,9 @@ import msgspec
 from edge_runtime.contract.errors import EventRejectedError
 
 MAX_REPORTS = 100
+"""So many wait on a device; one that syncs daily makes a few a month."""
 MAX_REPORT_CHARS = 200
+"""As ids of events (events.py: `MAX_ID_CHARS`)."""
 
 ReportKind = Literal["installed", "install_failed", "proof_failed", "crashed", "went_back"]
 

@@ -32,11 +32,12 @@ from edge_runtime.feedback.privacy import PrivacyLevel, permitted
 from edge_runtime.feedback.queue_file import QueueFile
 from edge_runtime.feedback.server_client import ServerClient, decode_answer
 
+# Half of what a server takes in one request by default (sync_server/config.py), so that its limits may be lowered.
 _MAX_BATCH_EVENTS = 500
 _MAX_BATCH_BYTES = 400_000
-_MAX_RECEIPT_BYTES = 1_000_000
-_COMPRESSED_FROM_BYTES = 1_000
-_ZSTD_LEVEL = 3
+_MAX_RECEIPT_BYTES = 1_000_000  # a sentence of at most 2,000 characters for each event of a batch
+_COMPRESSED_FROM_BYTES = 1_000  # a shorter body fits one network packet anyway
+_ZSTD_LEVEL = 3  # zstd's own default
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS events (

@@ -30,7 +30,7 @@ from edge_runtime.contract.events import FeedbackEvent, check_event, check_known
 from edge_runtime.feedback.queue_file import QueueFile
 from edge_runtime.feedback.server_client import ServerClient, decode_answer
 
-_TOLERANCE = 1e-9
+_TOLERANCE = 1e-9  # relative: what rounding alone can make of OpenDP's figure
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS cells (

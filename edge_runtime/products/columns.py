@@ -16,7 +16,7 @@ from edge_runtime.products.rows_database import RowsDatabase
 
 _COUNTED = {column.name: column for column in PRODUCT_COLUMNS if column.facets}
 NUMBERS = {column.name: column for column in PRODUCT_COLUMNS if column.type == "number"}
-_CACHED_COLUMNS = 16
+_CACHED_COLUMNS = 16  # more than a page shows facets; a column takes 4 bytes a product
 _LOWERED = {ord(letter): letter.lower() for letter in string.ascii_uppercase}
 
 LEVEL = " > "

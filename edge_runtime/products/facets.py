@@ -9,6 +9,7 @@ from edge_runtime.contract.types import Float64, Mask
 from edge_runtime.products.columns import NUMBERS, ProductColumns
 
 RANGES = 5
+"""As many as a person takes in at a glance."""
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from edge_runtime.products.filters import SqlFilter, Where, compile_where
 from edge_runtime.products.rows_database import RowsDatabase
 from edge_runtime.search.ranking import Ranked, best_rows
 
-_CACHED_FILTERS = 32
+_CACHED_FILTERS = 32  # the filters of one visit; each takes a byte a product
 
 
 def _shown(value: Any, column: ProductColumn, row: int) -> Any:

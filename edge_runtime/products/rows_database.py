@@ -11,7 +11,8 @@ from urllib.parse import quote
 from edge_runtime.contract.errors import BundleFormatError, ModelLoadError
 
 ROWS_VERSION = 1
-_CHUNK = 500
+"""Of the tables in `catalogue.sqlite`; the builder writes it as `user_version`."""
+_CHUNK = 500  # SQLite before 3.32 takes 999 parameters at most
 
 
 class RowsDatabase:

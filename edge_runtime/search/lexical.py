@@ -21,10 +21,10 @@ ANY_FIELD = "any"
 MAX_WORDS = 64
 """Of a longer query, the first distinct words count for the lexical side."""
 
-_MAX_WORD_CHARS = 64
-_CANDIDATES = 200
-_CORRECTIONS = 2
-_REMEMBERED_CORRECTIONS = 1_024
+_MAX_WORD_CHARS = 64  # no word of a language is longer; bounds the cost of a pasted string
+_CANDIDATES = 200  # terms with the most trigrams in common, whose edit distance is then computed
+_CORRECTIONS = 2  # a misspelled word has one meaning; the second covers a tie
+_REMEMBERED_CORRECTIONS = 1_024  # some 200 kB
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ from edge_runtime.products.rows_database import RowsDatabase
 from edge_runtime.search.lexical import LexicalIndex
 from edge_runtime.search.spelling import fold_word, words_of
 
-_MAX_PREFIX_WORDS = 8
-_MIN_TITLE_CHARS = 3
-_MIN_TYPO_CHARS = 4
+_MAX_PREFIX_WORDS = 8  # of a longer text, the last ones decide what comes next
+_MIN_TITLE_CHARS = 3  # fewer letters begin a word of nearly every title
+_MIN_TYPO_CHARS = 4  # shorter words are never corrected (lexical.py: `_edits_allowed`)
 _SUGGESTIONS = (
     "SELECT text, kind FROM suggestion_words JOIN suggestions ON suggestion = suggestion_words.rowid "
     "WHERE suggestion_words MATCH ? ORDER BY weight DESC, suggestion LIMIT ?"
@@ -20,7 +20,7 @@ _TITLES = (
     "ORDER BY popularity DESC, row LIMIT ?"
 )
 _WORDS = "SELECT term FROM terms WHERE term >= ? AND term < ? ORDER BY products DESC, term LIMIT ?"
-_LAST = "\U0010ffff"
+_LAST = "\U0010ffff"  # sorts after every character that a word can go on with
 
 
 @dataclass(frozen=True)

@@ -24,12 +24,12 @@ KINDS: Mapping[str, float] = {kind: traits.taste for kind, traits in EVENT_KINDS
 """Kinds of events and how much each says."""
 
 HALF_LIFE_S = 30 * 86_400.0
-"""An event says half as much after so long."""
+"""An event says half as much after so long: a month, set by hand, as tastes change with the season."""
 
 MAX_EVENTS = 500
-"""The newest ones are kept."""
+"""The newest ones are kept: with the half-life, older ones hardly count, and the file stays below 50 kB."""
 
-_VERSION = 1
+_VERSION = 1  # of the file
 _LOG = logging.getLogger(__name__)
 
 

@@ -20,8 +20,9 @@ from tuf.ngclient import FetcherInterface
 from edge_runtime.contract.errors import ConfigError, DownloadError, DownloadTooLargeError, HttpStatusError
 
 MAX_ERROR_BYTES = 10_000
-_CHUNK_BYTES = 1 << 16
-_LONGEST_RETRY_AFTER_S = 86_400.0
+"""How much of an answer with an error status is read in search of its sentence."""
+_CHUNK_BYTES = 1 << 16  # the usual size of a socket's buffer
+_LONGEST_RETRY_AFTER_S = 86_400.0  # a day: a mistaken header must not silence a fleet for longer
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 

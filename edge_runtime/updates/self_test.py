@@ -11,8 +11,10 @@ from edge_runtime.contract.golden import Golden, GoldenHistory, GoldenQuery
 from edge_runtime.contract.types import Float32
 
 MIN_COSINE = 0.995
+"""Kernels of other processors round int8 sums by a step at most; a model that is damaged or another one stays far below."""
 MIN_OVERLAP = 0.9
-_DECIMALS = 6
+"""Of ten products one may differ: such a rounding swaps neighbors at the end of a page."""
+_DECIMALS = 6  # finer than a float32 of length 1 tells apart in a cosine
 
 
 class _Answer(Protocol):

@@ -22,7 +22,7 @@ from edge_runtime.contract.atomic_files import disk_errors_named, read_json, syn
 from edge_runtime.contract.bundle import MANIFEST_FILE, Artifact, decode_manifest
 from edge_runtime.contract.errors import BundleError, UpdateError
 
-_NAME_CHARS = 24
+_NAME_CHARS = 24  # 96 bits of the bundle id: never the same twice, and short enough for every file system
 
 
 class Installed(msgspec.Struct, frozen=True, kw_only=True):

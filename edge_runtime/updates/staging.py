@@ -27,7 +27,7 @@ from edge_runtime.updates.slots import Slots
 from edge_runtime.updates.tuf_client import TrustedTargets
 
 _LOG = logging.getLogger(__name__)
-_GONE = {404, 410}
+_GONE = {404, 410}  # HTTP's Not Found and Gone: the server has removed the delta since it was signed
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from edge_runtime.contract.errors import (
 )
 from edge_runtime.updates.http_transport import Transport, TufFetcher
 
-_CLOCK_TOLERANCE = timedelta(days=1)
+_CLOCK_TOLERANCE = timedelta(days=1)  # covers a clock that is set to another time zone
 METADATA_PATH = "/v1/tuf/"
 """Where a server has its TUF metadata."""
 

@@ -26,7 +26,7 @@ from edge_runtime.updates.tuf_client import METADATA_PATH, TrustedTargets, check
 from edge_runtime.updates.update_check import OfferedMetadata, ask_for_offer, keep_offer
 
 _LOG = logging.getLogger(__name__)
-_REMEMBERED_REFUSALS = 10
+_REMEMBERED_REFUSALS = 10  # a channel offers one release at a time, so older ones do not come back
 
 Prove = Callable[[Path], float | None]
 """Opens the bundle in a folder and checks its golden answers on this device; raises a PocketrecError when they differ.

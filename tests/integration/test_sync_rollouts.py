@@ -9,6 +9,7 @@ import pytest
 
 from edge_runtime import node as node_module
 from edge_runtime.contract.cohort import in_share
+from edge_runtime.contract.errors import DownloadError
 from edge_runtime.contract.events import FeedbackEvent
 from edge_runtime.contract.offer import VariantOffer
 from edge_runtime.node import EdgeNode, enroll
@@ -127,7 +128,7 @@ def test_lost_receipt_of_reports_counts_them_once(server, tmp_path):
 
     def lose(_method, path, answer):
         if path.endswith("/reports"):
-            raise node_module.DownloadError("the cable is out")
+            raise DownloadError("the cable is out")
         return answer
 
     server.transport.fault = lose
@@ -170,7 +171,7 @@ def test_judging_goes_on_after_a_failure_and_makes_offers_anew(server, tmp_path,
         def tick(self):
             looks.append(1)
             if len(looks) == 1:
-                raise node_module.DownloadError("not now")
+                raise DownloadError("not now")
             stop.set()
             return server.services.rollouts.tick()
 

@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from edge_runtime.contract.counts import BITS, HASHES, CountReport, bit_of, flip_probability
+from edge_runtime.contract.counts import BITS, HASHES, CountReport, bit_of, check_report, flip_probability
 from edge_runtime.contract.errors import ConfigError, DownloadError
 from edge_runtime.contract.events import FeedbackEvent
 from edge_runtime.feedback.private_counts import CountBook, CountSettings, Randomizer, make_report, send_counts
@@ -215,3 +215,10 @@ def test_command_shows_estimates_with_intervals(server, device_id, tmp_path, cap
     answer = msgspec.json.decode(capsys.readouterr().out)
     assert answer["reports_by_epsilon"] == {"2.0": 1} and len(answer["estimates"]) == 2
     assert main(["feedback", "counts", "--products", str(tmp_path / "none"), *home]) == 1
+
+
+def test_windows_of_a_minute_are_accepted():
+    now_s = 1_800_000_000
+    settings = CountSettings(window_s=60)
+    report = make_report([], device_id="d", window=now_s // 60, settings=settings, randomize=bytes)
+    check_report(report)
