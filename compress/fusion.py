@@ -5,7 +5,7 @@ no model was trained on.
 """
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +16,7 @@ from edge_runtime.contract.bundle import FusionSpec
 from edge_runtime.contract.types import Float32
 from edge_runtime.search.lexical import ANY_FIELD, LexicalParts
 from edge_runtime.search.ranking import fuse
-from train.data.tables import Judgement
+from train.data.tables import Judged
 
 DEFAULT_FUSION = FusionSpec(
     dense_weight=0.6,
@@ -37,8 +37,6 @@ _COVERAGE_GRID = (0.0, 0.5, 1.0, 2.0, 3.0)
 
 # The whole range of the weight, from the words alone to the vectors alone.
 _GRID = np.round(np.arange(0.0, 1.01, 0.05), 2)
-
-Judged = Mapping[str, Sequence[Judgement]]
 
 
 @dataclass(frozen=True)

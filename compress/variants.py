@@ -20,7 +20,7 @@ from edge_runtime.contract.atomic_files import write_bytes_atomically
 from edge_runtime.contract.bundle import ENCODER_FILE
 from edge_runtime.contract.types import Float32
 from edge_runtime.inference.interpreter import Model
-from train.data.tables import Judgement
+from train.data.tables import Judged
 from train.evaluation.intervals import estimate_difference
 
 VariantName = Literal["int8", "int8-calibrated", "dynamic-range"]
@@ -84,7 +84,7 @@ def write_variant(
     folder: Path,
     *,
     query_ids: npt.NDArray[np.int32],
-    judged: Mapping[str, Sequence[Judgement]],
+    judged: Judged,
     items: Float32,
 ) -> Variant:
     """Write `model` as `folder`/`name`/encoder.tflite and measure it.

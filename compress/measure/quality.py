@@ -1,13 +1,13 @@
 """Ranking quality of one stage of a build: its query vectors against the catalogue's item vectors."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from edge_runtime.contract.types import Float32
-from train.data.tables import Judgement
+from train.data.tables import Judged
 from train.evaluation.metrics import rerank_ndcg, retrieval_ndcg
 from train.evaluation.quality_rows import SearchQuality
 
@@ -22,7 +22,7 @@ class StageQuality(SearchQuality):
 
 
 def rank_quality(
-    stage: str, judged: Mapping[str, Sequence[Judgement]], scores: Sequence[npt.NDArray[np.floating]] | Float32
+    stage: str, judged: Judged, scores: Sequence[npt.NDArray[np.floating]] | Float32
 ) -> StageQuality | None:
     """Return the quality of `scores`, float [products] for each judged query in the order of `judged`.
 
@@ -34,9 +34,7 @@ def rank_quality(
     return StageQuality.of(*values.T, stage=stage)
 
 
-def ndcg_by_query(
-    judged: Mapping[str, Sequence[Judgement]], scores: Sequence[npt.NDArray[np.floating]] | Float32
-) -> npt.NDArray[np.float64]:
+def ndcg_by_query(judged: Judged, scores: Sequence[npt.NDArray[np.floating]] | Float32) -> npt.NDArray[np.float64]:
     """Return float64 [queries with a gain above 0, 2]: re-rank and retrieval NDCG@10."""
     values = []
     for judgements, row_scores in zip(judged.values(), scores, strict=True):

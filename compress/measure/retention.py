@@ -4,21 +4,17 @@ Quality of one query is the mean of its re-rank and retrieval NDCG@10. The value
 both sides: where most judged products are relevant, a random order also ranks well, and a plain ratio would be too high.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import numpy.typing as npt
 
 from compress.measure.quality import TOP_K, ndcg_by_query
-from edge_runtime.contract.types import Float32
-from train.data.tables import Judgement
+from edge_runtime.contract.types import Float32, Float64
+from train.data.tables import Judged, Judgement
 from train.evaluation.intervals import draw_rows, percentile_interval, resampled_shares, share_of
 from train.evaluation.metrics import chance_ndcg
-
-Judged = Mapping[str, Sequence[Judgement]]
-Float64 = npt.NDArray[np.float64]
 
 MIN_QUERIES = 10
 """Fewer judged queries cannot choose between students; then the teacher's own rankings do."""

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from compress.measure.latency import call_times_ms
 from compress.report.fairness import cost_of_bounds, exposure_by_group, rank_all
 from edge_runtime.recommender import Mode, Recommender
-from train.data.tables import Judgement, Shop
+from train.data.tables import Judged, Shop
 from train.evaluation.intervals import percentile_interval, resampled_shares, share_of
 from train.evaluation.metrics import rerank_ndcg, retrieval_ndcg
 from train.text.typing_errors import with_typing_error
@@ -22,8 +22,6 @@ WORST_QUERIES = 8
 SHOWN_PRODUCTS = 5
 TOP_K = 10
 _HISTOGRAM_BINS = 24
-
-Judged = Mapping[str, Sequence[Judgement]]
 
 
 def bundle_diagnostics(recommender: Recommender, shop: Shop, judged: Judged, *, seed: int) -> dict[str, Any]:

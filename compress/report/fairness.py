@@ -8,7 +8,7 @@ import numpy as np
 
 from edge_runtime.recommender import Recommender
 from edge_runtime.search.fair_ranking import ExposureBound, place_attention, search_fairly
-from train.data.tables import Judgement, Shop
+from train.data.tables import Judged, Shop
 from train.evaluation.intervals import estimate_difference
 from train.evaluation.metrics import retrieval_ndcg
 
@@ -18,7 +18,6 @@ BOUNDS = (2.0, 1.5, 1.25, 1.0)
 MIN_MERIT = 0.01
 """The ratio of a group with a smaller share of merit is unstable: one more place multiplies it."""
 
-Judged = Mapping[str, Sequence[Judgement]]
 Rankings = Mapping[str, Sequence[str]]
 
 

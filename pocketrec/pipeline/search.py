@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from compress.measure.retention import MIN_QUERIES, Float64, RetentionScale, judged_by_teacher, optimism
+from compress.measure.retention import MIN_QUERIES, RetentionScale, judged_by_teacher, optimism
 from compress.pruning import PruneSettings
 from compress.variants import VARIANTS, VariantName, encode_all
 from edge_runtime.contract.atomic_files import write_bytes_atomically
 from edge_runtime.contract.bundle import ENCODER_FILE, TOKENIZER_FILE
+from edge_runtime.contract.types import Float64, Int64
 from pocketrec.pipeline.budget import (
     Point,
     Shape,
@@ -40,8 +40,6 @@ from pocketrec.pipeline.student_stages import (
 )
 from pocketrec.pipeline.teacher_stages import TeacherVectors
 from train.models.student import StudentSettings
-
-Int64 = npt.NDArray[np.int64]
 
 BUDGET_FOLDER = "budget"
 TEACHER_QUERIES = 200

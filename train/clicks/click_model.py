@@ -13,9 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from edge_runtime.contract.types import Float64
 from train.clicks.log import FeedbackLog
-
-Float64 = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)

@@ -19,15 +19,13 @@ import pyarrow.dataset as ds
 
 from edge_runtime.contract.errors import ConfigError
 from edge_runtime.contract.events import IMPRESSION, WANTED_KINDS
-from edge_runtime.contract.types import Int32
+from edge_runtime.contract.types import Float64, Int32
 from train.errors import EmptyDatasetError
 
 _FIELDS = (
     "kind", "device_id", "list_id", "query", "product_id", "position", "rank", "propensity", "page_propensity",
     "sequence", "bundle_id",
 )  # fmt: skip
-
-Float64 = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from edge_runtime.contract.types import Float64
 from train.clicks.click_model import (
     Attractions,
     ClickSettings,
@@ -33,7 +34,6 @@ from train.clicks.click_model import (
 from train.clicks.log import FeedbackLog
 from train.evaluation.intervals import draw_rows
 
-Float64 = npt.NDArray[np.float64]
 Rankings = Mapping[str, Sequence[str]]
 """query -> product ids, best first."""
 

@@ -8,6 +8,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from edge_runtime.contract.types import Int64
 from train.data.cleaning import MAX_EXAMPLES, DropLog
 from train.data.column_rules import ColumnRule, numbers, read_column
 from train.data.table_files import TableFile, load_table, shown
@@ -17,7 +18,6 @@ _REQUIRED = ("user_id", "product_id", "timestamp")
 _MILLISECONDS_ABOVE = 1e11
 """Epoch seconds beyond this would be the year 5138: such numbers are milliseconds."""
 
-Int64 = npt.NDArray[np.int64]
 Bool = npt.NDArray[np.bool_]
 
 

@@ -1,6 +1,6 @@
 """The shop in memory: what `read_shop` returns after checking and cleaning."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,6 +28,10 @@ class Judgement:
     row: int
     gain: float
     weight: float = 1.0
+
+
+Judged = Mapping[str, Sequence[Judgement]]
+"""query -> its judgements."""
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,9 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from edge_runtime.contract.types import Float64
+
 Values = Sequence[float] | npt.NDArray[np.floating]
-Float64 = npt.NDArray[np.float64]
 
 DRAWS = 2_000
 """Fifty resamples then lie beyond either end of an interval."""

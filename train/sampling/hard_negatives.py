@@ -8,14 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from edge_runtime.contract.types import Float32
+from edge_runtime.contract.types import Float32, Int64
 from train.data.tables import Shop
 from train.models.cross_encoder import GradedLists
 from train.sampling.contrastive_batches import POSITIVE_GAIN, JudgedQuery, judged_queries
-
-Int64 = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)

@@ -33,14 +33,6 @@ class HistoryPair:
 
 
 @dataclass(frozen=True)
-class WholeBasket:
-    """One basket: distinct rows, and its time."""
-
-    rows: Int32
-    time_s: float
-
-
-@dataclass(frozen=True)
 class HistoryData:
     """What trains and what validates.
 
@@ -55,7 +47,7 @@ class HistoryData:
     """
 
     pairs: tuple[HistoryPair, ...]
-    baskets: tuple[WholeBasket, ...]
+    baskets: tuple[Basket, ...]
     held_out: tuple[HistoryPair, ...]
     held_out_baskets: tuple[tuple[Int32, ...], ...]
     popularity: Float32
@@ -68,24 +60,25 @@ def history_data(
     """Make pairs of every user's baskets and hold out the last basket of a random share of the users."""
     random = np.random.default_rng(seed)
     pairs: list[HistoryPair] = []
-    whole: list[WholeBasket] = []
+    whole: list[Basket] = []
     sales: list[Sale] = []
     held_out: list[HistoryPair] = []
     held_out_baskets: list[tuple[Int32, ...]] = []
     popularity = np.zeros(products, dtype=np.float32)
     for user in sorted(baskets):
-        rows = [basket.rows for basket in baskets[user]]
-        times = [basket.timestamp_s for basket in baskets[user]]
+        learned = list(baskets[user])
+        rows = [basket.rows for basket in learned]
         if len(rows) >= MIN_BASKETS_TO_HOLD_OUT and random.random() < held_out_share:
-            held_out.append(HistoryPair(np.concatenate(rows[:-1]), rows[-1], times[-1]))
+            held_out.append(HistoryPair(np.concatenate(rows[:-1]), rows[-1], learned[-1].timestamp_s))
             held_out_baskets.append(tuple(rows[:-1]))
-            rows = rows[:-1]
+            learned.pop()
         owned = np.zeros(0, dtype=np.int32)
-        for number, (one, time_s) in enumerate(zip(rows, times, strict=False)):
+        for number, basket in enumerate(learned):
+            one, time_s = basket.rows, basket.timestamp_s
             if number:
                 pairs.append(HistoryPair(np.concatenate(rows[:number]), one, time_s))
             if len(one) >= MIN_BASKET_TO_SPLIT:
-                whole.append(WholeBasket(one, time_s))
+                whole.append(basket)
             sales.append(Sale(time_s, one, owned))
             owned = np.union1d(owned, one)
             popularity[one] += 1
@@ -199,7 +192,7 @@ class NextBasketBatches:
             basket = period.baskets[random.integers(len(period.baskets))]
             rows = random.permutation(basket.rows)
             cut = int(random.integers(1, len(rows) - 1))
-            return HistoryPair(rows[:cut], rows[cut:], basket.time_s), False
+            return HistoryPair(rows[:cut], rows[cut:], basket.timestamp_s), False
         return period.pairs[random.integers(len(period.pairs))], True
 
     def _draw_candidates(self, pairs: Sequence[HistoryPair], random: np.random.Generator) -> Int32:
@@ -215,7 +208,7 @@ class NextBasketBatches:
 class _Period:
     number: int
     pairs: list[HistoryPair]
-    baskets: list[WholeBasket]
+    baskets: list[Basket]
 
 
 def _by_period(data: HistoryData, demand: Demand | None) -> list[_Period]:
@@ -231,5 +224,5 @@ def _by_period(data: HistoryData, demand: Demand | None) -> list[_Period]:
     for pair in data.pairs:
         period_at(pair.time_s).pairs.append(pair)
     for basket in data.baskets:
-        period_at(basket.time_s).baskets.append(basket)
+        period_at(basket.timestamp_s).baskets.append(basket)
     return [periods[number] for number in sorted(periods)]
