@@ -1,7 +1,8 @@
-"""Keras models -> one `encoder.tflite` with three signatures; also lists its operations."""
+"""Keras models -> one `encoder.tflite` with the signatures of every task; also lists its operations."""
 
 import tempfile
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,8 +11,9 @@ import numpy as np
 from compress.errors import CompressionError
 from edge_runtime.contract.bundle import EncoderSpec
 from train.backend import ConverterError, tf, tflite_schema
-
-_PARTS = ("student", "history")
+from train.tasks.declaration import Signature, tasks
+from train.tasks.next_basket import NEXT_BASKET
+from train.tasks.search import SEARCH, query_signature
 
 PART_BYTES = 1_024
 """Tensors of fewer bytes are listed together."""
@@ -43,17 +45,13 @@ class Weights:
     zeros: float
 
 
-class _Signatures(tf.Module):
-    def __init__(self, encoder: Any, history: Any) -> None:
-        super().__init__()
-        self.encoder = encoder
-        self.history = history
+def convert_encoder(
+    encoder: Any, history: Any, spec: EncoderSpec, *, dim: int, heads: Mapping[str, Any] | None = None
+) -> bytes:
+    """Convert the query/item encoder, the history head and further tasks' heads into one .tflite.
 
-
-def convert_encoder(encoder: Any, history: Any, spec: EncoderSpec, *, dim: int) -> bytes:
-    """Convert the query/item encoder and the history head into one .tflite; weights are stored once.
-
-    Quantized models (compress/quantization.py) become full int8; plain float ones become dynamic-range int8.
+    Weights are stored once. Quantized models (compress/quantization.py) become full int8; plain float ones become
+    dynamic-range int8.
 
     Args:
         encoder: `ids` int32 [batch, tokens] -> float32 [batch, dim].
@@ -61,32 +59,16 @@ def convert_encoder(encoder: Any, history: Any, spec: EncoderSpec, *, dim: int) 
             float32 [batch, dim] alone, or with `repeat` float32 [batch, history_items].
         spec: the fixed lengths.
         dim: width of the vectors.
+        heads: name of a task (train/tasks) -> its model, for every task that has a `Head`.
 
     Raises:
         CompressionError: the converter refuses the model.
+        ValueError: a registered task has no model.
     """
-    module = _Signatures(encoder, history)
-
-    def encode(ids: Any) -> dict[str, Any]:
-        return {"vector": encoder(ids, training=False)}
-
-    def encode_history(items: Any, mask: Any) -> dict[str, Any]:
-        outputs = history([items, mask], training=False)
-        return dict(
-            zip(("vector", "repeat"), outputs if isinstance(outputs, list | tuple) else [outputs], strict=False)
-        )
-
-    signatures = {
-        "encode_query": tf.function(encode).get_concrete_function(
-            tf.TensorSpec((1, spec.query_tokens), tf.int32, "ids")
-        ),
-        "encode_item": tf.function(encode).get_concrete_function(tf.TensorSpec((1, spec.item_tokens), tf.int32, "ids")),
-        "encode_history": tf.function(encode_history).get_concrete_function(
-            tf.TensorSpec((1, spec.history_items, dim), tf.float32, "items"),
-            tf.TensorSpec((1, spec.history_items), tf.float32, "mask"),
-        ),
-    }
-    return _converted(module, signatures)
+    models = {SEARCH.name: encoder, NEXT_BASKET.name: history, **(heads or {})}
+    if missing := sorted(set(tasks()) - set(models)):
+        raise ValueError(f"no model is given for the tasks {', '.join(missing)}; pass them as `heads`")
+    return _converted([(models[name], one) for name, task in tasks().items() for one in task.signatures(spec, dim)])
 
 
 def convert_query_encoder(encoder: Any, *, tokens: int) -> bytes:
@@ -99,19 +81,13 @@ def convert_query_encoder(encoder: Any, *, tokens: int) -> bytes:
     Raises:
         CompressionError: the converter refuses the model.
     """
+    return _converted([(encoder, query_signature(tokens))])
+
+
+def _converted(answered: Sequence[tuple[Any, Signature]]) -> bytes:
     module = tf.Module()
-    module.encoder = encoder
-
-    def encode(ids: Any) -> dict[str, Any]:
-        return {"vector": encoder(ids, training=False)}
-
-    return _converted(
-        module,
-        {"encode_query": tf.function(encode).get_concrete_function(tf.TensorSpec((1, tokens), tf.int32, "ids"))},
-    )
-
-
-def _converted(module: Any, signatures: dict[str, Any]) -> bytes:
+    module.models = [model for model, _ in answered]
+    signatures = {signature.name: _function(model, signature) for model, signature in answered}
     with tempfile.TemporaryDirectory() as folder:
         tf.saved_model.save(module, folder, signatures=signatures)
         converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=sorted(signatures))
@@ -120,6 +96,16 @@ def _converted(module: Any, signatures: dict[str, Any]) -> bytes:
             return bytes(converter.convert())
         except (ConverterError, ValueError) as error:
             raise CompressionError(f"the TFLite converter refuses the encoder: {str(error).splitlines()[0]}") from error
+
+
+def _function(model: Any, signature: Signature) -> Any:
+    def answer(*inputs: Any) -> dict[str, Any]:
+        outputs = model(list(inputs) if len(inputs) > 1 else inputs[0], training=False)
+        # A history head without learned repeats has the first output alone.
+        return dict(zip(signature.outputs, outputs if isinstance(outputs, list | tuple) else [outputs], strict=False))
+
+    specs = [tf.TensorSpec(shape, dtype, name) for name, (shape, dtype) in signature.inputs.items()]
+    return tf.function(answer).get_concrete_function(*specs)
 
 
 def operations(model: bytes) -> Operations:
@@ -169,8 +155,9 @@ def weights_inside(model: bytes) -> list[Weights]:
 
 def _tensor_name(tensor: Any) -> str:
     """Return the layer that a tensor belongs to, like "student/block0_key": the converter joins many names into one."""
+    models = {task.model for task in tasks().values()}
     for name in tensor.name.decode("utf-8", "replace").split(";"):
         parts = name.split("/")
-        if len(parts) > 1 and parts[0] in _PARTS:
+        if len(parts) > 1 and parts[0] in models:
             return f"{parts[0]}/{parts[1].removeprefix('quant_')}"
     return "output" if b"PartitionedCall" in tensor.name else "inside"

@@ -22,6 +22,7 @@ from edge_runtime.contract.types import Progress
 from pocketrec.pipeline.settings import BudgetSettings, BuildSettings
 from train.models.history import build_history_head
 from train.models.student import StudentSettings, architectures, build_student
+from train.tasks.declaration import heads
 
 
 @dataclass(frozen=True)
@@ -316,7 +317,9 @@ class _BytesOf:
 
     def __init__(self, settings: BuildSettings) -> None:
         self._dim = settings.dim
-        self._head = _weights_bytes(build_history_head(settings.history, dim=settings.dim))
+        further = [head.build(settings.encoder_spec, settings.dim) for head in heads().values()]
+        history = build_history_head(settings.history, dim=settings.dim)
+        self._heads = sum(map(_weights_bytes, [history, *further]))
         self._known: dict[Blocks, int] = {}
 
     def __call__(self, student: StudentSettings) -> int:
@@ -325,7 +328,7 @@ class _BytesOf:
             model = build_student(student, vocabulary=_PROBE_PIECES, dim=self._dim)
             self._known[blocks] = _weights_bytes(model) - _PROBE_PIECES * student.hidden
         table = student.vocabulary * (student.hidden + TOKENIZER_BYTES_PER_PIECE)
-        return self._known[blocks] + self._head + table
+        return self._known[blocks] + self._heads + table
 
 
 def _weights_bytes(model: Any) -> int:

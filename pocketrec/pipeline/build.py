@@ -13,7 +13,7 @@ from edge_runtime.contract.bundle import Bundle
 from edge_runtime.contract.types import Float32
 from pocketrec.pipeline.cross_encoder import VECTORS_FOLDER, read_said, teach_cross_encoder
 from pocketrec.pipeline.graph import StageRunner, record_artifacts
-from pocketrec.pipeline.history_stages import HistoryStages
+from pocketrec.pipeline.history_stages import HistoryStages, TaskStages
 from pocketrec.pipeline.packing import BUNDLE_FOLDER, BuildFacts, install_bundle, pack_bundle, refuse_to_replace
 from pocketrec.pipeline.search import BudgetSearch
 from pocketrec.pipeline.settings import BuildSettings
@@ -160,7 +160,9 @@ class BundleBuild:
             lambda folder, progress: history.quantize(head.folder, folder, progress),
             history=head,
         )
-        return EncoderInputs(self._shop, shop, self._held_out, vectors, history, dict(run.results))
+        tasks = TaskStages(settings, shop, history.item_vectors(head.folder))
+        tasks.run(run, head)
+        return EncoderInputs(self._shop, shop, self._held_out, vectors, history, tasks, dict(run.results))
 
     def _cross_encoder(self, teacher: StageResult) -> StageResult | None:
         """Run the cross-encoder's stage, unless it is left out or nothing is judged that it could learn from."""

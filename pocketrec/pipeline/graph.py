@@ -78,10 +78,15 @@ STAGES: Mapping[str, Stage] = {
         inputs=("teacher", "cross-encoder", "held_out_queries"),
         settings=("projection", "texts", "dim", "cross_encoder"),
     ),
-    "history": _stage("history_stages", "train.models.history", inputs=("vectors",), settings=("history",)),
+    "history": _stage("history_stages", "train.tasks.next_basket", inputs=("vectors",), settings=("history",)),
     "history-int8": _stage(
-        "history_stages", "train.models.history", "compress.quantization",
+        "history_stages", "train.tasks.next_basket", "compress.quantization",
         inputs=("history",), settings=("quantize",), libraries=_TFMOT,
+    ),
+    "task": _stage("history_stages", "train.tasks.declaration", inputs=("history",), settings=("dim",)),
+    "task-int8": _stage(
+        "history_stages", "train.tasks.declaration", "compress.quantization",
+        inputs=("task",), settings=("quantize",), libraries=_TFMOT,
     ),
     "student": _STUDENT,
     "short": _STUDENT,
@@ -95,7 +100,7 @@ STAGES: Mapping[str, Stage] = {
     ),
     "convert": _stage(
         "student_stages", "compress.tflite", "compress.variants",
-        inputs=("quantize", "history-int8", "held_out_judgements"), settings=("variant",), libraries=_TFMOT,
+        inputs=("quantize", "history-int8", "task_heads", "held_out_judgements"), settings=("variant",), libraries=_TFMOT,
     ),
     "shape": _stage(
         "budget", "compress.tflite", "train.models.student",

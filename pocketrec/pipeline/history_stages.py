@@ -1,6 +1,8 @@
-"""The history head's stages of a build: train it in float, then quantize it."""
+"""The stages of the heads over the item vectors in a build: train each in float, then quantize it."""
 
+from collections.abc import Mapping
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -8,15 +10,18 @@ import numpy as np
 
 from compress.quantization import calibrate, quantize
 from edge_runtime.contract.types import Float32, Progress
+from pocketrec.pipeline.graph import StageRunner
 from pocketrec.pipeline.settings import BuildSettings
+from pocketrec.pipeline.stages import StageResult
 from train.checkpoints import has_checkpoint
 from train.data.tables import Shop
 from train.evaluation.next_basket import NextBasketQuality
 from train.loop import FitSettings, fit
 from train.losses.next_item import next_basket_loss
-from train.models.history import (
-    NextBasket,
-    build_history_head,
+from train.models.history import NextBasket, build_history_head
+from train.sampling.next_basket_batches import history_inputs
+from train.tasks.declaration import TaskData, heads, train_head
+from train.tasks.next_basket import (
     demand_axes,
     measured_demand,
     train_history_head,
@@ -24,7 +29,6 @@ from train.models.history import (
     training_data,
     validate,
 )
-from train.sampling.next_basket_batches import history_inputs
 
 WEIGHTS_FILE = "head.weights.h5"
 _ITEMS_FILE = "item_vectors.npy"
@@ -112,6 +116,76 @@ class HistoryStages:
         model = build_history_head(self._settings.history, dim=self._settings.dim)
         model.load_weights(folder / WEIGHTS_FILE)
         return model
+
+
+def task_stage_names() -> list[str]:
+    """Return the names of the stages that `TaskStages.run` runs."""
+    return [f"{stage}@{name}" for name in heads() for stage in ("task", "task-int8")]
+
+
+class TaskStages:
+    """Trains and quantizes the head of every task that declares one (train/tasks) over the catalogue's vectors.
+
+    The stages of a task are named "task@name" and "task-int8@name".
+    """
+
+    def __init__(self, settings: BuildSettings, shop: Shop, item_vectors: Float32) -> None:
+        self._settings = settings
+        self._data = TaskData(shop, item_vectors, settings.encoder_spec, settings.seed)
+
+    def run(self, run: StageRunner, vectors: StageResult) -> None:
+        """Run the stages of all tasks.
+
+        Args:
+            run: runs one stage and keeps its result.
+            vectors: the stage that left the catalogue's vectors.
+        """
+        for name in heads():
+            trained = run(f"task@{name}", partial(self.train, name), history=vectors)
+            run(f"task-int8@{name}", partial(self.quantize, name, trained.folder), task=trained)
+
+    def train(self, name: str, folder: Path, progress: Progress) -> tuple[str, dict[str, Any]]:
+        """Train the head of the task `name` in float; leave it in `folder`."""
+        model = train_head(heads()[name], self._data, checkpoint_folder=folder, progress=progress)
+        return self._finish(name, model, folder)
+
+    def quantize(self, name: str, trained: Path, folder: Path, progress: Progress) -> tuple[str, dict[str, Any]]:
+        """Quantization-aware training of the head in `trained`; leave it in `folder`."""
+        head, settings = heads()[name], self._settings.quantize
+        model = quantize(self._trained(name, trained))
+        batches = head.examples(self._data)
+        if not has_checkpoint(folder):
+            calibrate(model, lambda step: batches(step)[: len(model.inputs)])
+        fit(
+            model,
+            head.loss(model),
+            batches,
+            FitSettings(settings.steps, settings.learning_rate),
+            checkpoint_folder=folder,
+            progress=progress,
+        )
+        return self._finish(name, model, folder)
+
+    def trained(self, folders: Mapping[str, Path]) -> dict[str, Any]:
+        """Return name of a task -> its float head, from the folders of the stages."""
+        return {name: self._trained(name, folders[f"task@{name}"]) for name in heads()}
+
+    def quantized(self, folders: Mapping[str, Path]) -> dict[str, Any]:
+        """Return name of a task -> its quantized head, from the folders of the stages."""
+        models = {name: quantize(model) for name, model in self.trained(folders).items()}
+        for name, model in models.items():
+            model.load_weights(folders[f"task-int8@{name}"] / WEIGHTS_FILE)
+        return models
+
+    def _trained(self, name: str, folder: Path) -> Any:
+        model = heads()[name].build(self._data.spec, self._settings.dim)
+        model.load_weights(folder / WEIGHTS_FILE)
+        return model
+
+    def _finish(self, name: str, model: Any, folder: Path) -> tuple[str, dict[str, Any]]:
+        model.save_weights(folder / WEIGHTS_FILE)
+        metric = dict(heads()[name].metric(model, self._data))
+        return ", ".join(f"{figure} {value:.3f}" for figure, value in metric.items()), {"metric": metric}
 
 
 def _quality_line(validation: tuple[NextBasketQuality, ...]) -> str:

@@ -52,6 +52,9 @@ def report_content(folder: Path, inputs: ReportInputs) -> dict[str, Any]:
         },
         "quality": [asdict(stage) for stage in inputs.quality],
         "quality_of": "queries that no training saw; int8 hybrid under fusion weights learned on the other half of them",
+        "tasks": {
+            stage.folder.name: stage.report["metric"] for stage in inputs.stages if stage.folder.name.startswith("task")
+        },
         **inputs.diagnostics,
         "budget": inputs.budget,
         "fusion": msgspec.to_builtins(inputs.fusion),
@@ -97,6 +100,7 @@ def model_card(content: Mapping[str, Any]) -> str:
         "",
         "## Ranking quality",
         *_quality_lines(content),
+        *task_lines(content.get("tasks", {})),
         "## Limits",
         *_limits(content),
         "",
@@ -154,6 +158,14 @@ def _quality_lines(content: Mapping[str, Any]) -> list[str]:
         *(f"- {sentence}" for sentence in content["stages"].get("convert", {}).get("verdict", ())),
     ]
     return [*lines, ""]
+
+
+def task_lines(tasks: Mapping[str, Mapping[str, float]]) -> list[str]:
+    """Return a row for each figure of each further task's head, in float ("task@") and in 8 bits ("task-int8@")."""
+    rows = [
+        f"| {stage} | {figure} | {value:.3f} |" for stage, metric in tasks.items() for figure, value in metric.items()
+    ]
+    return ["## Further tasks", "| head | figure | value |", "|---|---|--:|", *rows, ""] if rows else []
 
 
 def _limits(content: Mapping[str, Any]) -> list[str]:

@@ -39,7 +39,7 @@ from edge_runtime.products.rows_database import RowsDatabase
 from edge_runtime.recommender import Recommender
 from edge_runtime.updates.self_test import golden_answers
 from pocketrec.pipeline.graph import TUNED, Artifacts, artifacts_of, record_artifacts
-from pocketrec.pipeline.history_stages import HistoryStages
+from pocketrec.pipeline.history_stages import HistoryStages, TaskStages, task_stage_names
 from pocketrec.pipeline.packing import install_bundle, refuse_to_replace
 from pocketrec.pipeline.settings import BuildSettings, GateSettings, RetrainSettings, build_settings_of
 from pocketrec.pipeline.stages import KEY_FILE, LOCK_FILE, digest_of, locked
@@ -191,7 +191,7 @@ def _copy_stages(base: Artifacts, kept: Path) -> dict[str, Path]:
     for path in kept.iterdir():
         if path.name != LOCK_FILE:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
-    names = (*NEEDED_STAGES, TUNED if TUNED in base.folders else "quantize")
+    names = (*NEEDED_STAGES, *task_stage_names(), TUNED if TUNED in base.folders else "quantize")
     stages = {name: kept / name for name in names}
     for name, folder in stages.items():
         shutil.copytree(base.folder(name), folder, ignore=shutil.ignore_patterns("checkpoint.*"))
@@ -272,6 +272,7 @@ def _pack(
         history.quantized(stages["history"], stages["history-int8"]),
         bundle.manifest.encoder,
         dim=build.dim,
+        heads=TaskStages(build, training_shop, history.item_vectors(stages["history"])).quantized(stages),
     )
     target = kept / "bundle"
     shutil.rmtree(target, ignore_errors=True)

@@ -6,7 +6,7 @@ from typing import Any
 
 from compress.pruning import PruneSettings
 from compress.variants import VariantName
-from edge_runtime.contract.bundle import REPORT_FILE, Bundle
+from edge_runtime.contract.bundle import REPORT_FILE, Bundle, EncoderSpec
 from edge_runtime.contract.errors import ConfigError
 from edge_runtime.settings import from_mapping
 from train.clicks.click_model import ClickSettings
@@ -106,6 +106,15 @@ class BuildSettings:
     quantize: QuantizeSettings = field(default_factory=QuantizeSettings)
     budget: BudgetSettings = field(default_factory=BudgetSettings)
     cross_encoder: CrossEncoderSettings = field(default_factory=CrossEncoderSettings)
+
+    @property
+    def encoder_spec(self) -> EncoderSpec:
+        """Lengths of the signatures of `encoder.tflite`."""
+        return EncoderSpec(
+            query_tokens=self.student.query_tokens,
+            item_tokens=self.student.item_tokens,
+            history_items=self.history.items,
+        )
 
 
 @dataclass(frozen=True)

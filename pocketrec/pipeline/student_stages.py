@@ -23,7 +23,7 @@ from edge_runtime.contract.atomic_files import write_bytes_atomically
 from edge_runtime.contract.bundle import ENCODER_FILE, TOKENIZER_FILE, EncoderSpec
 from edge_runtime.contract.types import Float32, Progress
 from pocketrec.pipeline.graph import StageRunner
-from pocketrec.pipeline.history_stages import HistoryStages
+from pocketrec.pipeline.history_stages import HistoryStages, TaskStages, task_stage_names
 from pocketrec.pipeline.settings import BuildSettings
 from pocketrec.pipeline.stages import StageResult, Stages
 from pocketrec.pipeline.teacher_stages import TeacherVectors, student_vocabulary, teacher_token_embeddings
@@ -196,7 +196,9 @@ class EncoderInputs:
         held_out: the queries that measure.
         vectors: what the stage "vectors" left.
         history: trains the history head over these vectors.
-        results: name of a stage -> its result: teacher, vectors, history, history-int8, and cross-encoder where it ran.
+        tasks: trains the heads of further tasks.
+        results: name of a stage -> its result: teacher, vectors, history, history-int8, those of `tasks`, and
+            cross-encoder where it ran.
     """
 
     shop: Shop
@@ -204,6 +206,7 @@ class EncoderInputs:
     held_out: Mapping[str, Sequence[Judgement]]
     vectors: TeacherVectors
     history: HistoryStages
+    tasks: TaskStages
     results: Mapping[str, StageResult]
 
     @property
@@ -283,17 +286,19 @@ class EncoderStages:
             lambda folder, progress: self._convert(folder, pruned.folder, quantized.folder, progress),
             quantize=quantized,
             history_int8=inputs.results["history-int8"],
+            task_heads=[inputs.results[name].key for name in task_stage_names()],
             held_out_judgements=inputs.held_out,
         )
         return EncoderBuild(
             results={"student": distilled, **self._run.results},
             quality=self._quality(distilled, pruned),
-            spec=self._spec(),
+            spec=self._settings.encoder_spec,
         )
 
     def _convert(self, folder: Path, pruned: Path, quantized: Path, progress: Progress) -> tuple[str, dict[str, Any]]:
         inputs, settings, student = self._inputs, self._settings, self.student
         history, head = inputs.history, inputs.results["history"].folder
+        folders = {name: result.folder for name, result in inputs.results.items()}
         made = {}
         for number, name in enumerate(VARIANTS, 1):
             float_head = name == "dynamic-range"
@@ -304,8 +309,9 @@ class EncoderStages:
                     history.trained(head)
                     if float_head
                     else history.quantized(head, inputs.results["history-int8"].folder),
-                    self._spec(),
+                    settings.encoder_spec,
                     dim=settings.dim,
+                    heads=inputs.tasks.trained(folders) if float_head else inputs.tasks.quantized(folders),
                 ),
                 folder,
                 query_ids=student.query_ids(list(inputs.held_out)),
@@ -339,11 +345,3 @@ class EncoderStages:
             ),
         ]
         return [row for row in rows if row is not None]
-
-    def _spec(self) -> EncoderSpec:
-        student = self._settings.student
-        return EncoderSpec(
-            query_tokens=student.query_tokens,
-            item_tokens=student.item_tokens,
-            history_items=self._settings.history.items,
-        )

@@ -63,6 +63,7 @@ def test_a_newer_library_is_another_key(monkeypatch):
 
 DATA = {
     "learning_data", "teacher_weights", "held_out_judgements", "held_out_queries", "shape", "shop", "budget_search",
+    "task_heads",
 }  # fmt: skip
 NOT_OF_A_STAGE = {"holdout": "decides which queries are held out", "teacher_source": "counts by what its files hold",
                   "budget": "decides which shapes are tried"}  # fmt: skip

@@ -145,7 +145,7 @@ def test_texts_that_stand_for_queries_train_no_student_in_any_spelling(tmp_path)
     )
     stage = StageResult(tmp_path, "key", {}, 0.0)
     history = SimpleNamespace(item_vectors=lambda _folder: vectors.items)
-    inputs = EncoderInputs(None, None, {}, vectors, history, {"vectors": stage, "history": stage})
+    inputs = EncoderInputs(None, None, {}, vectors, history, None, {"vectors": stage, "history": stage})
     scale = retention_scale(inputs)
     rest = without_judge_texts(inputs)
     judging = {text.split()[1] for text in scale.judged}

@@ -11,16 +11,7 @@ from train.backend import keras, tf
 from train.data.tables import Basket, Product, Shop
 from train.evaluation.next_basket import buy_again_scores, next_basket_quality, rule_qualities
 from train.losses.next_item import next_basket_loss
-from train.models.history import (
-    HistorySettings,
-    NextBasket,
-    build_history_head,
-    history_scores,
-    measured_demand,
-    train_history_head,
-    training_batches,
-    training_data,
-)
+from train.models.history import HistorySettings, NextBasket, build_history_head
 from train.sampling.next_basket_batches import (
     NO_ITEM,
     NextBasketBatches,
@@ -28,6 +19,13 @@ from train.sampling.next_basket_batches import (
     history_data,
     history_inputs,
     history_slots,
+)
+from train.tasks.next_basket import (
+    history_scores,
+    measured_demand,
+    train_history_head,
+    training_batches,
+    training_data,
 )
 
 PRODUCTS = 24
