@@ -29,7 +29,7 @@ from benchmarks.search.esci_shared import shared_teacher
 from benchmarks.table_cells import difference_cell
 from compress.measure.quality import ndcg_by_query
 from edge_runtime.settings import load_toml
-from pocketrec.cli.build import ConsoleReporter
+from pocketrec.cli.output import ConsoleReporter
 from pocketrec.pipeline.build import BundleBuild
 from pocketrec.pipeline.settings import BuildSettings
 from pocketrec.pipeline.stages import Reporter, Stages

@@ -31,7 +31,7 @@ from compress.variants import encode_all
 from edge_runtime.contract.bundle import ENCODER_FILE
 from edge_runtime.contract.errors import PocketrecError
 from edge_runtime.settings import load_toml
-from pocketrec.cli.build import ConsoleReporter
+from pocketrec.cli.output import ConsoleReporter
 from pocketrec.pipeline.build import BundleBuild
 from pocketrec.pipeline.settings import BuildSettings
 from pocketrec.pipeline.stages import Reporter, Stages

@@ -39,7 +39,7 @@ from edge_runtime.contract.types import Float32
 from pocketrec.cli_subprocess import run_command
 from pocketrec.pipeline.demo import SETTINGS as DEMO_SETTINGS
 from pocketrec.pipeline.settings import RetrainSettings
-from pocketrec.publishing.delta_making import make_delta
+from pocketrec.publishing.deltas import make_delta
 from train.data.tables import Product
 
 SAMPLE = Path(__file__).parents[2] / "build" / "bench-sync"

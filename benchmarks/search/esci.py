@@ -41,7 +41,7 @@ from benchmarks.search.esci_shares import build_time, fold_shares, pooled_shares
 from benchmarks.table_cells import interval_cell, latency_cell, megabytes_cell
 from edge_runtime.contract.errors import ConfigError
 from edge_runtime.recommender import Recommender
-from pocketrec.cli.build import ConsoleReporter
+from pocketrec.cli.output import ConsoleReporter
 from train.data.splits import FOLDS
 from train.evaluation.intervals import estimate_difference
 

@@ -1,86 +1,59 @@
-"""Runs `pocketrec build`; apart from the file with its arguments, because it loads TensorFlow and `--help` must not."""
+"""The command `pocketrec build`."""
 
 import argparse
 import json
+import re
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from edge_runtime.cli.commands import JSON, Command, argument, group, path
 from edge_runtime.contract.bundle import REPORT_FILE, REPORT_PAGE_FILE
 from edge_runtime.contract.errors import ConfigError
 from edge_runtime.settings import load_toml
-from pocketrec.pipeline.build import build_bundle
-from pocketrec.pipeline.settings import BuildSettings
-from train.data.reading import read_shop
+from pocketrec.cli.output import ConsoleReporter, print_plainly, with_interval
+
+if TYPE_CHECKING:
+    from pocketrec.pipeline.settings import BuildSettings
+
+_UNITS = {"": 1, "b": 1, "kb": 1_000, "mb": 1_000_000, "kib": 1_024, "mib": 1_048_576}
+_SIZE = re.compile(r"\s*([0-9][0-9_]*(?:\.[0-9]+)?)\s*([a-z]*)\s*", re.IGNORECASE)
+_LIMITS = ("max_bytes", "max_latency_ms", "min_retention")
 
 
-class ConsoleReporter:
-    """A bar for the running stage, a line for each finished one, both on stderr."""
+def parse_bytes(text: str) -> int:
+    """Return the bytes that "1500000", "1.5MB", "900 kB" or "1MiB" name.
 
-    def __init__(self, console: Console) -> None:
-        self._console = console
-        self._bars = Progress(
-            TextColumn("{task.description:<14}"),
-            BarColumn(),
-            TextColumn("{task.completed}/{task.total}"),
-            TimeRemainingColumn(),
-            console=console,
-            transient=True,
+    Raises:
+        ArgumentTypeError: another unit, or no number.
+    """
+    match = _SIZE.fullmatch(text)
+    unit = _UNITS.get(match[2].lower()) if match else None
+    if match is None or unit is None:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no size; expected a number of bytes, or one with kB, MB, KiB or MiB"
         )
-        self._task: TaskID | None = None
-
-    def __enter__(self) -> "ConsoleReporter":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        # Bars that were never shown would leave an empty line above an error.
-        if self._bars.live.is_started:
-            self._bars.stop()
-
-    def started(self, stage: str) -> None:
-        """Show a bar for `stage`."""
-        self._bars.start()
-        self._task = self._bars.add_task(stage, total=None)
-
-    def progress(self, stage: str, done: int, total: int) -> None:
-        """Move the stage's bar."""
-        if self._task is not None:
-            self._bars.update(self._task, completed=done, total=total)
-
-    def finished(self, stage: str, line: str, *, seconds: float, reused: bool) -> None:
-        """Replace the bar by one line of result."""
-        if self._task is not None:
-            self._bars.remove_task(self._task)
-            self._task = None
-        when = "kept" if reused else f"{seconds:.0f} s"
-        self._console.print(
-            f"{stage:<14} {when:>6}  {line}", markup=False, highlight=False, emoji=False, soft_wrap=True
-        )
+    return round(float(match[1].replace("_", "")) * unit)
 
 
-def build_settings(args: argparse.Namespace) -> BuildSettings:
+def build_settings(args: argparse.Namespace) -> "BuildSettings":
     """Return the settings of the configuration file, with the flags over them.
 
     Raises:
         ConfigError: the file is missing or malformed.
     """
+    from pocketrec.pipeline.settings import BuildSettings
+
     settings = load_toml(args.config, into=BuildSettings) if args.config else BuildSettings()
-    if args.seed is not None:
-        settings = replace(settings, seed=args.seed)
-    if args.teacher is not None:
-        settings = replace(settings, teacher_source=args.teacher)
-    if args.holdout is not None:
-        settings = replace(settings, holdout=args.holdout)
-    limits = {name: getattr(args, name) for name in ("max_bytes", "max_latency_ms", "min_retention")}
+    flags = {"seed": args.seed, "teacher_source": args.teacher, "holdout": args.holdout}
     try:
-        budget = replace(settings.budget, **{name: limit for name, limit in limits.items() if limit is not None})
+        budget = replace(settings.budget, **_given({name: getattr(args, name) for name in _LIMITS}))
     except ValueError as error:
         raise ConfigError(f"the budget cannot be: {error}") from error
-    settings = replace(settings, budget=budget)
+    settings = replace(settings, budget=budget, **_given(flags))
     if not 0.0 <= settings.holdout < 1.0:
         raise ConfigError(f"holdout is {settings.holdout}, expected a share from 0 to below 1")
     if not 0 <= settings.seed < 2**32:
@@ -88,29 +61,30 @@ def build_settings(args: argparse.Namespace) -> BuildSettings:
     return settings
 
 
-def run(args: argparse.Namespace) -> int:
-    """Build; return the exit code."""
-    console = Console(stderr=True)
+def _given(flags: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in flags.items() if value is not None}
+
+
+def _build(args: argparse.Namespace) -> int:
+    from pocketrec.pipeline.build import build_bundle
+    from train.data.reading import read_shop
+
     settings = build_settings(args)
     shop = read_shop(args.shop)
-    out: Path = args.out
-    work: Path = args.work or out.with_name(f"{out.name}.build")
-    with ConsoleReporter(console) as reporter:
+    with ConsoleReporter(Console(stderr=True)) as reporter:
         bundle = build_bundle(
             shop,
-            out,
+            args.out,
             settings,
-            work=work,
+            work=args.work or args.out.with_name(f"{args.out.name}.build"),
             resume=args.resume,
             reporter=reporter,
             remembered=args.remember,
             created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         )
     report = json.loads(bundle.path(REPORT_FILE).read_bytes())
-    answer = {"bundle": str(out), "bundle_id": bundle.bundle_id, **report}
-    lines = [json.dumps(answer, ensure_ascii=False)] if args.json else _summary(out, report)
-    for line in lines:
-        Console().print(line, markup=False, highlight=False, emoji=False, soft_wrap=True)
+    answer = {"bundle": str(args.out), "bundle_id": bundle.bundle_id, **report}
+    print_plainly(json.dumps(answer, ensure_ascii=False) if args.json else "\n".join(_summary(args.out, report)))
     return 0
 
 
@@ -119,11 +93,10 @@ def _front_lines(budget: dict[str, Any]) -> list[str]:
     rows = [f"{'':5} {'bytes':>11} {'compressed':>11} {'p50 ms':>7} {'re-rank':>8} {'retrieval':>9}  retention"]
     for at in budget["front"]:
         point = budget["points"][at]
-        low, high = point["retention_ci95"]
         rows.append(
             f"{'built' if at == budget['chosen'] else '':5} {point['bytes']:>11,} {point['compressed_bytes']:>11,} "
             f"{point['latency_ms']:>7.3f} {point['rerank_ndcg10']:>8.3f} {point['retrieval_ndcg10']:>9.3f}  "
-            f"{point['retention']:.3f} ({low:.3f} … {high:.3f})  {point['name']}"
+            f"{with_interval(point['retention'], point['retention_ci95'])}  {point['name']}"
         )
     return ["Pareto front:", *rows]
 
@@ -140,3 +113,32 @@ def _summary(out: Path, report: dict[str, Any]) -> list[str]:
         f"the whole report, for a browser: {out / REPORT_PAGE_FILE}",
         f'{out}: {sum(report["bytes"].values()) / 1e6:.2f} MB; try: pocketrec search {out} "lamp"',
     ]
+
+
+build = Command(
+    _build,
+    path("shop", "SHOP", "folder of the shop's tables"),
+    path("--out", "BUNDLE", "folder of the bundle; replaced at the end", required=True),
+    path("--config", "FILE", "settings as TOML (configs/ has examples)"),
+    argument("--teacher", metavar="SOURCE", help='"minilm", a checkpoint or SavedModel folder, or a TF Hub handle'),
+    argument("--holdout", type=float, metavar="SHARE", help="share of judged queries kept from training (0.15)"),
+    argument("--seed", type=int, metavar="N", help="of every random choice (0)"),
+    path("--work", "DIR", "folder of the stages (BUNDLE.build)"),
+    path("--remember", "DIR", "keep the teacher's vectors of texts here, and take them from here"),
+    argument("--resume", action="store_true", help="go on from what an earlier run finished"),
+    group(
+        "budget",
+        argument(
+            "--max-bytes", type=parse_bytes, metavar="SIZE", help="of model and tokenizer together, like 900kB or 1.5MB"
+        ),
+        argument("--max-latency-ms", type=float, metavar="MS", help="p50 of encoding a query here, one thread"),
+        argument(
+            "--min-retention",
+            type=float,
+            metavar="SHARE",
+            help="of the teacher's ranking quality above chance; the smallest student that keeps it is built",
+        ),
+        about="with any of these, shape and recipe of the student are searched; exit 3 when nothing fits",
+    ),
+    JSON,
+)

@@ -10,27 +10,11 @@ from pathlib import Path
 
 from rich.console import Console
 
+from edge_runtime.cli.commands import JSON, Command, argument, path
 from pocketrec.pipeline.demo import SETTINGS, run_demo, serving_storefront, show_demo, storefront_command
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of `pocketrec demo`."""
-    parser.add_argument(
-        "--dir", type=Path, default=Path("demo"), metavar="DIR", help="a new folder, or an earlier demo's (demo)"
-    )
-    parser.add_argument("--products", type=int, default=2000, help="size of the sample shop (2000)")
-    parser.add_argument(
-        "--config", type=Path, default=SETTINGS, metavar="FILE", help="settings of the build (some for a few minutes)"
-    )
-    parser.add_argument(
-        "--serve", action="store_true", help="afterwards keep the server up, with its storefront, until Ctrl-C"
-    )
-    parser.add_argument("--port", type=int, default=8080, help="where --serve listens, 0 for any free port (8080)")
-    parser.add_argument("--json", action="store_true", help="print the result as JSON")
-
-
-def run(args: argparse.Namespace) -> int:
-    """Run the demo; return the exit code."""
+def _demo(args: argparse.Namespace) -> int:
     progress = Console(file=sys.stderr, highlight=False)
     report = run_demo(
         args.dir,
@@ -57,3 +41,14 @@ def _serve(folder: Path, port: int) -> None:
         print(f"The shop is at {address} (Ctrl-C ends it)", file=sys.stderr, flush=True)
         with contextlib.suppress(KeyboardInterrupt):
             threading.Event().wait()
+
+
+demo = Command(
+    _demo,
+    path("--dir", "DIR", "a new folder, or an earlier demo's (demo)", default=Path("demo")),
+    argument("--products", type=int, default=2000, help="size of the sample shop (2000)"),
+    path("--config", "FILE", "settings of the build (some for a few minutes)", default=SETTINGS),
+    argument("--serve", action="store_true", help="afterwards keep the server up, with its storefront, until Ctrl-C"),
+    argument("--port", type=int, default=8080, help="where --serve listens, 0 for any free port (8080)"),
+    JSON,
+)

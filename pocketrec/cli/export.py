@@ -2,11 +2,10 @@
 
 import argparse
 import dataclasses
-import json
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edge_runtime.cli.commands import JSON, Command, argument, path, show
 from edge_runtime.contract.bundle import MANIFEST_FILE
 from edge_runtime.contract.errors import ConfigError
 
@@ -14,27 +13,9 @@ if TYPE_CHECKING:
     from pocketrec.pipeline.export import Exported
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of `pocketrec export`."""
-    parser.add_argument(
-        "model",
-        type=Path,
-        metavar="MODEL",
-        help="a bundle, for its student; or the teacher's folder in a build's work folder",
-    )
-    parser.add_argument("--work", type=Path, metavar="DIR", help="of a bundle: stages of its own build (BUNDLE.build)")
-    parser.add_argument("--shop", type=Path, metavar="SHOP", help="of a teacher: folder of the shop's tables")
-    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="rank_folder of the server's settings")
-    parser.add_argument("--max-tokens", type=int, default=64, help="of a teacher: longer texts are cut (64)")
-    parser.add_argument("--json", action="store_true", help="print the result as one line of JSON")
-
-
-def run(args: argparse.Namespace) -> int:
-    """Run `pocketrec export`."""
+def _export(args: argparse.Namespace) -> int:
     exported = _export_student(args) if (args.model / MANIFEST_FILE).is_file() else _export_teacher(args)
-    result = {"folder": str(args.out), **dataclasses.asdict(exported)}
-    print(json.dumps(result) if args.json else _text(args, exported))
-    return 0
+    return show(args, {"folder": str(args.out), **dataclasses.asdict(exported)}, _text(args, exported))
 
 
 def _text(args: argparse.Namespace, exported: "Exported") -> str:
@@ -65,3 +46,14 @@ def _export_teacher(args: argparse.Namespace) -> "Exported":
     products = read_shop(args.shop).products
     print(f"encoding {len(products)} products ...", file=sys.stderr, flush=True)
     return export_teacher(args.model, products, args.out, max_tokens=args.max_tokens)
+
+
+export = Command(
+    _export,
+    path("model", "MODEL", "a bundle, for its student; or the teacher's folder in a build's work folder"),
+    path("--work", "DIR", "of a bundle: stages of its own build (BUNDLE.build)"),
+    path("--shop", "SHOP", "of a teacher: folder of the shop's tables"),
+    path("--out", "DIR", "rank_folder of the server's settings", required=True),
+    argument("--max-tokens", type=int, default=64, help="of a teacher: longer texts are cut (64)"),
+    JSON,
+)

@@ -3,16 +3,15 @@
 import argparse
 import os
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-import msgspec
 from tuf.api.metadata import Metadata, Root
 
+from edge_runtime.cli.commands import JSON, Actions, AddArguments, Command, argument, path, show
 from edge_runtime.contract.atomic_files import write_bytes_atomically
 from edge_runtime.contract.errors import ConfigError
+from pocketrec.cli.places import KEY, KEYS, OPTIONAL_TARGET, TARGET, local_settings, note, publication_target
 from pocketrec.publishing.cosigning import (
     Progress,
     check_proposal,
@@ -22,7 +21,6 @@ from pocketrec.publishing.cosigning import (
     sign_proposal,
     write_proposal,
 )
-from pocketrec.publishing.key_delivery import delegate_channel, push
 from pocketrec.publishing.key_files import (
     OFFLINE_ROLES,
     REMEMBERED_TARGETS,
@@ -32,9 +30,9 @@ from pocketrec.publishing.key_files import (
     load_public_key,
     read_passphrase,
 )
+from pocketrec.publishing.key_push import delegate_channel, push
 from pocketrec.publishing.key_rotation import renew_root, retire, rotate
 from pocketrec.publishing.key_status import key_status
-from pocketrec.publishing.local_server import add_target, local_settings, note, publication_target
 from sync_server.hosting.home import copy_online_keys
 from sync_server.repository.delegations import role_of
 from sync_server.repository.keys import ONLINE_ROLES, PASSPHRASE_VARIABLE
@@ -42,119 +40,31 @@ from sync_server.repository.keys import ONLINE_ROLES, PASSPHRASE_VARIABLE
 _WARN_DAYS = 30
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of `pocketrec keys`."""
-    actions = parser.add_subparsers(dest="action", required=True)
-    init = actions.add_parser("init", help="make the keys and the root.json that devices trust")
-    init.add_argument("--dir", required=True, type=Path, metavar="KEYS", help="a new folder for the keys")
-    for role in OFFLINE_ROLES:
-        init.add_argument(f"--{role}-keys", type=int, default=1, metavar="N", help=f"how many {role} keys (1)")
-        init.add_argument(
-            f"--{role}-threshold", type=int, default=1, metavar="M", help="how many of them must sign (1)"
-        )
-    _add_expiry(init, 1825, "validity of root.json (1825: five years)")
-    status = actions.add_parser("status", help="which keys are here, what expires when; exit 3 with --fail-within")
-    _add_keys(status)
-    add_target(status, required=False)
-    status.add_argument(
-        "--fail-within", type=int, metavar="DAYS", help="fail when something expires within so many days"
-    )
-    change = actions.add_parser("rotate", help="give a role new keys, in a new root.json; then push it")
-    change.add_argument("role", choices=(*OFFLINE_ROLES, *ONLINE_ROLES))
-    _add_keys(change)
-    change.add_argument(
-        "--only", action="append", default=[], metavar="ID", help="replace only the key whose id begins so"
-    )
-    _add_expiry(change, 1825, "validity of the new root.json (1825)")
-    renew = actions.add_parser("renew", help="write a root.json that says the same for longer; then push it")
-    _add_keys(renew)
-    _add_expiry(renew, 1825, "validity of the new root.json (1825)")
-    hand = actions.add_parser("push", help="hand new roots to the server; devices follow")
-    _add_keys(hand)
-    add_target(hand)
-    _add_expiry(hand, 365, "validity of targets that are signed again (365)")
-    _add_channel_actions(actions)
-    _add_cosigning_actions(actions, (change, renew))
-    for action_parser in actions.choices.values():
-        action_parser.add_argument("--json", action="store_true", help="print the result as one line of JSON")
+_CHANNEL = argument("channel", metavar="CHANNEL", help="name of the channel")
+_PROPOSE = path("--propose", "FILE", "write the root to FILE, which waits for keys sign and keys finish")
 
 
-def _add_channel_actions(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    team = actions.add_parser("team", help="make a key for a team that publishes to one channel only")
-    team.add_argument("channel", metavar="CHANNEL")
-    team.add_argument("--dir", required=True, type=Path, metavar="TEAM", help="the team's own folder of keys")
-    team.add_argument("--root", required=True, type=Path, metavar="FILE", help="the fleet's root.json")
-    give = actions.add_parser("delegate", help="let the holders of keys publish to one channel")
-    give.add_argument("channel", metavar="CHANNEL")
-    give.add_argument(
-        "--public-key",
-        action="append",
-        required=True,
-        type=Path,
-        metavar="FILE",
-        help="a team's public key; repeatable",
-    )
-    give.add_argument("--threshold", type=int, default=1, metavar="M", help="how many of them must sign (1)")
-    take = actions.add_parser("undelegate", help="take a channel back from its team")
-    take.add_argument("channel", metavar="CHANNEL")
-    for action_parser in (give, take):
-        _add_keys(action_parser)
-        add_target(action_parser)
-        _add_expiry(action_parser, 365, "validity of the targets (365)")
+def _expiry(days: int, what: str) -> AddArguments:
+    return argument("--expires-days", type=int, default=days, help=f"validity of {what} ({days})")
 
 
-def _add_cosigning_actions(
-    actions: "argparse._SubParsersAction[argparse.ArgumentParser]", proposing: Sequence[argparse.ArgumentParser]
-) -> None:
-    for action_parser in proposing:
-        action_parser.add_argument(
-            "--propose",
-            type=Path,
-            metavar="FILE",
-            help="write the root to FILE, which waits for keys sign and keys finish",
-        )
-    sign = actions.add_parser("sign", help="show what a proposal says, and sign it with a key that you hold; no server")
-    sign.add_argument("file", type=Path, metavar="FILE", help="of publish --propose, keys rotate --propose or renew")
-    _add_keys(sign)
-    sign.add_argument("--yes", action="store_true", help="sign without asking")
-    sign.add_argument("--show", action="store_true", help="only show it")
-    finish = actions.add_parser("finish", help="publish a release, or take over a root, that enough keys have signed")
-    finish.add_argument("file", type=Path, metavar="FILE")
-    _add_keys(finish)
-    add_target(finish, required=False)
-
-
-def _add_keys(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--keys", required=True, type=Path, metavar="KEYS", help="folder of pocketrec keys init")
-    parser.add_argument(
-        "--key",
-        action="append",
-        default=[],
-        type=Path,
-        metavar="FILE",
-        help="a private key that lies elsewhere; repeatable",
+def _counts(role: str) -> tuple[AddArguments, AddArguments]:
+    return (
+        argument(f"--{role}-keys", type=int, default=1, metavar="N", help=f"how many {role} keys (1)"),
+        argument(f"--{role}-threshold", type=int, default=1, metavar="M", help="how many of them must sign (1)"),
     )
 
 
-def _add_expiry(parser: argparse.ArgumentParser, days: int, text: str) -> None:
-    parser.add_argument("--expires-days", type=int, default=days, help=text)
+def _passphrase() -> bytes | None:
+    return read_passphrase(os.environ)
 
 
-@dataclass(frozen=True)
-class _Outcome:
-    result: object
-    text: str
-    exit_code: int = 0
+def _names_server(args: argparse.Namespace) -> bool:
+    return bool(args.server or args.store or args.config)
 
 
-def run(args: argparse.Namespace) -> int:
-    """Run `pocketrec keys`."""
-    outcome = _ACTIONS[args.action](args, read_passphrase(os.environ))
-    print(msgspec.json.encode(outcome.result).decode() if args.json else outcome.text, flush=True)
-    return outcome.exit_code
-
-
-def _init(args: argparse.Namespace, passphrase: bytes | None) -> _Outcome:
+def _init(args: argparse.Namespace) -> int:
+    passphrase = _passphrase()
     root = create_keys(
         args.dir,
         expires_days=args.expires_days,
@@ -173,12 +83,12 @@ def _init(args: argparse.Namespace, passphrase: bytes | None) -> _Outcome:
         f"keys are in {args.dir}: keep offline/ with the builder, give online/ and root.json to the server "
         f"(pocketrec serve --keys), root.json to every device; root.json is valid until {root.signed.expires:%Y-%m-%d}"
     )
-    return _Outcome(result, text)
+    return show(args, result, text)
 
 
-def _status(args: argparse.Namespace, passphrase: bytes | None) -> _Outcome:
-    target = publication_target(args) if args.server or args.store or args.config else None
-    lines = key_status(args.keys, served=target, passphrase=passphrase, more=args.key)
+def _status(args: argparse.Namespace) -> int:
+    target = publication_target(args) if _names_server(args) else None
+    lines = key_status(args.keys, served=target, passphrase=_passphrase(), more=args.key)
     now, texts, failed = datetime.now(UTC), [], False
     for line in lines:
         expires = f", good until {line.expires_at:%Y-%m-%d %H:%M}" if line.expires_at else ""
@@ -192,35 +102,37 @@ def _status(args: argparse.Namespace, passphrase: bytes | None) -> _Outcome:
         if left is not None and left < (0 if is_online else _WARN_DAYS):
             print(f"warning: {line.role} {'has expired' if left < 0 else f'expires in {left} days'}", file=sys.stderr)
         failed |= args.fail_within is not None and left is not None and not is_online and left < args.fail_within
-    return _Outcome(lines, "\n".join(texts), 3 if failed else 0)
+    show(args, lines, "\n".join(texts))
+    return 3 if failed else 0
 
 
-def _rotate(args: argparse.Namespace, passphrase: bytes | None) -> _Outcome:
+def _rotate(args: argparse.Namespace) -> int:
     done = rotate(
         args.keys,
         args.role,
         expires_days=args.expires_days,
-        passphrase=passphrase,
+        passphrase=_passphrase(),
         now=datetime.now(UTC),
         only=args.only,
         more=args.key,
         propose=args.propose,
     )
     added = ", ".join(key_id[:8] for key_id in done.added)
-    return _Outcome(done, f"root version {done.root_version} names {args.role} key {added}; {_next_step(args)}")
+    return show(args, done, f"root version {done.root_version} names {args.role} key {added}; {_next_step(args)}")
 
 
-def _renew(args: argparse.Namespace, passphrase: bytes | None) -> _Outcome:
+def _renew(args: argparse.Namespace) -> int:
     root: Metadata[Root] = renew_root(
         args.keys,
         expires_days=args.expires_days,
-        passphrase=passphrase,
+        passphrase=_passphrase(),
         now=datetime.now(UTC),
         more=args.key,
         propose=args.propose,
     )
     result = {"root_version": root.signed.version, "root_expires": root.signed.expires.isoformat()}
-    return _Outcome(
+    return show(
+        args,
         result,
         f"root version {root.signed.version} is valid until {root.signed.expires:%Y-%m-%d}; {_next_step(args)}",
     )
@@ -234,7 +146,7 @@ def _next_step(args: argparse.Namespace) -> str:
     )
 
 
-def _sign(args: argparse.Namespace, passphrase: bytes | None) -> _Outcome:
+def _sign(args: argparse.Namespace) -> int:
     metadata = read_proposal(args.file)
     check_proposal(metadata, args.keys)
     shown = list(describe(metadata, args.keys))
@@ -242,10 +154,10 @@ def _sign(args: argparse.Namespace, passphrase: bytes | None) -> _Outcome:
     if not args.show:
         if not args.yes and not _agreed():
             raise ConfigError("nothing was signed")
-        sign_proposal(metadata, args.keys, passphrase=passphrase, more=args.key)
+        sign_proposal(metadata, args.keys, passphrase=_passphrase(), more=args.key)
         write_proposal(args.file, metadata)
     progress = check_proposal(metadata, args.keys)
-    return _Outcome({"says": shown, "progress": progress}, _progress_text(args.file, progress))
+    return show(args, {"says": shown, "progress": progress}, _progress_text(args.file, progress))
 
 
 def _agreed() -> bool:
@@ -263,18 +175,20 @@ def _progress_text(file: Path, progress: Progress) -> str:
     return f"signed by {signed}; {progress.missing} more needed, of {others}"
 
 
-def _finish(args: argparse.Namespace, passphrase: bytes | None) -> _Outcome:
+def _finish(args: argparse.Namespace) -> int:
     metadata = read_proposal(args.file)
     progress = check_proposal(metadata, args.keys)
     if progress.missing:
         raise ConfigError(f"{args.file} is {_progress_text(args.file, progress)}")
     if isinstance(metadata.signed, Root):
         for role, gone in finished_root(metadata, args.keys):
-            retire(args.keys, gone, passphrase, online=role in ONLINE_ROLES)
-        return _Outcome(
-            progress, f"root version {progress.version} is the newest here; hand it over with: pocketrec keys push"
+            retire(args.keys, gone, _passphrase(), online=role in ONLINE_ROLES)
+        return show(
+            args,
+            progress,
+            f"root version {progress.version} is the newest here; hand it over with: pocketrec keys push",
         )
-    if not (args.server or args.store or args.config):
+    if not _names_server(args):
         raise ConfigError("targets are published: name the server by --server, --store or --config")
     target, data = publication_target(args), metadata.to_bytes()
     target.publish(data)
@@ -282,27 +196,27 @@ def _finish(args: argparse.Namespace, passphrase: bytes | None) -> _Outcome:
     here = local_settings(args)
     if here is not None:
         note(here, "targets published", f"version {progress.version}", {})
-    return _Outcome(progress, f"targets version {progress.version} are published")
+    return show(args, progress, f"targets version {progress.version} are published")
 
 
-def _push(args: argparse.Namespace, passphrase: bytes | None) -> _Outcome:
+def _push(args: argparse.Namespace) -> int:
     target, here = publication_target(args), local_settings(args)
     if here is not None:
         copy_online_keys(args.keys, here.home)
-    done = push(args.keys, target, passphrase=passphrase, expires_days=args.expires_days, more=args.key)
+    done = push(args.keys, target, passphrase=_passphrase(), expires_days=args.expires_days, more=args.key)
     anew = ", targets signed again" if done.targets_signed_anew else ""
-    return _Outcome(done, f"the server has root version {done.root_version} ({done.new_roots} new{anew})")
+    return show(args, done, f"the server has root version {done.root_version} ({done.new_roots} new{anew})")
 
 
-def _team(args: argparse.Namespace, passphrase: bytes | None) -> _Outcome:
-    public = create_team_key(args.dir, role_of(args.channel), root=args.root, passphrase=passphrase)
+def _team(args: argparse.Namespace) -> int:
+    public = create_team_key(args.dir, role_of(args.channel), root=args.root, passphrase=_passphrase())
     text = (
         f"give {public} to the fleet's owner (pocketrec keys delegate {args.channel} --public-key); keep offline/ here"
     )
-    return _Outcome({"channel": args.channel, "public_key": str(public)}, text)
+    return show(args, {"channel": args.channel, "public_key": str(public)}, text)
 
 
-def _delegate(args: argparse.Namespace, passphrase: bytes | None) -> _Outcome:
+def _delegate(args: argparse.Namespace) -> int:
     giving = args.action == "delegate"
     version = delegate_channel(
         args.keys,
@@ -310,23 +224,101 @@ def _delegate(args: argparse.Namespace, passphrase: bytes | None) -> _Outcome:
         args.channel,
         public_keys=[load_public_key(path) for path in args.public_key] if giving else [],
         threshold=args.threshold if giving else 1,
-        passphrase=passphrase,
+        passphrase=_passphrase(),
         expires_days=args.expires_days,
         more=args.key,
     )
     text = f"channel {args.channel} is {'given to its team' if giving else 'taken back'} by targets version {version}"
-    return _Outcome({"channel": args.channel, "delegated": giving, "targets_version": version}, text)
+    return show(args, {"channel": args.channel, "delegated": giving, "targets_version": version}, text)
 
 
-_ACTIONS: dict[str, Callable[[argparse.Namespace, bytes | None], _Outcome]] = {
-    "init": _init,
-    "status": _status,
-    "rotate": _rotate,
-    "renew": _renew,
-    "push": _push,
-    "team": _team,
-    "delegate": _delegate,
-    "undelegate": _delegate,
-    "sign": _sign,
-    "finish": _finish,
-}
+keys = Actions(
+    {
+        "init": Command(
+            _init,
+            path("--dir", "KEYS", "a new folder for the keys", required=True),
+            *(add for role in OFFLINE_ROLES for add in _counts(role)),
+            _expiry(1825, "root.json, five years"),
+            about="make the keys and the root.json that devices trust",
+        ),
+        "status": Command(
+            _status,
+            KEYS,
+            KEY,
+            OPTIONAL_TARGET,
+            argument("--fail-within", type=int, metavar="DAYS", help="fail when something expires within so many days"),
+            about="which keys are here, what expires when; exit 3 with --fail-within",
+        ),
+        "rotate": Command(
+            _rotate,
+            argument("role", choices=(*OFFLINE_ROLES, *ONLINE_ROLES), help="whose keys are replaced"),
+            KEYS,
+            KEY,
+            argument("--only", action="append", default=[], metavar="ID", help="only the key whose id begins so"),
+            _expiry(1825, "the new root.json"),
+            _PROPOSE,
+            about="give a role new keys, in a new root.json; then push it",
+        ),
+        "renew": Command(
+            _renew,
+            KEYS,
+            KEY,
+            _expiry(1825, "the new root.json"),
+            _PROPOSE,
+            about="write a root.json that says the same for longer; then push it",
+        ),
+        "push": Command(
+            _push,
+            KEYS,
+            KEY,
+            TARGET,
+            _expiry(365, "targets that are signed again"),
+            about="hand new roots to the server; devices follow",
+        ),
+        "team": Command(
+            _team,
+            _CHANNEL,
+            path("--dir", "TEAM", "the team's own folder of keys", required=True),
+            path("--root", "FILE", "the fleet's root.json", required=True),
+            about="make a key for a team that publishes to one channel only",
+        ),
+        "delegate": Command(
+            _delegate,
+            _CHANNEL,
+            path("--public-key", "FILE", "a team's public key; repeatable", action="append", required=True),
+            argument("--threshold", type=int, default=1, metavar="M", help="how many of them must sign (1)"),
+            KEYS,
+            KEY,
+            TARGET,
+            _expiry(365, "the targets"),
+            about="let the holders of keys publish to one channel",
+        ),
+        "undelegate": Command(
+            _delegate,
+            _CHANNEL,
+            KEYS,
+            KEY,
+            TARGET,
+            _expiry(365, "the targets"),
+            about="take a channel back from its team",
+        ),
+        "sign": Command(
+            _sign,
+            path("file", "FILE", "of publish --propose, keys rotate --propose or renew"),
+            KEYS,
+            KEY,
+            argument("--yes", action="store_true", help="sign without asking"),
+            argument("--show", action="store_true", help="only show it"),
+            about="show what a proposal says, and sign it with a key that you hold; no server",
+        ),
+        "finish": Command(
+            _finish,
+            path("file", "FILE", "a proposal that enough have signed"),
+            KEYS,
+            KEY,
+            OPTIONAL_TARGET,
+            about="publish a release, or take over a root, that enough keys have signed",
+        ),
+    },
+    JSON,
+)

@@ -6,7 +6,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+
+from edge_runtime.cli.commands import JSON, Command, argument, one_of, path
 from edge_runtime.contract.errors import ConfigError
+from edge_runtime.settings import load_toml
+from pocketrec.cli.output import print_plainly, progress_bars
 
 if TYPE_CHECKING:
     from pocketrec.pipeline.retrain import RetrainReport
@@ -14,36 +19,7 @@ if TYPE_CHECKING:
 GATE_FAILED = 3
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of `pocketrec retrain`."""
-    parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="the bundle that the fleet has")
-    parser.add_argument("--shop", type=Path, required=True, metavar="SHOP", help="the shop that it was built from")
-    parser.add_argument(
-        "--events", type=Path, required=True, metavar="PATH", help="what pocketrec feedback export wrote"
-    )
-    parser.add_argument("--out", type=Path, required=True, metavar="BUNDLE", help="folder of the new bundle")
-    parser.add_argument("--work", type=Path, metavar="DIR", help="stages of the bundle's own build (BUNDLE.build)")
-    parser.add_argument("--config", type=Path, metavar="FILE", help="settings as TOML (docs/feedback.md)")
-    parser.add_argument("--seed", type=int, metavar="N", help="of every random choice (0)")
-    parser.add_argument("--publish-to", metavar="CHANNEL", help="publish there when every gate is passed, as a canary")
-    parser.add_argument("--keys", type=Path, metavar="KEYS", help="folder of pocketrec keys init, for --publish-to")
-    place = parser.add_mutually_exclusive_group()
-    place.add_argument("--server", metavar="URL", help="the server's address, for --publish-to")
-    place.add_argument("--store", type=Path, metavar="DIR", help="the server's home, when it is on this machine")
-    place.add_argument(
-        "--server-config", type=Path, metavar="FILE", help="the server's settings as TOML, when it is on this machine"
-    )
-    parser.add_argument("--token-file", type=Path, metavar="FILE", help="the publisher's token, with --server")
-    parser.add_argument("--json", action="store_true", help="print the report as one line of JSON")
-
-
-def run(args: argparse.Namespace) -> int:
-    """Retrain, and publish when asked and allowed; return the exit code, 3 when a gate failed."""
-    import msgspec
-    from rich.console import Console
-    from rich.progress import Progress, TaskID
-
-    from edge_runtime.settings import load_toml
+def _retrain(args: argparse.Namespace) -> int:
     from pocketrec.pipeline.retrain import retrain_bundle
     from pocketrec.pipeline.settings import RetrainSettings
     from train.data.reading import read_shop
@@ -53,14 +29,7 @@ def run(args: argparse.Namespace) -> int:
     if args.seed is not None:
         settings = replace(settings, seed=args.seed)
     work: Path = args.work or args.bundle.with_name(f"{args.bundle.name}.build")
-    with Progress(console=Console(stderr=True), transient=True) as bars:
-        tasks: dict[str, TaskID] = {}
-
-        def show(what: str, done: int, total: int) -> None:
-            if what not in tasks:
-                tasks[what] = bars.add_task(what, total=total)
-            bars.update(tasks[what], completed=done, total=total)
-
+    with progress_bars() as progress:
         report = retrain_bundle(
             args.bundle,
             read_shop(args.shop),
@@ -69,14 +38,14 @@ def run(args: argparse.Namespace) -> int:
             settings,
             work=work,
             created_at=datetime.now(UTC).isoformat(timespec="seconds"),
-            progress=show,
+            progress=progress,
         )
     published = _publish(args) if args.publish_to and not report.failed_gates else None
     if args.json:
         text = msgspec.json.encode({**msgspec.to_builtins(report), "published": published}).decode()
     else:
         text = "\n".join(summary(report, args.out, published))
-    Console().print(text, markup=False, highlight=False, emoji=False, soft_wrap=True)
+    print_plainly(text)
     return GATE_FAILED if report.failed_gates else 0
 
 
@@ -131,3 +100,24 @@ def summary(report: "RetrainReport", out: Path, published: dict[str, object] | N
     elif not report.failed_gates:
         lines.append(f"every gate is passed; next: pocketrec publish {out} --channel canary")
     return lines
+
+
+retrain = Command(
+    _retrain,
+    path("bundle", "BUNDLE", "the bundle that the fleet has"),
+    path("--shop", "SHOP", "the shop that it was built from", required=True),
+    path("--events", "PATH", "what pocketrec feedback export wrote", required=True),
+    path("--out", "BUNDLE", "folder of the new bundle", required=True),
+    path("--work", "DIR", "stages of the bundle's own build (BUNDLE.build)"),
+    path("--config", "FILE", "settings as TOML (docs/feedback.md)"),
+    argument("--seed", type=int, metavar="N", help="of every random choice (0)"),
+    argument("--publish-to", metavar="CHANNEL", help="publish there when every gate is passed, as a canary"),
+    path("--keys", "KEYS", "folder of pocketrec keys init, for --publish-to"),
+    one_of(
+        argument("--server", metavar="URL", help="the server's address, for --publish-to"),
+        path("--store", "DIR", "the server's home, when it is on this machine"),
+        path("--server-config", "FILE", "the server's settings as TOML, when it is on this machine"),
+    ),
+    path("--token-file", "FILE", "the publisher's token, with --server"),
+    JSON,
+)

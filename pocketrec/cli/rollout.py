@@ -2,92 +2,42 @@
 
 import argparse
 import math
-import os
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, get_type_hints
 
-import msgspec
-
+from edge_runtime.cli.commands import JSON, Actions, AddArguments, Command, argument, show
 from edge_runtime.contract.errors import ConfigError
-from pocketrec.publishing.publish_client import read_token
-from pocketrec.publishing.server_api import ServerApi
+from pocketrec.cli.places import PLAIN_HTTP, TOKEN, server_api
 from sync_server.rollouts.comparisons import Guardrail
 from sync_server.rollouts.guardrails import open_question
 from sync_server.rollouts.plan import RolloutPlan
 from sync_server.statistics.confidence_sequences import open_difference
 
-_KEY_VARIABLE = "POCKETREC_PUBLISH_TOKEN_FILE"
+_CHANNEL = argument("--channel", default="stable", help="whose devices (stable)")
+_SERVER = (argument("--server", required=True, metavar="URL", help="the server's address"), TOKEN, PLAIN_HTTP, JSON)
 
 
-def _add_server(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--server", required=True, metavar="URL", help="the server's address")
-    parser.add_argument(
-        "--token-file",
-        type=Path,
-        metavar="FILE",
-        help=f"an API key of role publisher ({_KEY_VARIABLE} names it otherwise)",
-    )
-    parser.add_argument("--allow-plain-http", action="store_true", help="accept an unprotected connection")
-    parser.add_argument("--json", action="store_true", help="print the result as one line of JSON")
+def _start_rollout(args: argparse.Namespace) -> int:
+    body = {"channel": args.channel, "plan": _plan(args)}
+    if args.release is not None:
+        body["release"] = args.release
+    return _ask(args, _line, "POST", "rollouts", body)
 
 
-def add_rollout_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the subcommands of `pocketrec rollout`."""
-    actions = parser.add_subparsers(dest="action", required=True)
-    start = actions.add_parser("start", help="roll a staged release out")
-    start.add_argument("--channel", default="stable", help="whose devices (stable)")
-    start.add_argument("--release", type=int, metavar="N", help="a staged release; the newest by default")
-    for name, default, description in _plan_settings():
-        shown = ",".join(f"{part:g}" for part in default) if isinstance(default, tuple) else default
-        start.add_argument(
-            f"--{name.replace('_', '-')}",
-            type=str if isinstance(default, tuple) else type(default),
-            default=shown,
-            metavar="X,X,…" if isinstance(default, tuple) else "X",
-            help=f"{description} (%(default)s)",
-        )
-    _add_server(start)
-    for action, text in (
-        ("pause", "who has the release keeps it, nobody else gets it"),
-        ("resume", "go on with a paused rollout"),
-        ("advance", "go to the next stage without waiting"),
-        ("halt", "stop, and bring the devices back to the release before"),
-    ):
-        acting = actions.add_parser(action, help=text)
-        acting.add_argument("rollout", metavar="ID", help="from pocketrec rollout status")
-        acting.add_argument("--reason", default="", help="for the history")
-        _add_server(acting)
-    status = actions.add_parser("status", help="all rollouts, or one with its guardrails and history")
-    status.add_argument("rollout", nargs="?", metavar="ID")
-    _add_server(status)
+def _act(args: argparse.Namespace) -> int:
+    return _ask(args, _line, "POST", f"rollouts/{args.rollout}/{args.action}", {"reason": args.reason})
 
 
-def run_rollout(args: argparse.Namespace) -> int:
-    """Run one action of `pocketrec rollout`; return the exit code."""
-    api = _api(args)
-    if args.action == "start":
-        body = {"channel": args.channel, "plan": _plan(args)}
-        if args.release is not None:
-            body["release"] = args.release
-        _show(args, _line, api.ask("POST", "rollouts", body))
-    elif args.action != "status":
-        _show(args, _line, api.ask("POST", f"rollouts/{args.rollout}/{args.action}", {"reason": args.reason}))
-    elif args.rollout:
-        _show(args, _whole, api.ask("GET", f"rollouts/{args.rollout}"))
-    else:
-        listed = api.ask("GET", "rollouts")
-        _show(args, lambda found: "\n".join(map(_line, found["rollouts"])) or "no rollouts yet", listed)
-    return 0
+def _show_rollouts(args: argparse.Namespace) -> int:
+    if args.rollout:
+        return _ask(args, _whole, "GET", f"rollouts/{args.rollout}")
+    return _ask(args, lambda found: "\n".join(map(_line, found["rollouts"])) or "no rollouts yet", "GET", "rollouts")
 
 
-def _api(args: argparse.Namespace) -> ServerApi:
-    token_file = args.token_file or os.environ.get(_KEY_VARIABLE)
-    if not token_file:
-        raise ConfigError(f"name the file with an API key by --token-file or in {_KEY_VARIABLE}")
-    return ServerApi(args.server, key=read_token(Path(token_file)), allow_plain_http=args.allow_plain_http)
+def _ask(args: argparse.Namespace, text_of: Callable[[Any], str], method: str, path: str, body: object = None) -> int:
+    answer = server_api(args).ask(method, path, body)
+    return show(args, answer, "" if args.json else text_of(answer))
 
 
 def _plan_settings() -> Iterator[tuple[str, Any, str]]:
@@ -146,39 +96,64 @@ def _percent(value: float | None) -> str:
     return "?" if value is None else f"{100 * value:+.2f}%"
 
 
-def add_experiment_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the subcommands of `pocketrec experiment`."""
-    actions = parser.add_subparsers(dest="action", required=True)
-    start = actions.add_parser("start", help="give devices one of several releases, or interleave their lists")
-    start.add_argument("--channel", default="stable", help="whose devices (stable)")
-    start.add_argument("--name", required=True, help="for people")
-    start.add_argument(
-        "--arm", action="append", default=[], metavar="NAME=RELEASE:SHARE",
-        help="a variant, like new=7:0.1; the first is compared with; none for interleaved lists",
-    )  # fmt: skip
-    _add_server(start)
-    stop = actions.add_parser("stop", help="end an experiment; its devices return to the channel's release")
-    stop.add_argument("experiment", metavar="ID")
-    _add_server(stop)
-    status = actions.add_parser("status", help="all experiments, or one, with results")
-    status.add_argument("experiment", nargs="?", metavar="ID")
-    _add_server(status)
+def _acting(about: str) -> Command:
+    return Command(
+        _act,
+        argument("rollout", metavar="ID", help="from pocketrec rollout status"),
+        argument("--reason", default="", help="for the history"),
+        about=about,
+    )
 
 
-def run_experiment(args: argparse.Namespace) -> int:
-    """Run one action of `pocketrec experiment`; return the exit code."""
-    api = _api(args)
-    if args.action == "start":
-        body = {"channel": args.channel, "name": args.name, "arms": [_arm(text) for text in args.arm]}
-        _show(args, _result, api.ask("POST", "experiments", body))
-    elif args.action == "stop":
-        _show(args, _result, api.ask("POST", f"experiments/{args.experiment}/stop"))
-    elif args.experiment:
-        _show(args, _result, api.ask("GET", f"experiments/{args.experiment}"))
-    else:
-        listed = api.ask("GET", "experiments")
-        _show(args, lambda found: "\n".join(map(_result, found["experiments"])) or "no experiments yet", listed)
-    return 0
+def _plan_option(name: str, default: Any, description: str) -> AddArguments:
+    several = isinstance(default, tuple)
+    return argument(
+        f"--{name.replace('_', '-')}",
+        type=str if several else type(default),
+        default=",".join(f"{part:g}" for part in default) if several else default,
+        metavar="X,X,…" if several else "X",
+        help=f"{description} (%(default)s)",
+    )
+
+
+rollout = Actions(
+    {
+        "start": Command(
+            _start_rollout,
+            _CHANNEL,
+            argument("--release", type=int, metavar="N", help="a staged release; the newest by default"),
+            *(_plan_option(*setting) for setting in _plan_settings()),
+            about="roll a staged release out",
+        ),
+        "pause": _acting("who has the release keeps it, nobody else gets it"),
+        "resume": _acting("go on with a paused rollout"),
+        "advance": _acting("go to the next stage without waiting"),
+        "halt": _acting("stop, and bring the devices back to the release before"),
+        "status": Command(
+            _show_rollouts,
+            argument("rollout", nargs="?", metavar="ID", help="one of them; all when left out"),
+            about="all rollouts, or one with its guardrails and history",
+        ),
+    },
+    *_SERVER,
+)
+
+
+def _start_experiment(args: argparse.Namespace) -> int:
+    body = {"channel": args.channel, "name": args.name, "arms": [_arm(text) for text in args.arm]}
+    return _ask(args, _result, "POST", "experiments", body)
+
+
+def _stop_experiment(args: argparse.Namespace) -> int:
+    return _ask(args, _result, "POST", f"experiments/{args.experiment}/stop")
+
+
+def _show_experiments(args: argparse.Namespace) -> int:
+    if args.experiment:
+        return _ask(args, _result, "GET", f"experiments/{args.experiment}")
+    return _ask(
+        args, lambda found: "\n".join(map(_result, found["experiments"])) or "no experiments yet", "GET", "experiments"
+    )
 
 
 def _arm(text: str) -> dict[str, object]:
@@ -218,11 +193,31 @@ def _result(found: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _show(args: argparse.Namespace, text_of: Any, result: Any) -> None:
-    print(msgspec.json.encode(result).decode() if args.json else text_of(result), file=sys.stdout, flush=True)
-
-
-COMMANDS = {
-    "rollout": (add_rollout_arguments, run_rollout),
-    "experiment": (add_experiment_arguments, run_experiment),
-}
+experiment = Actions(
+    {
+        "start": Command(
+            _start_experiment,
+            _CHANNEL,
+            argument("--name", required=True, help="for people"),
+            argument(
+                "--arm",
+                action="append",
+                default=[],
+                metavar="NAME=RELEASE:SHARE",
+                help="a variant, like new=7:0.1; the first is compared with; none for interleaved lists",
+            ),
+            about="give devices one of several releases, or interleave their lists",
+        ),
+        "stop": Command(
+            _stop_experiment,
+            argument("experiment", metavar="ID", help="from pocketrec experiment status"),
+            about="end an experiment; its devices return to the channel's release",
+        ),
+        "status": Command(
+            _show_experiments,
+            argument("experiment", nargs="?", metavar="ID", help="one of them; all when left out"),
+            about="all experiments, or one, with results",
+        ),
+    },
+    *_SERVER,
+)

@@ -45,7 +45,7 @@ from pocketrec.pipeline.settings import BuildSettings, GateSettings, RetrainSett
 from pocketrec.pipeline.stages import KEY_FILE, LOCK_FILE, digest_of, locked
 from pocketrec.pipeline.student_stages import WEIGHTS_FILE, StudentStages, distillation_set
 from pocketrec.pipeline.teacher_stages import read_vectors
-from pocketrec.publishing.delta_making import make_delta
+from pocketrec.publishing.deltas import make_delta
 from train.backend import make_reproducible
 from train.clicks.click_model import (
     Attractions,

@@ -17,8 +17,7 @@ from edge_runtime.contract.bundle import MANIFEST_FILE, Bundle, open_bundle
 from edge_runtime.contract.errors import ConfigError
 from edge_runtime.contract.release import check_channel
 from pocketrec.publishing.cosigning import write_proposal
-from pocketrec.publishing.delta_making import MakeDelta, make_delta
-from pocketrec.publishing.deltas import MadeDelta, make_deltas
+from pocketrec.publishing.deltas import MadeDelta, MakeDelta, make_delta, make_deltas
 from pocketrec.publishing.signing import Signing, open_signing
 from sync_server.repository.keys import expiry
 from sync_server.repository.releases import (

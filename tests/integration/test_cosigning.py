@@ -9,8 +9,8 @@ from tuf.api.metadata import Metadata
 
 from edge_runtime.contract.errors import SignatureError
 from pocketrec import verbs
-from pocketrec.publishing.key_delivery import push
 from pocketrec.publishing.key_files import KeyCounts, create_keys, write_key
+from pocketrec.publishing.key_push import push
 from pocketrec.publishing.publisher import LocalTarget
 from sync_server.hosting.home import copy_online_keys
 from sync_server.repository.keys import load_root, load_signer

@@ -10,11 +10,11 @@ from tuf.api.metadata import Metadata, Targets
 from edge_runtime.contract.bundle import open_bundle
 from edge_runtime.contract.errors import ConfigError, ExpiredReleaseError, SignatureError, UpdateError
 from edge_runtime.contract.release import file_target, manifest_target
-from pocketrec.publishing.key_delivery import delegate_channel, push
+from pocketrec.publishing.api_client import ApiClient
 from pocketrec.publishing.key_files import KeyCounts, create_keys, create_team_key, load_public_key
+from pocketrec.publishing.key_push import delegate_channel, push
 from pocketrec.publishing.key_rotation import renew_root, rotate
 from pocketrec.publishing.key_status import key_status
-from pocketrec.publishing.publish_client import HttpTarget
 from pocketrec.publishing.publisher import LocalTarget, publish
 from sync_server.errors import PublicationError
 from sync_server.hosting.home import copy_online_keys, prepare_home
@@ -502,7 +502,7 @@ def test_files_of_the_fleet_hold_the_whole_chain(server):
 def test_keys_are_handed_over_a_network(server, home, bundles, tmp_path):
     """The same over HTTP: rotation, delegation, a team's release, and what the audit log says of them."""
     with serving(server.app) as url:
-        target = HttpTarget(url, token=server.token)
+        target = ApiClient(url, token=server.token)
         publish(bundles[0].folder, channel="stable", keys=server.keys, target=target)
         server.updater(home).update()
         change(server, "targets")

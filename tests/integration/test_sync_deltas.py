@@ -17,7 +17,7 @@ from edge_runtime.contract.errors import DownloadError, RollbackError
 from edge_runtime.contract.release import NO_BASE_SHA256, DeltaNote
 from edge_runtime.updates import staging
 from edge_runtime.updates.http_transport import Answer
-from pocketrec.publishing.delta_making import Delta, make_delta
+from pocketrec.publishing.deltas import Delta, make_delta
 from tests.support.file_operations import run_until_operation
 from tests.support.fleet_bundles import write_bundle
 from tests.support.server_simulator import ServerSimulator, changed_body

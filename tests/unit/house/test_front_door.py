@@ -11,8 +11,8 @@ from tests.support.child import pocketrec as command
 from tests.support.source_tree import REPOSITORY
 
 DEVICE_VERBS = [verb for verb, (module, _) in verbs.VERBS.items() if module.startswith("edge_runtime")]
-BUILDER_VERBS = {"demo", "shop", "build", "export", "evaluate", "bench", "retrain"}
-SERVER_VERBS = sorted(verbs.VERBS.keys() - BUILDER_VERBS - set(DEVICE_VERBS))
+SERVER_VERBS = sorted(verbs.SERVER_VERBS)
+BUILDER_VERBS = verbs.VERBS.keys() - verbs.SERVER_VERBS - set(DEVICE_VERBS)
 
 
 def modules_loaded_by_help(verb: str) -> set[str]:
@@ -68,7 +68,7 @@ def test_a_package_that_a_running_command_misses_is_named_with_its_extra(monkeyp
     def run(_args):
         raise ModuleNotFoundError("no such module", name="tensorflow.python")
 
-    monkeypatch.setattr("pocketrec.cli.export.run", run)
+    monkeypatch.setattr("pocketrec.cli.export.export.run", run)
     assert verbs.main(["export", "model", "--out", "folder"]) == 1
     assert "pip install 'pocketrec[train]'" in capsys.readouterr().err
 

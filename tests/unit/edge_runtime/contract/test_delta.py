@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from edge_runtime.contract.delta import KINDS, PATCH_MAGIC, DeltaLimits, apply_delta, encode_patch
 from edge_runtime.contract.errors import DeltaError
-from pocketrec.publishing import delta_making
-from pocketrec.publishing.delta_making import make_delta, tensor_ranges
+from pocketrec.publishing import deltas
+from pocketrec.publishing.deltas import make_delta, tensor_ranges
 
 MODEL = (Path(__file__).parents[3] / "data" / "toy" / "encoder.tflite").read_bytes()
 BASE = bytes(range(256)) * 40
@@ -46,14 +46,14 @@ def test_zstd_gives_back_the_result(common, other, chance):
     mixed = [*common, *other]
     chance.shuffle(mixed)
     result = b"".join(mixed)
-    delta = delta_making._by_zstd(base, result)
+    delta = deltas._by_zstd(base, result)
     assert apply_delta(base, delta.data, kind=delta.kind, result_bytes=len(result)) == result
 
 
 @pytest.mark.parametrize("every", [1, 3, 50])
 def test_tensors_are_subtracted(every):
     new = retrained(MODEL, every=every)
-    delta = delta_making._by_tensors(MODEL, new)
+    delta = deltas._by_tensors(MODEL, new)
     assert apply_delta(MODEL, delta.data, kind=delta.kind, result_bytes=len(new)) == new
 
 
@@ -62,14 +62,14 @@ def test_tensor_that_moved_is_found_by_its_number():
     ranges = tensor_ranges(MODEL)
     start, length = max(ranges.values(), key=lambda place: place[1])
     moved = MODEL[:start] + bytes(64) + MODEL[start:]
-    stretches = delta_making._with_gaps([delta_making._Stretch(start, start + 64, length)], len(MODEL), len(moved))
-    delta = delta_making._subtracted(MODEL, moved, stretches)
+    stretches = deltas._with_gaps([deltas._Stretch(start, start + 64, length)], len(MODEL), len(moved))
+    delta = deltas._subtracted(MODEL, moved, stretches)
     assert apply_patch(MODEL, delta, len(moved)) == moved
 
 
 @pytest.mark.parametrize(("result", "smallest"), [(retrained(MODEL), "tensors"), (MODEL[:-100] + b"cut", "zstd")])
 def test_smallest_kind_is_chosen(result, smallest):
-    makers = (delta_making._by_zstd, delta_making._by_tensors)
+    makers = (deltas._by_zstd, deltas._by_tensors)
     sizes = {delta.kind: len(delta.data) for delta in (make(MODEL, result) for make in makers)}
     made = make_delta(MODEL, result)
     assert made.kind == smallest and len(made.data) == sizes[smallest] == min(sizes.values())
@@ -99,7 +99,7 @@ def test_file_that_is_no_model_has_no_tensors(data):
 def test_wrong_base_does_not_give_the_result(kind):
     new = retrained(MODEL)
     makers = {"tensors": "_by_tensors", "zstd": "_by_zstd"}
-    delta = getattr(delta_making, makers[kind])(MODEL, new)
+    delta = getattr(deltas, makers[kind])(MODEL, new)
     for wrong in (b"", MODEL[:500], MODEL[::-1]):
         with contextlib.suppress(DeltaError):
             assert apply_delta(wrong, delta.data, kind=kind, result_bytes=len(new)) != new
@@ -187,7 +187,7 @@ def test_garbage_is_an_error_of_ours(garbage, length, kind):
 @settings(max_examples=100, deadline=None)
 def test_flipped_byte_never_gives_the_result(data):
     new = retrained(MODEL, every=7)
-    delta = bytearray(delta_making._by_tensors(MODEL, new).data)
+    delta = bytearray(deltas._by_tensors(MODEL, new).data)
     delta[data.draw(st.integers(0, len(delta) - 1))] ^= data.draw(st.integers(1, 255))
     try:
         made = apply_delta(MODEL, bytes(delta), kind="tensors", result_bytes=len(new))

@@ -4,7 +4,6 @@ import json
 
 import pytest
 
-from pocketrec.cli import serve
 from sync_server.config import ServerConfig
 from sync_server.hosting.serving import _Server
 from sync_server.hosting.slow_clients import DeadlineWorker
@@ -112,8 +111,10 @@ def test_export_into_a_missing_folder_is_named(run, started):
 def test_flags_win_over_the_file(run, started, monkeypatch):
     (started / "server.toml").write_text(f'home = "{started / "server"}"\nport = 9000\nworkers = 5\n')
     seen = []
-    monkeypatch.setattr(serve, "log_as_json", lambda: None)
-    monkeypatch.setattr(serve, "serve", lambda config, on_ready: (seen.append(config), on_ready("http://x")))
+    monkeypatch.setattr("pocketrec.cli.serve.log_as_json", lambda: None)
+    monkeypatch.setattr(
+        "pocketrec.cli.serve.serve_forever", lambda config, on_ready: (seen.append(config), on_ready("http://x"))
+    )
     code, out = run("serve", "--config", started / "server.toml", "--port", "9001")
     assert code == 0 and "on http://x" in out.out
     assert (seen[0].port, seen[0].workers) == (9001, 5)

@@ -62,7 +62,7 @@ def test_malformed_shop_is_one_sentence_and_exit_code_1(run, tmp_path):
     code, out, err = run("check", write_csv_shop(tmp_path, products="product_id,title\np1,a\np1,b\n"))
     assert (code, out) == (1, "")
     assert err.splitlines()[-1].startswith("pocketrec shop: ")
-    assert "rows 1 and 2: both have product_id 'p1'" in err
+    assert "'p1' is the id of row 1 too" in err
     assert "Traceback" not in err
 
 

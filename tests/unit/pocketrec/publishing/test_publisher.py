@@ -16,8 +16,8 @@ from edge_runtime.contract.errors import (
     UpdateError,
 )
 from edge_runtime.contract.release import ReleaseNote, delta_target, file_target, manifest_target
+from pocketrec.publishing.api_client import ApiClient, read_token
 from pocketrec.publishing.key_files import create_keys
-from pocketrec.publishing.publish_client import HttpTarget, read_token
 from pocketrec.publishing.publisher import LocalTarget, publish
 from sync_server.errors import PublicationConflictError, PublicationError
 from sync_server.repository.releases import all_releases, releases
@@ -244,7 +244,7 @@ def publish_to(server, bundle, target):
 
 def test_publishing_over_the_network(server, address, first, second):
     names = []
-    target = HttpTarget(address, token=server.token)
+    target = ApiClient(address, token=server.token)
     publish(first.folder, channel="stable", keys=server.keys, target=target, on_file=lambda name, _: names.append(name))
     assert served(server) == {"stable": first.bundle_id} and len(names) == 7
     assert publish_to(server, second, target).files_uploaded == 4
@@ -252,26 +252,26 @@ def test_publishing_over_the_network(server, address, first, second):
 
 def test_wrong_token_is_told_with_its_status(server, address, first):
     with pytest.raises(HttpStatusError, match=r"403: this is not an API key") as caught:
-        publish_to(server, first, HttpTarget(address, token="wrong"))
+        publish_to(server, first, ApiClient(address, token="wrong"))
     assert caught.value.status_code == 403
-    assert "wrong" not in repr(HttpTarget(address, token="wrong"))
+    assert "wrong" not in repr(ApiClient(address, token="wrong"))
 
 
 def test_conflict_over_the_network_is_told(server, address, first):
-    publish_to(server, first, HttpTarget(address, token=server.token))
+    publish_to(server, first, ApiClient(address, token=server.token))
     data = (server.config.home / "repository/metadata/1.targets.json").read_bytes()
     with pytest.raises(PublicationConflictError, match="publish again"):
-        HttpTarget(address, token=server.token).publish(data)
+        ApiClient(address, token=server.token).publish(data)
 
 
 def test_server_that_is_down_is_told(server, first):
     with pytest.raises(DownloadError, match="cannot reach"):
-        publish_to(server, first, HttpTarget("http://127.0.0.1:9", token="t"))
+        publish_to(server, first, ApiClient("http://127.0.0.1:9", token="t"))
 
 
 def test_answer_of_another_program_is_told(monkeypatch):
-    target = HttpTarget("https://example.com", token="t")
-    monkeypatch.setattr(HttpTarget, "_send", lambda *_a, **_k: b"[]")
+    target = ApiClient("https://example.com", token="t")
+    monkeypatch.setattr(ApiClient, "_send", lambda *_a, **_k: b"[]")
     with pytest.raises(DownloadError, match="as agreed"):
         target.missing(["0" * 64])
 
@@ -279,13 +279,13 @@ def test_answer_of_another_program_is_told(monkeypatch):
 @pytest.mark.parametrize("url", ["ftp://x", "https://", "https://user@x", "https://x?token=1", "nonsense"])
 def test_malformed_address_is_refused(url):
     with pytest.raises(ConfigError, match="expected a server address"):
-        HttpTarget(url, token="t")
+        ApiClient(url, token="t")
 
 
 def test_token_does_not_travel_unprotected():
     with pytest.raises(ConfigError, match="plain http"):
-        HttpTarget("http://updates.example.com", token="t")
-    assert HttpTarget("http://updates.example.com", token="t", allow_plain_http=True)
+        ApiClient("http://updates.example.com", token="t")
+    assert ApiClient("http://updates.example.com", token="t", allow_plain_http=True)
 
 
 def test_token_comes_from_a_file(tmp_path):

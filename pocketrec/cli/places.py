@@ -1,4 +1,4 @@
-"""A server on this machine, opened by a command: its settings, its database, and publishing into its home."""
+"""Which server a command speaks of: the arguments that name it, its settings and database, and where to publish."""
 
 import argparse
 import contextlib
@@ -10,9 +10,10 @@ from pathlib import Path
 
 from sqlalchemy import Engine
 
+from edge_runtime.cli.commands import AddArguments, all_of, argument, one_of, path
 from edge_runtime.contract.errors import ConfigError
 from edge_runtime.settings import load_toml
-from pocketrec.publishing.publish_client import TOKEN_VARIABLE, HttpTarget, read_token
+from pocketrec.publishing.api_client import TOKEN_VARIABLE, ApiClient, read_token
 from pocketrec.publishing.publisher import LocalTarget
 from sync_server.config import ServerConfig, with_secrets
 from sync_server.database.engine import migrate, open_database
@@ -20,43 +21,41 @@ from sync_server.hosting.home import open_repository, require_home
 from sync_server.operators.accounts import COMMAND_LINE
 from sync_server.operators.audit_log import AuditLog, Details
 
+HOME = path("--home", "DIR", "the server's home (server)")
+SETTINGS = path("--config", "FILE", "the server's settings as TOML")
+KEYS = path("--keys", "KEYS", "folder of pocketrec keys init", required=True)
+KEY = path("--key", "FILE", "a private key that lies elsewhere; repeatable", action="append", default=[])
+PLAIN_HTTP = argument("--allow-plain-http", action="store_true", help="accept an unprotected connection")
+TOKEN = path("--token-file", "FILE", f"file with an API key of role publisher ({TOKEN_VARIABLE})")
 
-def add_home(parser: argparse.ArgumentParser) -> None:
-    """Add `--home` and `--config`, which `settings_of` reads."""
-    parser.add_argument("--home", type=Path, metavar="DIR", help="the server's home (server)")
-    parser.add_argument("--config", type=Path, metavar="FILE", help="the server's settings as TOML")
 
-
-def add_target(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
-    """Add `--server`, `--store` and `--config`, of which one names where to publish, and what a connection needs."""
-    place = parser.add_mutually_exclusive_group(required=required)
-    place.add_argument("--server", metavar="URL", help="the server's address")
-    place.add_argument("--store", type=Path, metavar="DIR", help="the server's home, when it is on this machine")
-    place.add_argument(
-        "--config",
-        type=Path,
-        metavar="FILE",
-        help="the server's settings as TOML, when it is on this machine and has any",
+def _target(*, required: bool) -> AddArguments:
+    place = one_of(
+        argument("--server", metavar="URL", help="the server's address"),
+        path("--store", "DIR", "the server's home, when it is on this machine"),
+        path("--config", "FILE", "the server's settings as TOML, when it is on this machine and has any"),
+        required=required,
     )
-    parser.add_argument("--token-file", type=Path, metavar="FILE", help=f"file with an API key ({TOKEN_VARIABLE})")
-    parser.add_argument("--allow-plain-http", action="store_true", help="accept an unprotected connection")
+    return all_of(place, TOKEN, PLAIN_HTTP)
 
 
-def settings_of(*, home: Path | None, config: Path | None) -> ServerConfig:
-    """Return the settings of a server that was started on this machine.
+TARGET = _target(required=True)
+OPTIONAL_TARGET = _target(required=False)
 
-    Args:
-        home: wins over the home of the settings; None for theirs.
-        config: TOML; None for the defaults.
+
+def settings_of(args: argparse.Namespace, *, home: Path | None = None, started: bool = True) -> ServerConfig:
+    """Return the settings that `--config` names, or the defaults, with the home of `--home`, or `home`, over them.
 
     Raises:
-        ConfigError: the settings are malformed, or the home is no server's.
+        ConfigError: the settings are malformed, or the home is no server's although one was `started` on this machine.
     """
-    found = load_toml(config, ServerConfig) if config else ServerConfig()
+    found = load_toml(args.config, ServerConfig) if args.config else ServerConfig()
+    home = home or getattr(args, "home", None)
     if home is not None:
         found = dataclasses.replace(found, home=home)
     found = with_secrets(found, os.environ)
-    require_home(found)
+    if started:
+        require_home(found)
     return found
 
 
@@ -83,7 +82,7 @@ def local_settings(args: argparse.Namespace) -> ServerConfig | None:
     """
     if not (args.store or args.config):
         return None
-    config = settings_of(home=args.store, config=args.config)
+    config = settings_of(args, home=args.store)
     if isinstance(config.database, Path) and not config.database.exists():
         raise ConfigError(
             f"{config.home} has no database, so its server has settings that say where: name them with --config "
@@ -92,8 +91,8 @@ def local_settings(args: argparse.Namespace) -> ServerConfig | None:
     return config
 
 
-def publication_target(args: argparse.Namespace) -> HttpTarget | LocalTarget:
-    """Return where the options of `add_target` publish to.
+def publication_target(args: argparse.Namespace) -> ApiClient | LocalTarget:
+    """Return where the options of `TARGET` publish to.
 
     Raises:
         ConfigError: no server's home, no API key, or plain http to another machine.
@@ -101,10 +100,19 @@ def publication_target(args: argparse.Namespace) -> HttpTarget | LocalTarget:
     config = local_settings(args)
     if config is not None:
         return LocalTarget(repository=open_repository(config), max_file_bytes=config.max_file_bytes)
+    return server_api(args)
+
+
+def server_api(args: argparse.Namespace) -> ApiClient:
+    """Return the server over the network that `--server`, `--token-file` and `--allow-plain-http` name.
+
+    Raises:
+        ConfigError: no API key, or plain http to another machine.
+    """
     token_file = args.token_file or os.environ.get(TOKEN_VARIABLE)
     if not token_file:
         raise ConfigError(f"name the file with an API key by --token-file or in {TOKEN_VARIABLE}")
-    return HttpTarget(args.server, token=read_token(Path(token_file)), allow_plain_http=args.allow_plain_http)
+    return ApiClient(args.server, token=read_token(Path(token_file)), allow_plain_http=args.allow_plain_http)
 
 
 def note(config: ServerConfig, action: str, subject: str, details: Details) -> None:

@@ -1,20 +1,19 @@
-"""Uploads a release to a server over the network."""
+"""Speaks to a server's API for publishers and operators: uploads of a release, and JSON both ways."""
 
-import contextlib
-from collections.abc import Iterator
+import urllib.parse
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import msgspec
 import urllib3
 from tuf.api.metadata import Targets
 
 from edge_runtime.contract.errors import ConfigError, DownloadError, HttpStatusError
-from pocketrec.publishing.server_api import check_server_address
 from sync_server.errors import PublicationConflictError
 
 TOKEN_VARIABLE = "POCKETREC_PUBLISH_TOKEN_FILE"  # noqa: S105  (the name of a variable that names a file)
+_LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 _MAX_ANSWER_BYTES = 10_000_000
 _MAX_FILE_BYTES = 2_000_000_000
 
@@ -34,13 +33,17 @@ def read_token(path: Path) -> str:
     return token
 
 
+class _Missing(msgspec.Struct):
+    missing: list[str]
+
+
 @dataclass(frozen=True)
-class HttpTarget:
+class ApiClient:
     """A server over the network.
 
     Args:
         server_url: https address; plain http only to this machine, or when `allow_plain_http`.
-        token: the publisher's token.
+        token: an API key; publishing and rollouts take the role publisher.
         allow_plain_http: send the token over an unprotected connection.
         timeout_s: longest wait between two bytes.
 
@@ -56,19 +59,30 @@ class HttpTarget:
 
     def __post_init__(self) -> None:
         """Check the address."""
-        check_server_address(self.server_url, sent="token", allow_plain_http=self.allow_plain_http)
+        parts = urllib.parse.urlsplit(self.server_url)
+        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or "@" in self.server_url:
+            raise ConfigError(f"expected a server address like https://updates.example.com, got {self.server_url!r}")
+        if parts.scheme == "http" and parts.hostname not in _LOOPBACK and not self.allow_plain_http:
+            raise ConfigError(
+                f"{self.server_url} is plain http, which shows the API key to the network; use https, or allow it with "
+                "--allow-plain-http"
+            )
 
     def metadata(self, name: str) -> bytes | None:
         """Return the metadata file `name` as devices get it, or None when there is none."""
-        return self._found("GET", name, folder="tuf")
+        return self._found(f"tuf/{name}")
 
     def targets(self, role: str = Targets.type) -> bytes | None:
         """Return the targets of a role that the server serves; None before its first publication."""
-        return self._found("GET", f"targets?role={role}", folder="publish")
+        return self._found(f"publish/targets?role={role}")
 
-    def _found(self, method: str, path: str, *, folder: str) -> bytes | None:
+    def read(self, sha256: str) -> bytes | None:
+        """Return a published file as devices get it; None when the server lacks it."""
+        return self._found(f"tuf/targets/{sha256}.{sha256}", max_bytes=_MAX_FILE_BYTES)
+
+    def _found(self, path: str, *, max_bytes: int = _MAX_ANSWER_BYTES) -> bytes | None:
         try:
-            return self._send(method, path, folder=folder)
+            return self._send("GET", path, max_bytes=max_bytes)
         except HttpStatusError as error:
             if error.status_code == 404:
                 return None
@@ -76,33 +90,38 @@ class HttpTarget:
 
     def missing(self, sha256s: list[str]) -> list[str]:
         """Return those of the files that the server lacks."""
-        answer = self._send("POST", "missing", body=msgspec.json.encode({"sha256": sha256s}))
-        try:
-            return msgspec.json.decode(answer, type=dict[str, list[str]])["missing"]
-        except (msgspec.MsgspecError, KeyError) as error:
-            raise DownloadError(f"{self.server_url} did not answer as agreed; check the address") from error
+        answer = self._send("POST", "publish/missing", body=msgspec.json.encode({"sha256": sha256s}))
+        found: _Missing = self._decoded(answer, _Missing)
+        return found.missing
 
     def put(self, sha256: str, content: BinaryIO, length: int) -> None:
         """Upload one file."""
         headers = {"Content-Type": "application/octet-stream", "Content-Length": str(length)}
-        self._send("PUT", f"files/{sha256}", body=content, headers=headers)
-
-    def read(self, sha256: str) -> bytes | None:
-        """Return a published file as devices get it; None when the server lacks it."""
-        try:
-            return self._send("GET", f"files/{sha256}.{sha256}", folder="tuf/targets", max_bytes=_MAX_FILE_BYTES)
-        except HttpStatusError as error:
-            if error.status_code == 404:
-                return None
-            raise
+        self._send("PUT", f"publish/files/{sha256}", body=content, headers=headers)
 
     def publish(self, targets: bytes, role: str = Targets.type) -> None:
         """Hand over the signed targets of a role."""
-        self._send("POST", f"targets?role={role}", body=targets)
+        self._send("POST", f"publish/targets?role={role}", body=targets)
 
     def publish_root(self, data: bytes) -> None:
         """Hand over a new root."""
-        self._send("POST", "root", body=data)
+        self._send("POST", "publish/root", body=data)
+
+    def ask(self, method: str, path: str, body: object = None) -> Any:
+        """Return the JSON with which `/v1/PATH` answers `body`, which is sent as JSON.
+
+        Raises:
+            HttpStatusError, PublicationConflictError: the server refuses; the text is its own sentence.
+            DownloadError: the server cannot be reached, or does not answer as agreed.
+        """
+        data = self._send(method, path, body=None if body is None else msgspec.json.encode(body))
+        return self._decoded(data, Any)
+
+    def _decoded(self, data: bytes, what: Any) -> Any:
+        try:
+            return msgspec.json.decode(data, type=what)
+        except msgspec.MsgspecError as error:
+            raise DownloadError(f"{self.server_url} did not answer as agreed; check the address") from error
 
     def _send(
         self,
@@ -111,13 +130,12 @@ class HttpTarget:
         *,
         body: bytes | BinaryIO | None = None,
         headers: dict[str, str] | None = None,
-        folder: str = "publish",
         max_bytes: int = _MAX_ANSWER_BYTES,
     ) -> bytes:
-        with self._network_errors_named():
+        try:
             response = self._pool.request(
                 method,
-                f"{self.server_url.rstrip('/')}/v1/{folder}/{path}",
+                f"{self.server_url.rstrip('/')}/v1/{path}",
                 body=body,
                 headers={
                     "Authorization": f"Bearer {self.token}",
@@ -134,18 +152,13 @@ class HttpTarget:
                 data = response.read(max_bytes)
             finally:
                 response.close()
-        if not 200 <= response.status < 300:
-            raise _refusal(response.status, data, self.server_url)
-        return data
-
-    @contextlib.contextmanager
-    def _network_errors_named(self) -> Iterator[None]:
-        try:
-            yield
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise DownloadError(
                 f"cannot reach {self.server_url} ({type(error).__name__}); the old release is still served, try again"
             ) from error
+        if not 200 <= response.status < 300:
+            raise _refusal(response.status, data, self.server_url)
+        return data
 
 
 def _refusal(status: int, data: bytes, server_url: str) -> DownloadError | PublicationConflictError:

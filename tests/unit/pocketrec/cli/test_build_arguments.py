@@ -1,10 +1,10 @@
-"""How the arguments of `pocketrec build` and `evaluate` are read."""
+"""How the arguments of `pocketrec build` are read."""
 
 import argparse
 
 import pytest
 
-from pocketrec.cli.evaluate import parse_bytes
+from pocketrec.cli.build import parse_bytes
 
 
 @pytest.mark.parametrize(
