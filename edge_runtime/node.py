@@ -247,6 +247,11 @@ class EdgeNode:
         """Keep what the privacy level permits of `event` until it is sent; return its number (`NodeFeedback.record`).
 
         The experiment and the variant by which the device has its bundle are filled in where the event names none.
+
+        Raises:
+            EventRejectedError: the event is malformed, or of an unknown kind.
+            QueueFullError: the queue is full and holds no impression that could make room.
+            StorageError: the disk is full, read-only or not permitted.
         """
         return self._feedback.record(self._bundles.tagged(event))
 
@@ -265,14 +270,17 @@ class EdgeNode:
 
         Args:
             query: what a person typed.
-            k: places of the page.
-            where: filter (filters.py).
+            k: places of the page, at least 1.
+            where: filter (edge_runtime/products/filters.py).
             policy: how to randomize; the device's settings by default.
-            chance: the source of the coins; the system's by default.
+            chance: the source of random numbers; the system's by default.
+
+        Returns:
+            The page: at most `k` products with place, rank, score and probabilities; fewer when fewer are eligible.
 
         Raises:
             ConfigError, BundleError, InferenceError: as `Recommender.search`.
-            StorageError: the disk is full, read-only or not permitted.
+            StorageError: the disk is full, read-only or not permitted; the page is not returned.
         """
         policy = policy or self.settings.logging
         with self.reading() as recommender:
@@ -292,6 +300,9 @@ class EdgeNode:
     def forget(self) -> ErasureReceipt:
         """Remove the waiting feedback here, then have the server erase what it holds of this device.
 
+        Returns:
+            How many events and how many reports of counts the server erased.
+
         Raises:
             DownloadError: the server was not reached; data on this device is deleted already; call again for the rest.
             StorageError: the disk is full, read-only or not permitted.
@@ -302,7 +313,7 @@ class EdgeNode:
         return decode_answer(data, ErasureReceipt, what=what, remedy="ask again")
 
     def export_data(self) -> bytes:
-        """Return all that the server holds of this device, as lines of JSON.
+        """Return all that the server holds of this device: UTF-8, one JSON object a line, 1 GB at most.
 
         Raises:
             DownloadError: the network.
@@ -337,7 +348,11 @@ class EdgeNode:
         return SyncReport(update=update, feedback=feedback)
 
     def status(self) -> NodeStatus:
-        """Tell how the device stands, without the network."""
+        """Return settings, installed bundles and the state of the queue, without the network.
+
+        Raises:
+            FeedbackError: the queue's file is damaged.
+        """
         return NodeStatus(
             settings=self.settings,
             installed=self._bundles.slots.installed,

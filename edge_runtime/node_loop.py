@@ -16,18 +16,18 @@ _FIRST_RETRY_S = 5.0  # a server that restarts is back by then
 _LONGEST_RETRY_S = 3_600.0  # a server that was down for days is found again within the hour
 
 
-def next_delay_s(interval_s: float, failures: int, chance: random.Random, *, asked_s: float = 0.0) -> float:
+def next_delay_s(interval_s: float, failures: int, chance: random.Random, *, retry_after_s: float = 0.0) -> float:
     """Return how long to wait before the next sync.
 
     After a success: the interval, up to 10% more or less, so that a fleet started together drifts apart. After
     `failures` failures in a row: between half and all of a time that doubles from 5 s up to the interval (an hour
-    at most). Never before the server's Retry-After of `asked_s` seconds has passed, and up to 10% later, so that the
+    at most). Never before the server's Retry-After of `retry_after_s` seconds has passed, and up to 10% later, so that the
     fleet does not come back as one.
     """
     if failures == 0:
         return interval_s * chance.uniform(1 - _JITTER, 1 + _JITTER)
     longest = min(interval_s, _LONGEST_RETRY_S, _FIRST_RETRY_S * 2.0 ** min(failures - 1, 20))
-    return max(longest * chance.uniform(_LEAST_OF_RETRY, 1.0), asked_s * chance.uniform(1.0, 1 + _JITTER))
+    return max(longest * chance.uniform(_LEAST_OF_RETRY, 1.0), retry_after_s * chance.uniform(1.0, 1 + _JITTER))
 
 
 def run_loop(
@@ -44,17 +44,17 @@ def run_loop(
         sync: one sync, such as `EdgeNode.sync`.
         interval_s: seconds between two successful syncs.
         stop: ends the loop, at once while it waits, else after the running sync.
-        report: hears every successful sync.
+        report: called with the result of every successful sync.
         chance: the source of the jitter.
     """
     failures = 0
-    asked_s = 0.0
+    retry_after_s = 0.0
     while not stop.is_set():
         try:
             report(sync())
-            failures, asked_s = 0, 0.0
+            failures, retry_after_s = 0, 0.0
         except PocketrecError as error:
             failures += 1
-            asked_s = error.retry_after_s if isinstance(error, HttpStatusError) else 0.0
+            retry_after_s = error.retry_after_s if isinstance(error, HttpStatusError) else 0.0
             _LOG.warning("sync failed (%d in a row): %s", failures, error)
-        stop.wait(next_delay_s(interval_s, failures, chance, asked_s=asked_s))
+        stop.wait(next_delay_s(interval_s, failures, chance, retry_after_s=retry_after_s))

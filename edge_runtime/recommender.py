@@ -130,8 +130,15 @@ class Recommender(OpenedBundle):
     ) -> Recommendations:
         """Return a page of all eligible products in an order, without a query; the scores are their popularity.
 
+        Args:
+            k: how many products, at least 1.
+            offset: how many to leave out before: the next page has `offset=k`.
+            where: filter (edge_runtime/products/filters.py).
+            exclude: product ids that must not be returned.
+            sort: "popularity" (highest first), "price" (lowest first), "-price", "rating", "-rating" or "title".
+
         Raises:
-            ConfigError: `k` below 1, an unknown field in `where`, or an unknown sort.
+            ConfigError: `k` below 1, `offset` below 0, an unknown field in `where`, or an unknown sort.
         """
         check_count(k)
         check_count(offset, name="offset", least=0)
@@ -175,6 +182,8 @@ class Recommender(OpenedBundle):
 
     def suggest(self, prefix: str, *, k: int = 8) -> tuple[Suggestion, ...]:
         """Return at most `k` completions of what is being typed: queries, brands, categories, words, titles.
+
+        An empty `prefix`, or one without a letter or digit, has none.
 
         Raises:
             ConfigError: not a text, or `k` below 1.
@@ -222,7 +231,9 @@ class Recommender(OpenedBundle):
     def similar(
         self, product_id: str, *, k: int = 10, where: Where | None = None, exclude: Collection[str] = ()
     ) -> Recommendations:
-        """Return the `k` products nearest to one product, without itself.
+        """Return the `k` products nearest to one product, without itself; the scores are cosines, -1 … 1.
+
+        Fewer come back when fewer are eligible.
 
         Raises:
             ConfigError: an unknown product, `k` below 1, or an unknown field in `where`.
@@ -254,7 +265,7 @@ class Recommender(OpenedBundle):
         return scores.cosines(rows), scores.hits.of(rows)
 
     def explain(self, query: str, product_id: str) -> Explanation:
-        """Return what each word of the query contributes to the product's hybrid score.
+        """Return what each word of the query contributes to the product's hybrid score, 0 … 1.
 
         Raises:
             ConfigError: an empty query or an unknown product.
@@ -280,9 +291,10 @@ class Recommender(OpenedBundle):
         return explain_history(self._encoder, self._catalogue.vectors_of(rows), items, product_id, target)
 
     def prove(self) -> Proof:
-        """Check that this device gives the golden answers of the bundle.
+        """Check that this device gives the golden answers of the bundle; return how close it comes.
 
         Raises:
+            BundleFormatError: `golden.json` cannot be read or is malformed.
             GoldenMismatchError: it does not; the text names the first answer that differs.
         """
         return check_golden(self, read_golden(self.bundle.path(GOLDEN_FILE)))

@@ -89,8 +89,8 @@ class PersonalTaste:
                     self._path.unlink(missing_ok=True)
                 self._events = ()
             else:
-                gone = set(product_ids)
-                self._replace(tuple(event for event in self._events if event.product_id not in gone))
+                forgotten = set(product_ids)
+                self._replace(tuple(event for event in self._events if event.product_id not in forgotten))
 
     def weights(self) -> dict[str, float]:
         """Return product id -> how much it says of the user now, newer events more than older ones."""

@@ -197,9 +197,9 @@ class ActiveBundle:
     def drop(self) -> None:
         """Free the model, once nobody reads it; the next use opens the installed bundle again."""
         with self._lock:
-            gone, self._recommender = self._recommender, None
-            if gone is None:
+            dropped, self._recommender = self._recommender, None
+            if dropped is None:
                 return
             self._starts.settle()
-            if not self._readers[gone]:
-                gone.close()
+            if not self._readers[dropped]:
+                dropped.close()

@@ -15,7 +15,7 @@ from edge_runtime.updates.tuf_client import check_content
 
 @dataclass(frozen=True)
 class Downloads:
-    """Downloads signed targets through `transport`; `on_bytes` hears the length of each piece that arrives."""
+    """Downloads signed targets through `transport`; `on_bytes` is called with the length of each piece that arrives."""
 
     transport: Transport
     on_bytes: Callable[[int], None] = lambda _: None
@@ -34,7 +34,7 @@ class Downloads:
             )
         with self.transport.open("GET", url) as answer:
             check_answer(answer, url)
-            data = read_limited(self._heard(answer.chunks), target.length, what=target.path)
+            data = read_limited(self._reported(answer.chunks), target.length, what=target.path)
         check_content(target, data)
         return data
 
@@ -73,7 +73,7 @@ class Downloads:
             room = length - have if resumed else length
             received = 0
             with partial.open("ab" if resumed else "wb") as file:
-                for chunk in self._heard(answer.chunks):
+                for chunk in self._reported(answer.chunks):
                     received += len(chunk)
                     if received > room:
                         raise DownloadTooLargeError(
@@ -84,7 +84,7 @@ class Downloads:
                 os.fsync(file.fileno())
         return received
 
-    def _heard(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
+    def _reported(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
         for chunk in chunks:
             self.on_bytes(len(chunk))
             yield chunk

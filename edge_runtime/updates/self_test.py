@@ -94,31 +94,31 @@ def check_golden(recommender: Answering, golden: Golden) -> Proof:
     """
     if not golden.queries and not golden.histories:
         raise GoldenMismatchError("golden.json has no queries, so this bundle proves nothing; build it again")
-    asked = []
+    compared = []
     for query in golden.queries:
         vector, text = recommender.encode_query(query.text), query.text
-        asked.append(_compare(f"query {text!r}", query, vector, recommender.search(text, k=_count(query))))
+        compared.append(_compare(f"query {text!r}", query, vector, recommender.search(text, k=_count(query))))
     for one in golden.histories:
         vector, history = recommender.encode_history(one.history), one.history
-        asked.append(_compare(f"history {history}", one, vector, recommender.recommend(history, k=_count(one))))
-    for item in asked:
+        compared.append(_compare(f"history {history}", one, vector, recommender.recommend(history, k=_count(one))))
+    for item in compared:
         if item.cosine < golden.min_cosine:
             raise GoldenMismatchError(
                 f"the vector of {item.name} has cosine {item.cosine:.4f} with the golden one, expected at least "
                 f"{golden.min_cosine}; this device must not use this bundle"
             )
-    overlap = sum(one.found for one in asked) / max(1, sum(one.expected for one in asked))
+    overlap = sum(one.found for one in compared) / max(1, sum(one.expected for one in compared))
     if overlap < golden.min_overlap:
-        poorest = next(one for one in asked if one.found < one.expected)
+        poorest = next(one for one in compared if one.found < one.expected)
         raise GoldenMismatchError(
             f"{overlap:.3f} of the golden products are found, expected at least {golden.min_overlap}, the first missing "
             f"for {poorest.name}; this device must not use this bundle"
         )
-    return Proof(len(asked), min(one.cosine for one in asked), overlap)
+    return Proof(len(compared), min(one.cosine for one in compared), overlap)
 
 
 @dataclass(frozen=True)
-class _Asked:
+class _Compared:
     name: str
     cosine: float
     expected: int
@@ -129,9 +129,9 @@ def _count(golden: GoldenQuery | GoldenHistory) -> int:
     return max(1, len(golden.product_ids))
 
 
-def _compare(name: str, golden: GoldenQuery | GoldenHistory, vector: Float32, answer: _Answer) -> _Asked:
+def _compare(name: str, golden: GoldenQuery | GoldenHistory, vector: Float32, answer: _Answer) -> _Compared:
     found = len(set(golden.product_ids) & set(answer.product_ids))
-    return _Asked(name, _cosine(golden.vector, vector), len(golden.product_ids), found)
+    return _Compared(name, _cosine(golden.vector, vector), len(golden.product_ids), found)
 
 
 def _cosine(expected: Sequence[float], found: Float32) -> float:

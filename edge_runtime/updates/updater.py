@@ -197,8 +197,7 @@ class Updater:
         """
         if not installed or installed.channel != self.channel or note.release >= installed.release:
             return
-        asked = assignment.release is not None
-        if not asked or trusted.find(manifest_target(self.channel, installed.release)) is None:
+        if assignment.release is None or trusted.find(manifest_target(self.channel, installed.release)) is None:
             raise RollbackError(
                 f"channel {self.channel!r} offers release {note.release}, this device has {installed.release}; "
                 "to go back, publish the older bundle as a new release"

@@ -227,7 +227,7 @@ def test_delay_is_jittered_after_success_and_grows_after_failures():
 
 def test_servers_wish_to_be_left_alone_is_kept():
     chance = random.Random(1)
-    delays = [next_delay_s(300, 1, chance, asked_s=600) for _ in range(100)]
+    delays = [next_delay_s(300, 1, chance, retry_after_s=600) for _ in range(100)]
     assert min(delays) >= 600 and max(delays) <= 660 and max(delays) - min(delays) > 20
 
 
