@@ -3,8 +3,10 @@
 import fcntl
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -13,6 +15,7 @@ from train.data.sample.shop import sample_tables
 from train.data.writing import write_shop
 
 PRODUCTS, JUDGED_PAIRS, PURCHASES, QUERIES = 80, 600, 600, 60
+NEW_PRICE = 7.25
 
 TINY_SETTINGS = """
 seed = 3
@@ -59,36 +62,72 @@ def tiny_settings(tmp_path_factory) -> Path:
     return path
 
 
+def shared(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
+    """Return the folder `name` of the session, filled by `make`: the first test process makes it, the others wait."""
+    session = tmp_path_factory.getbasetemp()
+    # A process of pytest-xdist has a folder of its own in the session's.
+    folder = (session.parent if "PYTEST_XDIST_WORKER" in os.environ else session) / name
+    with folder.with_name(f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        done = folder / "made"
+        if not done.exists():
+            folder.mkdir()
+            make(folder)
+            done.touch()
+    return folder
+
+
 @pytest.fixture(scope="session")
 def built(tiny_shop, tiny_settings, tmp_path_factory) -> Path:
     """The folder of the tiny bundle; its stages lie beside it in `bundle.build`. Tests do not change it.
 
-    Test processes that run at the same time share it: the first builds, the others wait.
     POCKETREC_KEEP_BUNDLE names a folder that gets a copy, for the environments that cannot build.
     """
-    session = tmp_path_factory.getbasetemp()
-    # A process of pytest-xdist has a folder of its own in the session's.
-    folder = (session.parent if "PYTEST_XDIST_WORKER" in os.environ else session) / "shared-build"
-    folder.mkdir(exist_ok=True)
-    bundle = folder / "bundle"
-    with (folder / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not bundle.exists():
-            done = pocketrec("build", tiny_shop, "--out", bundle, "--config", tiny_settings, "--json", timeout_s=800)
-            assert done.returncode == 0, done.stderr
-            keep = os.environ.get("POCKETREC_KEEP_BUNDLE")
-            if keep:
-                shutil.rmtree(keep, ignore_errors=True)
-                shutil.copytree(bundle, keep)
-    return bundle
+
+    def build(folder: Path) -> None:
+        bundle = folder / "bundle"
+        done = pocketrec("build", tiny_shop, "--out", bundle, "--config", tiny_settings, "--json")
+        assert done.returncode == 0, done.stderr
+        keep = os.environ.get("POCKETREC_KEEP_BUNDLE")
+        if keep:
+            shutil.rmtree(keep, ignore_errors=True)
+            shutil.copytree(bundle, keep)
+
+    return shared(tmp_path_factory, "built", build) / "bundle"
+
+
+@pytest.fixture(scope="session")
+def repriced(built, tiny_shop, tiny_settings, tmp_path_factory) -> Path:
+    """A folder with `bundle`, built again at `NEW_PRICE` from the stages of `built`, and what was said in `stderr.txt`."""
+
+    def build(folder: Path) -> None:
+        copy_build(built, tiny_shop, folder)
+        products = folder / "shop" / "products.parquet"
+        table = pq.read_table(products)
+        prices = pa.array([NEW_PRICE] * table.num_rows, pa.float64())
+        pq.write_table(table.set_column(table.schema.get_field_index("price"), "price", prices), products)
+        done = pocketrec(
+            "build", folder / "shop", "--out", folder / "bundle", "--config", tiny_settings, "--resume", "--json"
+        )
+        assert done.returncode == 0, done.stderr
+        (folder / "stderr.txt").write_text(done.stderr)
+
+    return shared(tmp_path_factory, "repriced", build)
+
+
+def copy_build(built: Path, shop: Path, folder: Path) -> None:
+    """Put `shop`, `bundle` and `bundle.build` into `folder`; the teacher's files, which nothing changes, as links."""
+    shutil.copytree(built, folder / "bundle")
+    stages, copied = built.with_name("bundle.build"), folder / "bundle.build"
+    shutil.copytree(stages, copied, ignore=shutil.ignore_patterns("teacher"))
+    shutil.copytree(stages / "teacher", copied / "teacher", copy_function=os.link)
+    shutil.copytree(shop, folder / "shop")
 
 
 @pytest.fixture
 def copied_build(built, tiny_shop, tmp_path) -> Path:
     """A folder of the test's own with `shop`, `bundle` and `bundle.build`."""
-    shutil.copytree(built, tmp_path / "bundle")
-    shutil.copytree(built.with_name("bundle.build"), tmp_path / "bundle.build")
-    shutil.copytree(tiny_shop, tmp_path / "shop")
+    copy_build(built, tiny_shop, tmp_path)
     return tmp_path
 
 

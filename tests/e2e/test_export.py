@@ -1,5 +1,7 @@
 """The student of a built bundle, exported: `/v1/rank` in ONNX Runtime finds what the device's vectors find."""
 
+import contextlib
+import io
 import json
 
 import numpy as np
@@ -15,23 +17,30 @@ from sync_server.ranking.ranker import VectorRanker
 from tests.support.server_simulator import ServerSimulator
 from train.backend import tf
 
+pytestmark = pytest.mark.timeout(7200)
+
 CREDENTIAL = "c" * 43
 
 
 @pytest.fixture(scope="module")
-def exported(built, tmp_path_factory):
+def export(built, tmp_path_factory):
+    """The folder of the exported student, and what the command said in JSON."""
     folder = tmp_path_factory.mktemp("exported") / "student"
-    assert verbs.main(["export", str(built), "--out", str(folder), "--json"]) == 0
-    return folder
+    with contextlib.redirect_stdout(io.StringIO()) as said:
+        assert verbs.main(["export", str(built), "--out", str(folder), "--json"]) == 0
+    return folder, json.loads(said.getvalue())
 
 
-def test_export_says_how_near_the_student_is_to_the_device(built, tmp_path, capsys):
-    capsys.readouterr()
-    assert verbs.main(["export", str(built), "--out", str(tmp_path / "student"), "--json"]) == 0
-    said = json.loads(capsys.readouterr().out)["agreement"]
+@pytest.fixture
+def exported(export):
+    return export[0]
+
+
+def test_export_says_how_near_the_student_is_to_the_device(built, export):
+    folder, said = export[0], export[1]["agreement"]
     with Recommender.open(built) as device:
         golden = read_golden(device.bundle.path(GOLDEN_FILE)).queries
-        ranker = VectorRanker(tmp_path / "student", OnnxEncoder(tmp_path / "student" / "model.onnx"))
+        ranker = VectorRanker(folder, OnnxEncoder(folder / "model.onnx"))
         shares = [
             len(set(ranker.search(one.text, 10).product_ids) & set(device.search(one.text, mode="dense").product_ids))
             / 10

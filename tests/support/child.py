@@ -9,7 +9,7 @@ from tests.support.source_tree import REPOSITORY
 
 
 def pocketrec(
-    *arguments: str | Path, cwd: Path | None = None, timeout_s: float = 600
+    *arguments: str | Path, cwd: Path | None = None, timeout_s: float = 1800
 ) -> subprocess.CompletedProcess[str]:
     """Run `pocketrec ARGUMENTS` and return what it said; the repository is found from every `cwd`."""
     return subprocess.run(
