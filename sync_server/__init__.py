@@ -1,1 +1,1 @@
-"""Serves signed updates to the fleet and stores its feedback."""
+"""The sync server: serves signed updates to the fleet and receives its feedback."""

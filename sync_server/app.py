@@ -55,11 +55,12 @@ _SECURITY_HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
-_RETRY_AFTER_S = "30"
+# A disk that cannot be used needs an operator, so clients wait a while. Limits of requests count for one minute.
+_RETRY_AFTER_S, _RETRY_NEXT_MINUTE_S = "30", "60"
 
 
 def create_app(config: ServerConfig, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> Flask:
-    """Make the application of one worker over a prepared home (home.py).
+    """Make the application of one worker for a prepared home (hosting/home.py).
 
     Args:
         config: the settings.
@@ -71,7 +72,7 @@ def create_app(config: ServerConfig, *, clock: Callable[[], datetime] = lambda: 
     """
     app = Flask(__name__, static_folder=None)
     app.extensions[EXTENSION] = _open_services(config, clock)
-    # A limit for every route; those that take bodies set their own.
+    # The limit of routes that set none of their own: no body of theirs is as long.
     app.config["MAX_CONTENT_LENGTH"] = 4_096
     for routes in (updates, publishing, devices, feedback, counts, storefront, rollouts, experiments, rank, openapi):
         app.register_blueprint(routes.blueprint)
@@ -156,13 +157,13 @@ def _our_error(error: PocketrecError) -> JsonAnswer:
     match error:
         case RequestError():
             body, status, headers = json_answer({"error": str(error)}, error.status_code)
-            return body, status, {**headers, "Retry-After": "60"} if status == 429 else headers
+            return body, status, {**headers, "Retry-After": _RETRY_NEXT_MINUTE_S} if status == 429 else headers
         case PublicationConflictError():
             return json_answer({"error": str(error)}, 409)
         case PublicationError() | SignatureError():
             return json_answer({"error": str(error)}, 422)
         case StorageError():
-            # The sentence names places on this machine: for the log, not for the network.
+            # The message names paths of this machine: it goes to the log, not to the client.
             _LOG.error("%s", error)
             body, status, headers = json_answer({"error": "the server cannot use its disk; try again later"}, 503)
             return body, status, {**headers, "Retry-After": _RETRY_AFTER_S}
@@ -173,8 +174,8 @@ def _our_error(error: PocketrecError) -> JsonAnswer:
 
 
 def _unforeseen_error(error: Exception) -> JsonAnswer:
-    _LOG.error("unforeseen error", exc_info=error)
-    return json_answer({"error": "the server met an unforeseen error; its log says more"}, 500)
+    _LOG.error("unexpected error", exc_info=error)
+    return json_answer({"error": "the server met an unexpected error; its log says more"}, 500)
 
 
 def _start_watch() -> None:
@@ -189,7 +190,7 @@ def _finish(answer: Response) -> Response:
     seconds = time.perf_counter() - g.started_s
     route = request.url_rule.rule if request.url_rule else None
     services().metrics.count_request(request.method, route or "none", answer.status_code, seconds)
-    # The route's pattern and no query string: a log must not know more of a person than the database may.
+    # The pattern of the route without its parameters: the log must not hold more about a person than the database does.
     principal = g.get("principal")
     line = {
         "method": request.method,

@@ -13,7 +13,7 @@ DATABASE_FILE = "server.sqlite"
 DATABASE_URL_VARIABLE = "POCKETREC_DATABASE_URL_FILE"
 REDIS_URL_VARIABLE = "POCKETREC_REDIS_URL_FILE"
 METRICS_TOKEN_VARIABLE = "POCKETREC_METRICS_TOKEN_FILE"  # noqa: S105  (the name of a variable that names a file)
-# Setting -> the environment variable that names a file with its value, for values with a password in them.
+# Setting with a secret -> the environment variable that names the file with its value.
 _SECRET_FILES = {
     "database_url": DATABASE_URL_VARIABLE,
     "redis_url": REDIS_URL_VARIABLE,
@@ -25,28 +25,30 @@ _SECRET_FILES = {
 class ServerConfig:
     """Settings of one server.
 
-    `home` holds everything the server keeps (home.py); folders are made absolute. Sizes are in bytes. The signed
-    timestamp is what tells devices that the newest release is still the newest: it lives `timestamp_hours` and is
-    renewed when less than half is left, so a server may be down for half of that time before devices notice. Feedback
-    is kept for `retention_days`.
+    `home` is the folder of everything that the server stores (hosting/home.py). Relative folders are made absolute. Sizes
+    are in bytes. The server deletes feedback after `retention_days`.
 
-    `database_url` (postgresql://user@host/name) takes the place of the SQLite file in `home`, `redis_url`
-    (redis://host:port/0) that of the memory of each worker. A URL with a password stands in a file that
-    POCKETREC_DATABASE_URL_FILE or POCKETREC_REDIS_URL_FILE names, never in the settings. With a `metrics_token`,
-    from the file that POCKETREC_METRICS_TOKEN_FILE names, /metrics is shown to those who send it only.
+    The signed timestamp tells devices that the newest release is still the newest. It is valid for `timestamp_hours`. The
+    server renews it when less than half of that time is left, so it may be down for half of that time before devices notice.
 
-    Published files lie in `home`, or in `files_url` (s3://bucket/releases, with `files_endpoint_url` for a service that
-    is not Amazon's) with copies in `home`; the signed metadata always lies in `home`.
+    `database_url` (postgresql://user@host/name) replaces the SQLite file in `home`. `redis_url` (redis://host:port/0)
+    replaces the memory of each worker. A URL with a password must be in a file that POCKETREC_DATABASE_URL_FILE or
+    POCKETREC_REDIS_URL_FILE names, never in the settings. POCKETREC_METRICS_TOKEN_FILE names a file with the
+    `metrics_token`; with it, only requests that send it can read /metrics.
 
-    Thin clients may have `/v1/rank` answered by `rank_backend`: a bundle, or a model exported into `rank_folder`, in
-    ONNX Runtime or in TensorFlow Serving at `rank_url`. Answers are kept for `rank_cache_s`. A device may send
-    `feedback_per_minute` batches and `rank_per_minute` questions, an address `enrollments_per_minute` codes.
+    Published files are in `home`. With `files_url` (s3://bucket/releases; `files_endpoint_url` for a service that is not
+    Amazon's) they are there, with copies in `home`. The signed metadata is always in `home`.
 
-    An operator's login lasts `session_hours`; one address may try `login_attempts_per_minute`. `trusted_proxies` says
-    how many reverse proxies stand in front and tell the client's address and protocol (X-Forwarded-For, -Proto).
+    `rank_backend` answers `/v1/rank` for thin clients: a bundle in `rank_folder`, or a model exported to `rank_folder`, in
+    ONNX Runtime or in TensorFlow Serving at `rank_url`. Answers are cached for `rank_cache_s`. In one minute, a device may
+    send `feedback_per_minute` batches and `rank_per_minute` ranking requests, and one address `enrollments_per_minute` codes.
 
-    A connection without a request ends after `keep_alive_s`. The header of a request may take `slow_header_s`, a request
-    `slow_request_s`, one that moves a file of a bundle `slow_transfer_s`; then the server hangs up.
+    An operator's login lasts `session_hours`. One address may try `login_attempts_per_minute` logins. `trusted_proxies` is
+    the number of reverse proxies in front that pass on the client's address and protocol (X-Forwarded-For, -Proto).
+
+    The server closes a connection without a request after `keep_alive_s`, one whose request header takes longer than
+    `slow_header_s`, and one whose request takes longer than `slow_request_s`. A request that moves a file of a bundle may
+    take `slow_transfer_s`.
     """
 
     home: Path = Path("server")
@@ -94,7 +96,7 @@ class ServerConfig:
         Raises:
             ConfigError: a number outside its range.
         """
-        # Flask's send_file looks for a relative path in the package's folder, not in the one the server was started in.
+        # Flask's send_file would look for a relative path in the package's folder, not in the current folder.
         for name in ("home", "rank_folder"):
             object.__setattr__(self, name, getattr(self, name).absolute())
         if not 0 <= self.port <= 65_535:

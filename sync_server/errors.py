@@ -2,11 +2,11 @@
 
 from edge_runtime.contract.errors import PocketrecError, UpdateError
 
-UNKNOWN_DEVICE = "no device holds this credential, or it was revoked; enroll it anew"
+UNKNOWN_DEVICE = "no device has this credential, or it was revoked; enroll the device again"
 
 
 class PublicationError(UpdateError):
-    """A release was not accepted; what was published before stays published."""
+    """A release was not accepted; the releases before stay published."""
 
 
 class PublicationConflictError(PublicationError):
@@ -30,6 +30,6 @@ class LoginError(RequestError):
 
 
 class AuditError(PocketrecError):
-    """The audit log is not whole: a line is missing or was changed."""
+    """The audit log is not complete: a line is missing or was changed."""
 
     exit_code = 3

@@ -1,6 +1,6 @@
 """Metrics for Prometheus at /metrics: requests, feedback, ranking, and the state of the fleet.
 
-Each worker is a process; they share their counts in the files of one folder, see `share_between_workers`.
+Each worker is a process. The workers add up their counts in files of one folder: see `share_between_workers`.
 """
 
 import os
@@ -21,14 +21,15 @@ from sync_server.repository.tuf_repository import Repository
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 _FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+# From an answer out of memory (1 ms) to a slow publication (10 s).
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 _DAY_S = 86_400.0
 
 
 def share_between_workers(folder: Path) -> None:
-    """Share the metrics of all processes that are forked from this one in the empty folder `folder`."""
+    """Let all processes that are forked from this one share their metrics in the empty folder `folder`."""
     os.environ[_FOLDER_VARIABLE] = str(folder)
-    # The library looks at the variable when it is imported, which was before the settings were read.
+    # The library reads the variable at its import, which happened before the settings were read.
     values.ValueClass = values.MultiProcessValue()  # type: ignore[no-untyped-call]
 
 
@@ -110,7 +111,7 @@ class _StateOfTheFleet(Collector):
                 recent = select(func.count()).where(Device.last_feedback_at_s > now_s - _DAY_S)
                 heard = connection.scalar(recent)
         except StorageError:
-            # The other metrics matter most when the database does not answer.
+            # The other metrics are needed most when the database is down.
             yield GaugeMetricFamily("pocketrec_database_up", "Whether the database answers", value=0)
         else:
             yield GaugeMetricFamily("pocketrec_database_up", "Whether the database answers", value=1)

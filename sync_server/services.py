@@ -1,4 +1,4 @@
-"""The services of one worker, and access to them from a request."""
+"""The parts of one worker of the server, and the function by which a request gets them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,1 +1,1 @@
-"""The HTTP routes, one file for each subject. Their logic is in the folder of the subject."""
+"""Every HTTP route, one file for each subject. The work of a route is done in the folder of its subject."""

@@ -1,4 +1,4 @@
-"""Authentication of requests: a device by its credential, a program by an API key."""
+"""Who sends a request: a device proves it by its credential, a program by an API key."""
 
 from flask import g, request
 
@@ -20,10 +20,10 @@ def bearer() -> str:
 
 
 def require_role(needed: Role) -> Principal:
-    """Return whose API key the request carries, when it allows what `needed` allows.
+    """Return the principal of the request's API key, when its role includes `needed`.
 
     Raises:
-        RequestError: no key, a void one, or one of a lower role.
+        RequestError: there is no key, it is void, or its role is too low.
     """
     principal = services().api_keys.principal_of(bearer())
     if principal is None:
@@ -55,7 +55,7 @@ def require_device() -> str:
 
 
 def require_sender() -> str:
-    """Return the same for a request whose events go to `EventIngest.store`, which refuses a revoked device.
+    """Return the same, for requests whose events go to `EventIngest.store`, which refuses a revoked device.
 
     Raises:
         RequestError: no credential or an unknown one.

@@ -1,4 +1,4 @@
-"""Reports of devices at privacy level `counts`: each window of a device is stored once."""
+"""Reports of devices at privacy level `counts`; each window of a device is stored once."""
 
 from flask import Blueprint
 
@@ -26,9 +26,9 @@ def receive() -> JsonAnswer:
     try:
         check_report(report)
     except EventRejectedError as error:
-        raise RequestError(f"the report is not as agreed: {error}", status_code=400) from error
+        raise RequestError(f"the report is not valid: {error}", status_code=400) from error
     now_s = services().clock_s()
-    # The bits do not show whether a window is plausible, so one that is not over yet is refused by its time.
+    # Nothing else shows whether a window is plausible, so one far in the future is refused by its time.
     if report.window * report.window_s > now_s + report.window_s:
         raise RequestError("the report's window lies in the future; set the device's clock", status_code=400)
     is_new = store_report(services().engine, report, now_s=now_s)

@@ -1,4 +1,4 @@
-"""Enrollment of devices, and revoking their credentials."""
+"""The routes of devices: enrollment, the list, and revoking one."""
 
 from flask import Blueprint, request
 

@@ -1,4 +1,4 @@
-"""The HTTP side of experiments."""
+"""The routes of experiments."""
 
 import msgspec
 from flask import Blueprint
@@ -11,11 +11,12 @@ from sync_server.services import services
 
 blueprint = Blueprint("experiments", __name__, url_prefix="/v1")
 
+# Room for some 100 variants.
 _MAX_REQUEST_BYTES = 10_000
 
 
 class ExperimentRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """An experiment; without variants it is one of interleaved lists."""
+    """An experiment; without variants (`arms`) it compares interleaved lists."""
 
     channel: str
     name: str

@@ -1,4 +1,4 @@
-"""Feedback of devices: each event is stored once, however often it is sent; export and erasure for the owner."""
+"""Feedback of devices: each event is stored once, however often it is sent; its owner can get a copy or erase it."""
 
 from collections.abc import Iterator
 
@@ -43,27 +43,27 @@ def receive() -> JsonAnswer:
 
 @blueprint.delete("/feedback")
 def erase() -> JsonAnswer:
-    """Erase what is kept of the device that the credential names."""
+    """Erase the stored data of the device that the credential names."""
     device_id = require_device()
     return json_answer(erase_device(services().engine, device_id, actor=device_id, now_s=services().clock_s()))
 
 
 @blueprint.get("/feedback")
 def hand_out() -> Response:
-    """Hand out what is kept of the device that the credential names, as lines of JSON."""
+    """Return the stored data of the device that the credential names, as lines of JSON."""
     lines: Iterator[bytes] = device_data(services().engine, require_device())
     return Response(lines, mimetype="application/x-ndjson")
 
 
 @blueprint.delete("/devices/<device_id>/feedback")
 def erase_for(device_id: str) -> JsonAnswer:
-    """Erase what is kept of a device, on behalf of its owner."""
+    """Erase the stored data of a device, on behalf of its owner."""
     principal = require_role("admin")
     return json_answer(erase_device(services().engine, device_id, actor=principal.name, now_s=services().clock_s()))
 
 
 @blueprint.get("/devices/<device_id>/feedback")
 def hand_out_for(device_id: str) -> Response:
-    """Hand out what is kept of a device, on behalf of its owner."""
+    """Return the stored data of a device, on behalf of its owner."""
     require_role("admin")
     return Response(device_data(services().engine, device_id), mimetype="application/x-ndjson")

@@ -1,4 +1,4 @@
-"""The most frequent response to devices, "nothing is new", without the database and without Flask."""
+"""The most frequent answer to devices, "nothing is new". It needs neither the database nor Flask."""
 
 import hashlib
 import logging
@@ -22,7 +22,7 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class _Served:
-    """A timestamp as it lies on the disk: `mark` tells one file from another, `renew_at` when it is due."""
+    """The timestamp on the disk: `mark` distinguishes one file from the next, `renew_at` is when to renew it."""
 
     mark: tuple[int, int, int]
     etag: str
@@ -35,14 +35,14 @@ def etag_of(content: bytes) -> str:
 
 
 class FreshAnswers:
-    """Answers a device that holds the newest offer or timestamp, hands every other request to `inner`.
+    """Answers a device that has the newest offer or timestamp, and passes every other request to `inner`.
 
     Args:
         inner: the application.
-        repository: whose timestamp it is; renewed here when due, since most requests end here.
+        repository: has the timestamp, which is renewed here when due, because most requests end here.
         offers: the offers of the channels.
         clock: gives the time (UTC).
-        on_unchanged: hears of each answer.
+        on_unchanged: is called for each answer.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class FreshAnswers:
         return []
 
     def _etag(self, path: str) -> str | None:
-        """Return the tag of what lies at `path` now, None where this class has nothing to say."""
+        """Return the present entity tag of `path`; None when this class does not answer it."""
         if path == PATH:
             served = self._current()
             return served.etag if served is not None else None
@@ -105,7 +105,7 @@ class FreshAnswers:
         return served
 
     def _read(self, path: Path) -> _Served | None:
-        # The mark first: a file that is replaced in between is read again at the next request.
+        # The mark is read first: a file that is replaced in between is read again at the next request.
         mark = _mark(path)
         renew_at = self._repository.renewal_due()
         if renew_at is None:

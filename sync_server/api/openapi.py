@@ -1,4 +1,4 @@
-"""The OpenAPI description at /v1/openapi.json, generated from the routes and the types of the contract."""
+"""The OpenAPI description of the server, at /v1/openapi.json. It is made from the routes and the contract's types."""
 
 import re
 from collections.abc import Mapping
@@ -27,10 +27,10 @@ _SECURITY: list[dict[str, list[str]]] = [{"credential": []}]
 
 @dataclass(frozen=True)
 class Operation:
-    """The request and response of a route, beyond the types of its function.
+    """What the description of a route needs beyond its function.
 
-    `body` and `answer` are contract types; `sends` and `gives` are media types, `is_open` says that no credential is
-    needed.
+    `body` and `answer` are contract types. `sends` and `gives` are the media types of body and answer. An `is_open` route
+    needs no credential.
     """
 
     body: type | None = None
@@ -41,7 +41,7 @@ class Operation:
     is_open: bool = False
 
 
-# Routes that are not here take JSON of their own and need a credential.
+# Other routes take JSON without a contract type and need a credential.
 _OPERATIONS: Mapping[str, Operation] = {
     "POST /v1/feedback": Operation(body=FeedbackBatch, answer=FeedbackReceipt, gives=_JSON),
     "POST /v1/devices/enroll": Operation(
@@ -64,7 +64,7 @@ _OPERATIONS: Mapping[str, Operation] = {
 
 
 class ErrorAnswer(msgspec.Struct, frozen=True):
-    """Every answer that is no success: one sentence."""
+    """The answer to a request that failed: one sentence."""
 
     error: str
 

@@ -1,4 +1,4 @@
-"""Uploads of the publisher: files first, then the signed targets that name them."""
+"""What a publisher sends: files first, then the signed targets that name them."""
 
 from typing import cast
 
@@ -19,6 +19,7 @@ from sync_server.services import services
 blueprint = Blueprint("publishing", __name__, url_prefix="/v1/publish")
 blueprint.before_request(require_publisher)
 
+# Some 30,000 SHA-256, far more than a release has files.
 _MAX_LIST_BYTES = 2_000_000
 
 
@@ -30,7 +31,7 @@ class FileList(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 @blueprint.get("/targets")
 def current_targets() -> JsonAnswer:
-    """Give the targets that are served: those of the targets role, or of the role of a delegated channel (`role`)."""
+    """Return the served targets of the targets role, or of a delegated channel's role (`role`)."""
     targets = services().repository.targets(_role())
     if targets is None:
         raise RequestError("nothing is published yet", status_code=404)
@@ -39,7 +40,7 @@ def current_targets() -> JsonAnswer:
 
 @blueprint.post("/missing")
 def missing() -> JsonAnswer:
-    """Say which of the named files are not here yet."""
+    """Return which of the named files the server does not have yet."""
     wanted = decode_body(FileList, max_bytes=_MAX_LIST_BYTES).sha256
     files = services().repository.files
     return json_answer({"missing": [sha256 for sha256 in wanted if files.path(sha256) is None]})
@@ -56,7 +57,7 @@ def put_file(sha256: str) -> JsonAnswer:
 
 @blueprint.post("/targets")
 def publish() -> JsonAnswer:
-    """Publish signed targets: after this, devices see the release."""
+    """Publish signed targets; from then on devices see the release."""
     role = _role()
     metadata = services().repository.accept(read_body(services().config.max_targets_bytes), role=role)
     notes = releases(metadata.signed)
@@ -71,7 +72,7 @@ def publish() -> JsonAnswer:
 
 @blueprint.post("/root")
 def publish_root() -> JsonAnswer:
-    """Serve a new root, which the keys of the one before have signed."""
+    """Serve a new root, which the keys of the root before have signed."""
     metadata = services().repository.adopt_root(read_body(services().config.max_targets_bytes))
     services().audit.record(
         actor=cast("Principal", g.principal).name, action="root published", subject=f"version {metadata.signed.version}"

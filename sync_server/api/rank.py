@@ -1,4 +1,4 @@
-"""Ranking for thin clients that hold no bundle; hot queries are answered from the cache."""
+"""Ranking for thin clients, which have no bundle; frequent requests are answered from the cache."""
 
 import msgspec
 from flask import Blueprint, Response
@@ -13,6 +13,7 @@ from sync_server.services import services
 
 blueprint = Blueprint("rank", __name__, url_prefix="/v1")
 
+# More than a page shows, and more history than the models use.
 MAX_PRODUCTS, MAX_HISTORY = 100, 100
 _MAX_REQUEST_BYTES = 65_536
 

@@ -1,4 +1,4 @@
-"""Request bodies: read up to a limit, decompressed and decoded, or refused with an error sentence."""
+"""Bodies of requests: read up to a limit, decompressed, decoded, or refused with one sentence."""
 
 from typing import TypeVar
 
@@ -9,7 +9,7 @@ from flask import request
 from edge_runtime.contract.events import COMPRESSED_ENCODING
 from sync_server.errors import RequestError
 
-# A frame may ask the reader for this much memory at most; zstd's levels up to 19 need no more than 8 MiB.
+# The most memory that a frame may require; zstd's levels up to 19 need no more than 8 MiB.
 _MAX_WINDOW_BYTES = 1 << 23
 _Body = TypeVar("_Body")
 
@@ -33,7 +33,7 @@ def unpacked_body(max_bytes: int) -> bytes:
     if encoding != COMPRESSED_ENCODING:
         raise RequestError(f"expected a body that is plain or packed by {COMPRESSED_ENCODING}", status_code=415)
     try:
-        # The length that a frame claims is not believed: reading stops one byte past the limit.
+        # The frame may claim any length, so reading stops one byte past the limit.
         with zstandard.ZstdDecompressor(max_window_size=_MAX_WINDOW_BYTES).stream_reader(body) as reader:
             data = reader.read(max_bytes + 1)
     except zstandard.ZstdError as error:
@@ -52,4 +52,4 @@ def decode_body(kind: type[_Body], *, max_bytes: int) -> _Body:
     try:
         return msgspec.json.decode(unpacked_body(max_bytes), type=kind)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise RequestError(f"the body is not as agreed: {error}", status_code=400) from error
+        raise RequestError(f"the body is not valid: {error}", status_code=400) from error

@@ -1,4 +1,4 @@
-"""The HTTP side of offers, reports of devices, and rollouts."""
+"""The routes of offers, reports of devices, and rollouts."""
 
 from typing import cast
 
@@ -16,12 +16,12 @@ from sync_server.services import services
 
 blueprint = Blueprint("rollouts", __name__, url_prefix="/v1")
 
-_MAX_REPORT_BYTES = 100_000
-_MAX_REQUEST_BYTES = 10_000
+# Far above the length of `MAX_REPORTS` reports, and of any plan.
+_MAX_REPORT_BYTES, _MAX_REQUEST_BYTES = 100_000, 10_000
 
 
 class RolloutRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What is rolled out; the newest staged release by default."""
+    """The release of a rollout, by default the newest staged one, and its plan."""
 
     channel: str
     release: int | None = None
@@ -29,24 +29,24 @@ class RolloutRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
 
 class ReasonRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Why an operator acts, for the history."""
+    """The reason of an operator's action, for the history."""
 
     reason: str = ""
 
 
 @blueprint.get("/channels/<channel>/offer")
 def offer(channel: str) -> Response:
-    """Return the offer of a channel: the same for all its devices, without secrets."""
+    """Return the offer for the devices of a channel; it is public and the same for all of them."""
     made = services().offers.encoded(channel)
     if made is None:
         raise RequestError("nothing is published in this channel", status_code=404)
-    # freshness.py answers devices that have it already, by the tag.
+    # freshness.py compares this tag and answers devices that have the offer already.
     return Response(made.data, mimetype="application/json", headers={"Cache-Control": "no-cache", "ETag": made.etag})
 
 
 @blueprint.post("/reports")
 def receive_reports() -> JsonAnswer:
-    """Store what the device that the credential names reports of its bundles."""
+    """Store reports about bundles of the device that the credential names."""
     device_id = require_device()
     batch = decode_body(ReportBatch, max_bytes=_MAX_REPORT_BYTES)
     if batch.device_id != device_id:
@@ -73,7 +73,7 @@ def show_rollout(rollout_id: str) -> JsonAnswer:
 
 @blueprint.post("/rollouts")
 def start_rollout() -> JsonAnswer:
-    """Start to roll a staged release out."""
+    """Start the rollout of a staged release."""
     actor = require_role("publisher").name
     wanted = decode_body(RolloutRequest, max_bytes=_MAX_REQUEST_BYTES)
     started = services().rollouts.start(channel=wanted.channel, release=wanted.release, plan=wanted.plan, actor=actor)
@@ -93,6 +93,6 @@ def act_on_rollout(rollout_id: str, action: str) -> JsonAnswer:
 
 @blueprint.get("/fleet/releases")
 def fleet_releases() -> JsonAnswer:
-    """Say how many devices have which release."""
+    """Return how many devices have which release."""
     require_role("viewer")
     return json_answer({"releases": services().reports.releases()})

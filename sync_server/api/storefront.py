@@ -1,6 +1,6 @@
-"""The storefront: static pages that run a channel's bundle in the visitor's browser, and the files of the bundle.
+"""The storefront: static pages that run a channel's bundle in the visitor's browser, and the files that they load.
 
-`make web` builds the pages from web/; they are compressed in `storefront_files`, as part of the wheel.
+`make web` builds the pages from web/. They are compressed in `storefront_files`, which is part of the wheel.
 """
 
 import gzip
@@ -28,13 +28,13 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 _FOREVER = "public, max-age=31536000, immutable"
 _MEDIA_TYPES = {".js": "text/javascript", ".wasm": "application/wasm", ".webmanifest": "application/manifest+json"}
 _HEADERS = {
-    # 'wasm-unsafe-eval' lets WebAssembly be compiled and nothing else; 'unsafe-eval' is not needed.
+    # 'wasm-unsafe-eval' allows compiling WebAssembly and nothing else; 'unsafe-eval' is not needed.
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; img-src 'self' data:; "
         "connect-src 'self'; worker-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'none'; "
         "frame-ancestors 'none'"
     ),
-    # Cross-origin isolation: no other site shares the page's process, and its clock is exact enough to show latencies.
+    # Cross-origin isolation: no other site shares the page's process, and the page gets an exact clock for latencies.
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Embedder-Policy": "require-corp",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
@@ -43,7 +43,7 @@ _HEADERS = {
 
 @blueprint.get("/shop")
 def to_page() -> Response:
-    """Lead to the page, whose relative links need the slash."""
+    """Redirect to the page with a slash, which its relative links need."""
     return Response(status=308, headers={"Location": url_for("storefront.page")})
 
 
@@ -55,7 +55,7 @@ def page() -> Response:
 
 @blueprint.get("/shop/<path:name>")
 def static_file(name: str) -> Response:
-    """Serve a file of the storefront, compressed for those who take it so.
+    """Serve a file of the storefront, compressed when the browser accepts that.
 
     Raises:
         RequestError: there is no such file, or the storefront was not built.
@@ -99,7 +99,7 @@ def manifest(channel: str) -> Response:
 
 @blueprint.get("/v1/channels/<channel>/<name>")
 def bundle_file(channel: str, name: str) -> Response:
-    """Serve a file of the channel's bundle; `?sha256=` asks for just that content, even when a newer release is out.
+    """Serve a file of the channel's bundle; `?sha256=` asks for that content, even when there is a newer release.
 
     Raises:
         RequestError: there is no such file.

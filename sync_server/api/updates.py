@@ -1,4 +1,4 @@
-"""Downloads of devices: TUF metadata and content-addressed files. They are public, because all of it is signed."""
+"""What devices download: TUF metadata and content-addressed files. All of it is signed, and public."""
 
 from flask import Blueprint, Response, request, send_file
 
@@ -8,12 +8,13 @@ from sync_server.services import services
 
 blueprint = Blueprint("updates", __name__, url_prefix="/v1/tuf")
 
+# One year, the longest that HTTP caches are asked for. These files never change.
 _FOREVER_S = 31_536_000
 
 
 @blueprint.get("/<name>")
 def metadata(name: str) -> Response:
-    """Serve a metadata file; the timestamp is renewed when it nears its end."""
+    """Serve a metadata file; the timestamp is renewed when less than half of its life is left."""
     repository = services().repository
     is_timestamp = name == "timestamp.json"
     if is_timestamp:
@@ -24,7 +25,7 @@ def metadata(name: str) -> Response:
     if not is_timestamp:
         return send_file(path, mimetype="application/json", max_age=_FOREVER_S)
     content = path.read_bytes()
-    # The tag by which freshness.py knows a device that has it already.
+    # freshness.py compares this tag and answers devices that have the timestamp already.
     headers = {"Cache-Control": "no-cache", "ETag": etag_of(content)}
     answer = Response(content, mimetype="application/json", headers=headers)
     answer.make_conditional(request)

@@ -1,1 +1,1 @@
-"""The operators' pages: rendered on the server, one small script, no external resources."""
+"""The operators' pages: rendered on the server, with one small script and nothing from other sites."""

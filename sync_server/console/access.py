@@ -1,7 +1,7 @@
 """Access to the console: login, logout, sessions, protection against forged requests and guessed passwords.
 
-A session is a row of the database; its token is in a signed cookie that scripts cannot read and other sites cannot
-send. A login makes a new token and drops the old one of the browser, which prevents session fixation.
+A session is a row of the database. Its token is in a signed cookie that scripts cannot read and other sites cannot send. A
+login makes a new token and ignores the one that the browser sent, so an attacker cannot prepare a session for a victim.
 """
 
 from collections.abc import Callable
@@ -36,20 +36,20 @@ blueprint = Blueprint("access", __name__, url_prefix="/console")
 
 
 class SignedInOperator(UserMixin):  # type: ignore[misc]
-    """The operator whose session this request belongs to, as Flask-Login wants it."""
+    """The operator of this request's session, as Flask-Login needs it."""
 
     def __init__(self, token: str, principal: Principal) -> None:
         self.token = token
         self.principal = principal
 
     def get_id(self) -> str:
-        """Return the session's token: it is what the cookie carries in place of a name."""
+        """Return the session's token, which the cookie has instead of a name."""
         return self.token
 
 
 class _Cookies(SecureCookieSessionInterface):
     def get_cookie_secure(self, app: Flask) -> bool:
-        # Over https the cookie never leaves it; a console on this machine may be looked at without.
+        # Over https the cookie is sent by https only. A console on this machine may be opened over http.
         return request.is_secure
 
 
@@ -133,13 +133,13 @@ def needs(role: Role) -> Callable[[Callable[_Arguments, _Result]], Callable[_Arg
 
 
 def to_login() -> Response:
-    """Send a visitor to the login page, and from there back to what they wanted to see."""
+    """Redirect a visitor to the login page, and from there back to the wanted page."""
     wanted = request.path if request.method == "GET" else None
     return redirect(url_for("access.log_in", next=wanted))
 
 
 def _own_page(path: str | None) -> str:
-    # Only a page of this console: a link may not lead an operator elsewhere after the login.
+    # Only a page of this console: a link must not lead an operator to another site after the login.
     if path and path.startswith("/console/") and "//" not in path and "\\" not in path and path.isprintable():
         return path
     return url_for(_HOME_PAGE)

@@ -1,4 +1,4 @@
-"""Charts as numbers that a template draws as SVG: no script, no picture, readable at any width."""
+"""Charts as numbers that a template draws as SVG, without a script or an image file."""
 
 import math
 from collections.abc import Sequence
@@ -7,14 +7,16 @@ from datetime import UTC, datetime
 
 from sync_server.statistics.confidence_sequences import EstimateAt
 
+# In units of the SVG, which scales to the width of the page; the left margin has room for a number like 12,400.
 WIDTH, HEIGHT = 720, 220
 _LEFT, _RIGHT, _TOP, _BOTTOM = 84, 14, 14, 30
+# As many as the style sheet has classes c0 to c7.
 _COLORS = 8
 
 
 @dataclass(frozen=True)
 class Tick:
-    """A mark on an axis: where, and what stands there."""
+    """A mark on an axis: its position and its text."""
 
     at: float
     text: str
@@ -51,7 +53,7 @@ def stacked(title: str, times_s: Sequence[float], series: Sequence[tuple[str, Se
     """Return series on top of one another over time; None when there is nothing to show.
 
     Args:
-        title: what is shown, for those who do not see it.
+        title: description for screen readers.
         times_s: rising, seconds since 1970.
         series: names with as many values as there are times.
     """
@@ -79,7 +81,7 @@ def with_intervals(
     """Return estimates over time, each line in the band of its interval; None when there is nothing to show.
 
     Args:
-        title: what is shown, for those who do not see it.
+        title: description for screen readers.
         series: names with estimates, oldest first; infinite bounds reach to the edge.
         limit: a level that stops a rollout, drawn as a line of its own.
         percent: show values as percentages.

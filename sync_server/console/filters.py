@@ -1,4 +1,4 @@
-"""Template filters: formats of times and numbers."""
+"""The formats of times and numbers on the pages."""
 
 import math
 from datetime import UTC, datetime
@@ -24,7 +24,7 @@ def duration(seconds: float | None) -> str:
 
 
 def percent(share: float | None) -> str:
-    """Return a share as a percentage; one without a bound is endless."""
+    """Return a share as a percentage; infinity is ∞."""
     if share is None:
         return "–"
     if math.isinf(share):
@@ -33,5 +33,5 @@ def percent(share: float | None) -> str:
 
 
 def add_filters(app: Flask) -> None:
-    """Give the templates of an application these functions."""
+    """Add these functions to the templates of an application."""
     app.jinja_env.filters.update(moment=moment, duration=duration, short_number=short_number, percent=percent)

@@ -31,7 +31,9 @@ _POLICY = (
 _OPEN_VIEWS = {"access.log_in_page", "access.log_in", "access.log_out"}
 _STATIC = Path(__file__).with_name("static")
 _ASSETS = {"console.css": "text/css", "console.js": "text/javascript", "console.svg": "image/svg+xml"}
+# The chart has eight colors: six bundles, the others together, and the limit of a chart with intervals.
 _SHOWN_VERSIONS = 6
+# One page to read.
 _AUDIT_LINES = 50
 _DAY_S = 86_400.0
 
@@ -39,7 +41,7 @@ Page = str | PlainResponse | tuple[str, int]
 
 
 def protect() -> PlainResponse | None:
-    """Before every page: refuse forged forms, and send visitors who are not logged in to the login."""
+    """Run before every page: refuse forged forms, and redirect visitors who are not logged in to the login."""
     if request.endpoint == "console.asset":
         return None
     check_forgery()
@@ -47,9 +49,9 @@ def protect() -> PlainResponse | None:
 
 
 def harden(answer: Response) -> Response:
-    """After every page: what a browser may load, run and remember."""
+    """Run after every page: limit what the browser may load and run."""
     answer.headers["Content-Security-Policy"] = _POLICY
-    # Without a referrer the check of forged forms over https could not tell where a form came from.
+    # The check of forged forms needs the referrer over https.
     answer.headers["Referrer-Policy"] = "same-origin"
     return answer
 
@@ -73,7 +75,7 @@ def _error_page(sentence: str, status: int) -> tuple[str, int]:
 
 
 def add_page_rules(pages: Blueprint) -> Blueprint:
-    """Give a blueprint of the console what every page has: protection, headers, errors as sentences."""
+    """Add to a blueprint of the console what every page has: protection, headers, errors as sentences."""
     pages.before_request(protect)
     pages.after_request(harden)
     pages.register_error_handler(HTTPException, show_error)
@@ -83,7 +85,7 @@ def add_page_rules(pages: Blueprint) -> Blueprint:
 
 @blueprint.get("/static/<name>")
 def asset(name: str) -> PlainResponse:
-    """Give the style sheet or the script."""
+    """Serve the style sheet, the script or the icon."""
     if name not in _ASSETS:
         raise RequestError("there is no such file", status_code=404)
     content, etag = _asset_content(name)
@@ -95,14 +97,14 @@ def asset(name: str) -> PlainResponse:
 
 @functools.cache
 def _asset_content(name: str) -> tuple[bytes, str]:
-    """The bytes and their digest: small, and no open file is left behind by a browser that goes away."""
+    """Return the bytes and their digest. They stay in memory, so an interrupted download leaves no open file."""
     content = (_STATIC / name).read_bytes()
     return content, hashlib.sha256(content).hexdigest()[:32]
 
 
 @blueprint.get("/")
 def fleet() -> Page:
-    """Show the fleet: devices by bundle, releases by channel, what the keys are good for."""
+    """Show the fleet: devices by bundle, releases by channel, expiry of the metadata."""
     now = services().clock_s()
     services().history.record_if_due()
     versions = services().history.versions()
@@ -124,7 +126,7 @@ def fleet() -> Page:
 
 @blueprint.get("/feedback")
 def feedback() -> Page:
-    """Show what devices report: how much, of what kind, how late."""
+    """Show the feedback: how many events, of which kinds, and how late they arrive."""
     flow = feedback_flow(services().engine, services().clock_s)
     chart: Chart | None = stacked("Events per minute by kind", flow.times_s, list(flow.per_minute.items()))
     return render_template(
@@ -147,14 +149,14 @@ def devices() -> Page:
 def revoke_device(device_id: str) -> Page:
     """Make a device's credential void."""
     services().devices.revoke(device_id, actor=operator().name)
-    flash(f"{device_id} is revoked: nothing that it sends is taken any more.")
+    flash(f"{device_id} is revoked: the server accepts nothing from it any more.")
     return redirect(url_for("console.devices", search=device_id))
 
 
 @blueprint.post("/devices/code")
 @needs("publisher")
 def new_code() -> Page:
-    """Make a one-time enrollment code and show it this once."""
+    """Make a one-time enrollment code and show it once."""
     days = services().config.enrollment_code_days
     code = services().enrollment.new_code(valid_days=days)
     services().audit.record(actor=operator().name, action="enrollment code made", details={"valid_days": days})
@@ -172,18 +174,18 @@ def audit() -> Page:
 
 @blueprint.post("/audit/verify")
 def verify_audit() -> Page:
-    """Walk the whole chain and say whether it is whole."""
+    """Check the whole audit log and show the result."""
     try:
         head = services().audit.verify()
-        flash(f"All {head.number} lines are whole.")
+        flash(f"All {head.number} lines are complete and unchanged.")
     except AuditError as error:
-        flash(f"NOT WHOLE: {error}")
+        flash(f"The check of the audit log failed: {error}")
     return redirect(url_for("console.audit"))
 
 
 @blueprint.get("/audit.jsonl")
 def export_audit() -> Page:
-    """Give the whole log as JSON lines."""
+    """Return the whole log as JSON lines."""
     lines = (msgspec.json.encode(entry) + b"\n" for entry in services().audit.entries())
     answer = Response(lines, mimetype="application/x-ndjson")
     answer.headers["Content-Disposition"] = "attachment; filename=audit.jsonl"
@@ -192,7 +194,7 @@ def export_audit() -> Page:
 
 @blueprint.get("/keys")
 def keys() -> Page:
-    """Show API keys, and to admins the accounts."""
+    """Show API keys; admins also see the accounts."""
     return _keys_page()
 
 
@@ -206,7 +208,7 @@ def _keys_page(new: NewKey | None = None) -> str:
 
 @blueprint.post("/keys")
 def create_key() -> Page:
-    """Make an API key for oneself, with a role that is not above one's own; it is shown this once."""
+    """Make an API key for the operator, with the operator's role or a lower one; it is shown once."""
     role = request.form.get("role", "")
     if role not in ROLES or not operator().may(role):
         raise RequestError("expected a role that is not above your own", status_code=403)
@@ -218,7 +220,7 @@ def create_key() -> Page:
 
 @blueprint.post("/keys/<key_id>/revoke")
 def revoke_key(key_id: str) -> Page:
-    """Make a key void: one's own, or any as an admin."""
+    """Revoke a key: operators may revoke their own keys, admins every key."""
     owners = {key.key_id: key.operator for key in services().api_keys.every_key()}
     if key_id not in owners:
         raise ConfigError("there is no such API key")
@@ -230,7 +232,7 @@ def revoke_key(key_id: str) -> Page:
 
 
 def _middle(pair: tuple[str, list[int]]) -> float:
-    # The bundle that came first lies lowest.
+    # The oldest bundle is drawn at the bottom.
     values = pair[1]
     return sum(place * value for place, value in enumerate(values)) / (sum(values) or 1)
 

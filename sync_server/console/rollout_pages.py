@@ -17,7 +17,7 @@ from sync_server.statistics.confidence_sequences import open_difference
 
 blueprint = Blueprint("rollout_pages", __name__, url_prefix="/console")
 
-_DONE = {"pause": "is paused", "resume": "goes on", "advance": "is in its next stage", "halt": "is halted"}
+_DONE = {"pause": "is paused", "resume": "continues", "advance": "is in its next stage", "halt": "is halted"}
 
 
 @dataclass(frozen=True)

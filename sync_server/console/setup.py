@@ -18,7 +18,7 @@ _NAVIGATION = (
 
 
 def add_console(app: Flask, config: ServerConfig) -> None:
-    """Register the pages under /console and guard them.
+    """Register the pages under /console and protect them.
 
     Raises:
         ConfigError: the server's home has no session key yet.

@@ -1,4 +1,4 @@
-"""The server's database, SQLite in WAL mode or PostgreSQL, migrated to the newest tables by Alembic."""
+"""The server's database: SQLite in WAL mode or PostgreSQL. Alembic updates its tables."""
 
 import contextlib
 import fcntl
@@ -23,20 +23,22 @@ from edge_runtime.contract.errors import ConfigError, PocketrecError, StorageErr
 
 _READS_ONLY = "reads_only"
 _MIGRATIONS = Path(__file__).parent / "migrations"
-# Some megabytes of rows in memory at once.
+# A page is a few megabytes in memory.
 _PAGE_ROWS = 5_000
 _Row = TypeVar("_Row")
 _Struct = TypeVar("_Struct", bound=msgspec.Struct)
 
 _POSTGRESQL = "postgresql"
+# A request reports after this time that PostgreSQL cannot be reached.
 _CONNECT_TIMEOUT_S = 10
+# As long as a request may take by default (`slow_request_s`).
 _LOCK_TIMEOUT_S = 30
-# Any number, the same for every server that brings one database up to date.
+# An arbitrary number; all servers that migrate one database use the same.
 _MIGRATION_LOCK = 7_316_529
 
 
 def open_database(place: Path | str, *, connections: int = 8) -> Engine:
-    """Return an engine over a database; call it after a fork, not before.
+    """Return an engine of a database; call it after a fork, not before.
 
     Args:
         place: a SQLite file, made when missing, or the URL of a database: postgresql://user@host/name or
@@ -44,7 +46,7 @@ def open_database(place: Path | str, *, connections: int = 8) -> Engine:
         connections: how many a process may hold open at once (PostgreSQL).
 
     Raises:
-        ConfigError: the URL names no database that is known here.
+        ConfigError: the URL names a kind of database that is not supported.
     """
     url = URL.create("sqlite", database=str(place)) if isinstance(place, Path) else _checked_url(place)
     if url.get_backend_name() == _POSTGRESQL:
@@ -53,7 +55,7 @@ def open_database(place: Path | str, *, connections: int = 8) -> Engine:
             pool_size=connections,
             max_overflow=connections,
             pool_timeout=_LOCK_TIMEOUT_S,
-            # No question before each use: after a restart of the database a request may fail, and devices send again.
+            # No check before each use: after a restart of the database a request may fail, and devices send it again.
             pool_pre_ping=False,
             connect_args={
                 "connect_timeout": _CONNECT_TIMEOUT_S,
@@ -72,10 +74,10 @@ def _checked_url(text: str) -> URL:
     try:
         url = make_url(text)
     except (ArgumentError, ValueError) as error:
-        # The text may hold a password: it is not repeated.
+        # The text may contain a password, so the message does not repeat it.
         raise ConfigError(f"the database's URL cannot be read; {expected}") from error
     if url.get_backend_name() not in {_POSTGRESQL, "sqlite"}:
-        raise ConfigError(f"{url.get_backend_name()} is no database known here; {expected}")
+        raise ConfigError(f"{url.get_backend_name()} is not supported as a database; {expected}")
     if not url.database:
         raise ConfigError(f"the database's URL names no database; {expected}")
     return url
@@ -89,10 +91,10 @@ def is_postgresql(engine: Engine | Connection) -> bool:
 def _prepare_connection(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
     if not isinstance(connection, sqlite3.Connection):
         raise TypeError(f"expected a connection to SQLite, got {type(connection).__name__}")
-    # The driver would begin transactions late, which lets two writers deadlock; `_begin_by_name` does it instead.
+    # The driver begins transactions late, so two writers could deadlock. `_begin_by_name` begins them instead.
     connection.isolation_level = None
     connection.execute("PRAGMA journal_mode = WAL")
-    # FULL: what a receipt acknowledges must survive a power loss, because the device forgets it.
+    # FULL: acknowledged events must survive a power loss, because the device deletes them.
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA foreign_keys = ON")
 
@@ -105,7 +107,7 @@ def _begin_by_name(connection: Connection) -> None:
 def reading(engine: Engine) -> Engine:
     """Return `engine` for transactions that only read: they do not wait for a writer."""
     if is_postgresql(engine):
-        # Each statement by itself: what is read is one statement, and BEGIN and ROLLBACK would triple its way.
+        # Each read is one statement. BEGIN and ROLLBACK around it would triple the round trips.
         return engine.execution_options(isolation_level="AUTOCOMMIT")
     return engine.execution_options(**{_READS_ONLY: True})
 
@@ -199,10 +201,10 @@ def every_row(
 
 @contextlib.contextmanager
 def writers_turn(engine: Engine) -> Iterator[None]:
-    """Wait for this process' turn to write, for writers that follow each other closely.
+    """Wait for this process' turn to write; it is for writers that follow each other closely.
 
-    SQLite lets a writer that finds the database locked sleep and look again, so that one of two busy processes may
-    wait for seconds. A lock of the operating system wakes the next at once.
+    When SQLite finds the database locked, the writer sleeps and tries again. One of two busy processes may so wait for
+    seconds. A lock of the operating system wakes the next writer at once.
 
     Raises:
         StorageError: the disk is full, read-only or not permitted.
@@ -219,9 +221,9 @@ def writers_turn(engine: Engine) -> Iterator[None]:
 
 
 def take_turn(session: Session, name: str) -> None:
-    """Let a transaction that looks before it writes go alone among those of the same `name`, until it ends.
+    """Make this transaction the only one of its `name` until it ends, so that what it reads stays true while it writes.
 
-    SQLite's writing transactions take turns by themselves.
+    In SQLite, writing transactions always run one after another.
     """
     if is_postgresql(session.connection()):
         session.execute(text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))"), {"name": name})
@@ -239,7 +241,7 @@ def migrate(engine: Engine) -> None:
     config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
     with database_errors_named(), engine.begin() as connection:
         if is_postgresql(connection):
-            # Several machines may start at once; SQLite's transactions take turns by themselves.
+            # Several machines may start at once. In SQLite, writing transactions always run one after another.
             connection.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": _MIGRATION_LOCK})
         config.attributes["connection"] = connection
         alembic.command.upgrade(config, "head")
@@ -257,6 +259,6 @@ def database_errors_named() -> Iterator[None]:
     except PoolTimeoutError as error:
         raise StorageError("every connection to the server's database is in use; nothing was stored") from error
     except DBAPIError as error:
-        # The first line only: further ones of PostgreSQL may repeat values, which a log must not know.
+        # Only the first line: PostgreSQL's other lines may contain values, which must not be logged.
         reason = str(error.orig).strip().split("\n", 1)[0]
         raise StorageError(f"the server's database cannot be used: {reason}; nothing was stored") from error

@@ -14,7 +14,7 @@ from sync_server.database.tables.devices import DeviceBundle, DeviceReportRow
 from sync_server.errors import RequestError
 
 _HOLDS = {"installed", "went_back"}
-"""Reports after which the device has the release that they name."""
+"""Kinds of reports after which the device has the reported release."""
 
 
 class ReleaseCount(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,7 +31,7 @@ class DeviceReports(DatabaseService):
     """The reports of a fleet in its database."""
 
     def store(self, batch: ReportBatch) -> ReportReceipt:
-        """Store a batch in one transaction; reports that are here already stay as they are.
+        """Store a batch in one transaction; reports that are stored already stay as they are.
 
         Args:
             batch: reports of an enrolled device, whose identity the caller has checked.
@@ -85,7 +85,7 @@ class DeviceReports(DatabaseService):
 
     def installed_by_day(self, channel: str) -> list[tuple[int, int, int]]:
         """Return (days since 1970, release, devices that installed it on that day), oldest first."""
-        # Both databases have floor(), which gives whole days.
+        # Both databases have floor(); a cast to an integer would round in PostgreSQL.
         seconds = func.floor(DeviceReportRow.received_at_s / 86_400.0)
         query = (
             select(seconds, DeviceReportRow.release, func.count(func.distinct(DeviceReportRow.device_id)))

@@ -1,4 +1,4 @@
-"""Enrollment of devices: one-time codes, credentials, and which device a credential belongs to."""
+"""Enrollment of devices: one-time codes, credentials, and which device has which credential."""
 
 import hashlib
 import secrets
@@ -11,16 +11,16 @@ from sync_server.database.tables.devices import Device, EnrollmentCode
 from sync_server.errors import RequestError
 
 _DAY_S = 86_400.0
-# Some 200 bytes each; a larger fleet asks the database more often.
+# About 200 bytes each, 10 MB in all. For a larger fleet the database is asked more often.
 _MAX_SENDERS = 50_000
-# Made once: building a statement costs more than running it.
+# Built once: building a statement takes longer than running it.
 _DEVICE_OF_CREDENTIAL = select(Device.device_id).where(
     Device.credential_sha256 == bindparam("digest"), Device.revoked_at_s.is_(None)
 )
 
 
 def digest_of(secret: str) -> str:
-    """Return the SHA-256 under which a code, a credential or a token is kept; they are random, so it needs no salt."""
+    """Return the SHA-256 by which a code, a credential or a token is stored; these are random, so they need no salt."""
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
@@ -31,7 +31,7 @@ class Enrollment(DatabaseService):
     _senders: dict[str, str] = field(init=False, default_factory=dict)
 
     def new_code(self, *, valid_days: int) -> str:
-        """Make a one-time enrollment code and return it; only its digest is kept.
+        """Make a one-time enrollment code and return it; the database has only its digest.
 
         Raises:
             StorageError: the database cannot be written.
@@ -76,15 +76,15 @@ class Enrollment(DatabaseService):
             return device.device_id
 
     def device_of(self, credential: str) -> str | None:
-        """Return the device that holds this credential; None when there is none or it was revoked."""
+        """Return the device with this credential; None when there is none or it was revoked."""
         with database_errors_named(), reading(self.engine).connect() as connection:
             return connection.scalar(_DEVICE_OF_CREDENTIAL, {"digest": digest_of(credential)})
 
     def sender_of(self, credential: str) -> str | None:
-        """Return the device that holds this credential, by memory when it was here before; None when there is none.
+        """Return the device with this credential, from memory when it was asked for before; None when there is none.
 
-        It may have been revoked since: only for what ends in `EventIngest.store`, which looks at that while it holds the
-        device.
+        The device may have been revoked since. Use this only for requests that end in `EventIngest.store`, which checks
+        that while it locks the device's row.
         """
         digest = digest_of(credential)
         device_id = self._senders.get(digest)
@@ -95,7 +95,7 @@ class Enrollment(DatabaseService):
         return device_id
 
     def check(self) -> None:
-        """Ask the database for the smallest thing.
+        """Check by one small query that the database answers.
 
         Raises:
             StorageError: it does not answer, or lacks the tables.

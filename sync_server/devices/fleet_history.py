@@ -13,7 +13,9 @@ from sync_server.database.engine import DatabaseService, read_session
 from sync_server.database.tables.devices import Device, FleetHour
 
 HOUR_S = 3_600
+# A quarter of a year: longer than any rollout.
 _KEPT_HOURS = 24 * 90
+# A device that sent nothing for a week is probably switched off.
 _SILENT_S = 7 * 86_400.0
 UNKNOWN = "unknown"
 
@@ -39,9 +41,9 @@ class FleetHistory(DatabaseService):
     _done: _Due = field(default_factory=_Due, repr=False)
 
     def record_if_due(self) -> bool:
-        """Write down this hour unless this process, or another one, has done so; return whether it was written.
+        """Store the counts of this hour, unless a process has done so already; return whether they were stored.
 
-        Cheap when nothing is due: it may be called for every request.
+        It costs almost nothing when nothing is due, so it may be called for every request.
 
         Raises:
             StorageError: the database cannot be written.
@@ -67,14 +69,14 @@ class FleetHistory(DatabaseService):
                 if rows:
                     session.execute(insert(FleetHour), rows)
         except IntegrityError:
-            # Another worker was quicker: its rows say the same.
+            # Another worker was faster; its rows have the same counts.
             return False
         except DBAPIError as error:
             raise StorageError(f"the server's database cannot be used: {type(error.orig).__name__}") from error
         return bool(rows)
 
     def now(self) -> dict[str, int]:
-        """Return how many devices have which bundle: those that are not revoked and spoke within seven days.
+        """Return how many devices have which bundle: devices that are not revoked and sent feedback within seven days.
 
         Raises:
             StorageError: the database cannot be read.

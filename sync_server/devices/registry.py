@@ -1,4 +1,4 @@
-"""The registry of devices: which are enrolled, when each last sent something, and revoking one."""
+"""The registry of devices: which are enrolled, when each last sent feedback, and revoking one."""
 
 from dataclasses import dataclass
 
@@ -10,6 +10,7 @@ from sync_server.database.engine import DatabaseService, read_session, require_r
 from sync_server.database.tables.devices import Device
 from sync_server.operators.audit_log import append
 
+# Longer than any device's name.
 MAX_SEARCH_CHARS = 100
 
 
@@ -77,9 +78,9 @@ class DeviceRegistry(DatabaseService):
             return struct_of(row, DeviceView) if row else None
 
     def revoke(self, device_id: str, *, actor: str) -> None:
-        """Make a device's credential void for good: nothing that it sends is taken any more.
+        """Make a device's credential void for good: the server accepts nothing from it any more.
 
-        It can be enrolled anew with a new code, and has another name then.
+        The device can enroll again with a new code, and gets another name.
 
         Raises:
             ConfigError: there is no such device.
@@ -95,7 +96,7 @@ class DeviceRegistry(DatabaseService):
 
 def _contains(search: str) -> ColumnElement[bool]:
     text = _plain(search)[:MAX_SEARCH_CHARS]
-    # The search's own % and _ mean themselves.
+    # Without autoescape, % and _ in the search would be wildcards.
     return Device.device_id.contains(text, autoescape=True) if text else true()
 
 

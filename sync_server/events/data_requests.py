@@ -1,7 +1,7 @@
-"""What is kept of one device, handed out or erased at its owner's request.
+"""Copies and erasure of the stored data of one device, at its owner's request.
 
-An erased event does not come back: the device's row holds the number up to which its events were erased, and what is sent
-again up to that number counts as a duplicate (event_writer.py).
+An erased event does not come back. The device's row has the number of its last erased event, and events up to that number
+count as duplicates when they are sent again (event_writer.py).
 """
 
 import itertools
@@ -24,7 +24,7 @@ _SECRET_COLUMNS = {"credential_sha256"}
 
 
 def device_data(engine: Engine, device_id: str) -> Iterator[bytes]:
-    """Give all that is kept of a device as lines of JSON: the device, its events, its reports.
+    """Return all stored data of a device as lines of JSON: the device, its events, its reports.
 
     Raises:
         RequestError: no such device.
@@ -38,7 +38,7 @@ def device_data(engine: Engine, device_id: str) -> Iterator[bytes]:
 
 
 def _known_device(session: Session, device_id: str, *, to_change: bool = False) -> Device:
-    missing = RequestError(f"no device {device_id[:80]!r} is known here", status_code=404)
+    missing = RequestError(f"there is no device {device_id[:80]!r}", status_code=404)
     # PostgreSQL takes no NUL in a text, and no name has one.
     return require_row(session, Device, device_id.replace("\0", ""), missing, to_change=to_change)
 
@@ -57,7 +57,7 @@ def _line(what: str, row: Base) -> bytes:
 
 
 def erase_device(engine: Engine, device_id: str, *, actor: str, now_s: float) -> ErasureReceipt:
-    """Remove every event and report of a device in one transaction, with a line in the audit log of who did it.
+    """Erase every event and report of a device in one transaction, with a line in the audit log.
 
     The device stays enrolled.
 
@@ -66,12 +66,12 @@ def erase_device(engine: Engine, device_id: str, *, actor: str, now_s: float) ->
         StorageError: the database cannot be written; nothing was erased.
     """
     with write_session(engine) as session:
-        # Locked first, so that events which are on their way come before or after, not between.
+        # Locked first: events that arrive meanwhile are stored either before the erasure or after it.
         device = _known_device(session, device_id, to_change=True)
         newest = session.scalar(select(func.max(Event.sequence)).where(Event.device_id == device_id)) or 0
         device.forgotten_sequence = max(device.forgotten_sequence, newest)
         events = session.execute(delete(Event).where(Event.device_id == device_id)).rowcount  # type: ignore[attr-defined]
-        # The rows of reports stay as marks that their windows were counted, or a replay would bring them back.
+        # The rows of count reports stay without content: they mark their windows, so that a replay is a duplicate.
         marks = update(CountRow).where(CountRow.device_id == device_id, CountRow.epsilon > 0)
         reports = session.execute(marks.values(bits=b"", epsilon=0.0, hash_number=0)).rowcount  # type: ignore[attr-defined]
         for about_bundles in (DeviceReportRow, DeviceBundle):

@@ -1,7 +1,7 @@
 """Writes events, many requests in one transaction.
 
-A commit waits for the disk. While one thread writes, the batches of the others are collected; the next thread writes
-all of them in one transaction. A single batch does not wait for others: it is written at once.
+A commit waits for the disk. While one thread writes, the batches of the other threads gather, and the next thread writes all
+of them in one transaction. A single batch does not wait for others: it is written at once.
 """
 
 import threading
@@ -19,6 +19,7 @@ from sync_server.database.tables.devices import Device
 from sync_server.database.tables.events import Event
 from sync_server.errors import UNKNOWN_DEVICE, RequestError
 
+# 20 of the largest batches (`max_feedback_events`); it bounds the memory and the time of one transaction.
 MAX_GROUP_EVENTS = 20_000
 
 EVENT_COLUMNS = ("device_id", "sequence", "received_at_s", *FeedbackEvent.__struct_fields__)
@@ -33,7 +34,7 @@ EventRow = tuple[Any, ...]
 
 @dataclass(frozen=True)
 class DeviceNews:
-    """What a batch says of its device itself; what is None stays as it is in the database. Text without the character NUL."""
+    """What a batch says about its device. None leaves the database's value as it is. Text has no NUL character."""
 
     at_s: float
     bundle_id: str
@@ -83,7 +84,7 @@ class EventWriter:
         """Store a batch; return how many of its events are new. When this returns, they survive a crash.
 
         Raises:
-            RequestError: the device is not here any longer, or it was revoked.
+            RequestError: the device does not exist any more, or it was revoked.
             StorageError: the database cannot be written; nothing of the batch is stored.
         """
         mine = _Waiting(batch)
@@ -98,7 +99,7 @@ class EventWriter:
         return mine.stored
 
     def _take_group(self) -> list[_Waiting]:
-        """Return what waits, oldest first: one batch of a device, up to the limit of events, sorted by device."""
+        """Return waiting batches, the oldest first up to the limit of events, one for each device, sorted by device."""
         group: dict[str, _Waiting] = {}
         rest, events = [], 0
         with self._gathering:
@@ -109,7 +110,7 @@ class EventWriter:
                 else:
                     group[waiting.batch.device_id] = waiting
             self._waiting[:] = rest
-        # Devices are locked in this order by every process, so that two never wait for each other in a circle.
+        # Every process locks devices in this order, so that no two wait for each other forever.
         return [group[device_id] for device_id in sorted(group)]
 
     def _write(self, group: list[_Waiting]) -> None:
@@ -118,7 +119,7 @@ class EventWriter:
                 stored = _store_group(connection, [waiting.batch for waiting in group])
         except PocketrecError as error:
             if len(group) > 1:
-                # One batch that cannot be stored must not take the others with it.
+                # A batch that cannot be stored must not stop the others.
                 for waiting in group:
                     self._write([waiting])
                 return
@@ -135,7 +136,7 @@ class EventWriter:
 
 def _store_group(connection: Connection, batches: Sequence[DeviceEvents]) -> dict[str, int]:
     """Store the batches of different devices; return the count of new events by device, without unknown devices."""
-    # Locking the rows replaces a foreign key, whose check would cost PostgreSQL more than the event itself.
+    # The lock replaces a foreign key, whose check takes PostgreSQL longer than inserting the event.
     locked = connection.execute(_LOCK_DEVICES, {"devices": [batch.device_id for batch in batches]})
     forgotten = {row.device_id: row.forgotten_sequence for row in locked}
     wanted = [batch.after(forgotten[batch.device_id]) for batch in batches if batch.device_id in forgotten]
@@ -182,11 +183,11 @@ def _arrays(rows: Sequence[EventRow]) -> tuple[str, ...]:
 def array_literal(values: Sequence[str | float | None]) -> str:
     """Return a column of texts or numbers as PostgreSQL writes an array.
 
-    The driver would send each value separately, which costs more than the rest of a request.
+    The driver would convert each value by itself, which takes longer than the rest of the request.
     """
     gaps = values.count(None)
     if gaps == len(values):
-        # unnest fills up a column that is too short with NULL.
+        # unnest fills a column that is too short with NULL.
         return "{}"
     if not isinstance(next(value for value in values if value is not None), str):
         return "{" + ",".join(["NULL" if value is None else repr(value) for value in values]) + "}"

@@ -63,5 +63,5 @@ def _day(timestamp_s: object) -> str:
     try:
         return datetime.fromtimestamp(float(str(timestamp_s)), UTC).strftime("%Y-%m-%d")
     except (ValueError, OverflowError, OSError):
-        # A device may claim any past; what no calendar has goes into one partition.
+        # A device may claim any past time. Times outside the calendar go into one partition.
         return "0001-01-01"

@@ -1,4 +1,4 @@
-"""The flow of feedback: number of events by kind and time, and their delay, from the newest events."""
+"""The flow of feedback: how many events of which kind arrived when, and how late. It is read from the newest events."""
 
 import math
 from collections import Counter
@@ -10,7 +10,9 @@ from sqlalchemy import Engine, select
 from sync_server.database.engine import read_session
 from sync_server.database.tables.events import Event
 
+# Enough for steady quantiles of the lag, whatever the fleet's size.
 SAMPLE_EVENTS = 20_000
+# Half an hour each, for the 24 hours that the console shows.
 _BUCKETS = 48
 
 
@@ -23,8 +25,8 @@ class FeedbackFlow:
         per_minute: kind -> events per minute in each slice.
         events: how many events this is about, `SAMPLE_EVENTS` at most.
         newest_s: when the newest arrived, None when there are none.
-        lag_p50_s: half of the events arrived within this time after they happened, by the device's clock.
-        lag_p95_s: the same for 95 of 100.
+        lag_p50_s: median of the time from an event, by the device's clock, to its arrival.
+        lag_p95_s: 95th percentile of that time.
     """
 
     times_s: list[float]
@@ -36,7 +38,7 @@ class FeedbackFlow:
 
 
 def feedback_flow(engine: Engine, clock_s: Callable[[], float], *, hours: float = 24.0) -> FeedbackFlow:
-    """Look at the newest events of the last `hours`; the cost is bounded whatever the number of events.
+    """Return the flow of the last `hours`; at most `SAMPLE_EVENTS` events are read.
 
     Raises:
         StorageError: the database cannot be read.

@@ -15,9 +15,9 @@ from sync_server.database.tables.events import Event
 from sync_server.errors import RequestError
 from sync_server.events.event_writer import DeviceEvents, DeviceNews, EventRow, EventWriter
 
-# Far below the 2**63 of a database's integer, so that a sum with it cannot overflow.
+# Half of the largest integer of the database, so that a sum with it cannot overflow.
 MAX_SEQUENCE = 2**62
-# Clocks that are set by a network are off by less; to correct by the time of a slow request would add noise.
+# Clocks that a network sets are off by less. A smaller limit would "correct" by the duration of a slow request.
 _TOLERATED_SKEW_S = 120.0
 _TIMESTAMP = FeedbackEvent.__struct_fields__.index("timestamp_s")
 
@@ -33,7 +33,7 @@ class EventIngest(DatabaseService):
         object.__setattr__(self, "_writer", EventWriter(self.engine))
 
     def store(self, batch: FeedbackBatch) -> FeedbackReceipt:
-        """Store a batch in one transaction; events that are here already are counted, not stored again.
+        """Store a batch in one transaction; events that are stored already are counted, not stored again.
 
         Args:
             batch: events of an enrolled device, whose identity the caller has checked.
@@ -72,7 +72,7 @@ def _rows(batch: FeedbackBatch, refused: list[str], now_s: float) -> Iterator[Ev
             refused.append(f"event {item.sequence}: {error}")
             continue
         values = msgspec.structs.astuple(item.event)
-        # What a device says of its own future cannot be true.
+        # An event cannot happen after it arrives.
         timestamp_s = min(item.event.timestamp_s + skew_s, now_s)
         if timestamp_s != item.event.timestamp_s:
             values = (*values[:_TIMESTAMP], timestamp_s, *values[_TIMESTAMP + 1 :])
@@ -80,7 +80,7 @@ def _rows(batch: FeedbackBatch, refused: list[str], now_s: float) -> Iterator[Ev
 
 
 def clock_skew_s(sent_at_s: float | None, now_s: float) -> float:
-    """Return what to add to a device's times: how far its clock was off while it sent, 0 for less than two minutes."""
+    """Return the seconds to add to a device's times: the error of its clock when it sent, 0 below two minutes."""
     if sent_at_s is None or not math.isfinite(sent_at_s) or abs(now_s - sent_at_s) < _TOLERATED_SKEW_S:
         return 0.0
     return now_s - sent_at_s

@@ -1,4 +1,4 @@
-"""Events as JSON lines. In a file of its own, so that such an export does not load the package for Parquet."""
+"""Events as JSON lines. A server that exports only these need not load the package for Parquet (export.py)."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -11,6 +11,7 @@ from edge_runtime.contract.errors import ConfigError
 from sync_server.database.engine import read_session
 from sync_server.database.tables.events import Event
 
+# Larger pages need fewer queries; a page is some tens of megabytes in memory.
 _PAGE_ROWS = 50_000
 
 
@@ -30,7 +31,7 @@ def export_json_lines(engine: Engine, path: Path) -> int:
     with disk_errors_named(path), temporary.open("wb") as file:
         for page in pages(engine):
             for row in page:
-                # A field that the event does not have is left out, as the device sent it.
+                # Empty fields are left out, as the device left them out.
                 event = {name: value for name, value in row.items() if name != "id" and value is not None}
                 file.write(msgspec.json.encode(event) + b"\n")
             written += len(page)
@@ -40,7 +41,7 @@ def export_json_lines(engine: Engine, path: Path) -> int:
 
 
 def pages(engine: Engine) -> Iterator[Sequence[Mapping[str, object]]]:
-    """Yield all events as rows of their table, oldest first, some ten thousand at a time."""
+    """Yield all events as rows of their table, oldest first, in pages."""
     last = 0
     while True:
         with read_session(engine) as session:

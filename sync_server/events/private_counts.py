@@ -1,10 +1,10 @@
-"""Reports under local differential privacy (contract/counts.py): stores each once, adds them up, and estimates counts.
+"""Reports under local differential privacy (contract/counts.py): each is stored once; their sums estimate counts.
 
-Let a report use hash function h and flip bits with probability q. (bit - q) / (1 - 2q) is the true bit on average. A
-row with one true bit hits another given bit with probability 1/BITS, so the mean of all bits is subtracted from the
-bit, and the result is multiplied by BITS / (BITS - 1). Added over reports that is the count of the product, on average
-over noise and hash functions. Its variance is estimated from the differences between the hash functions, each an
-independent sample of devices: it includes the noise, the collisions and the sampling of devices.
+A report flips each bit with probability q, so (bit - q) / (1 - 2q) is the true bit on average. Another product's bit falls
+on the same place with probability 1/BITS. To correct for that, the mean of all bits is subtracted from the product's bit, and
+the difference is multiplied by BITS / (BITS - 1). The sum over reports is the count of the product, on average over noise and
+hash functions. Each hash function is used by an independent sample of devices. The variance between their estimates
+therefore covers the noise, the collisions and the choice of devices.
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ _Z95 = 1.959964
 
 @dataclass(frozen=True)
 class CountEstimate:
-    """In how many reports a product and kind was the one that the device picked, with a 95% interval."""
+    """How many reports picked a product and kind, with a 95% interval."""
 
     product_id: str
     kind: str
@@ -35,11 +35,11 @@ class CountEstimate:
 
 @dataclass
 class CountSums:
-    """Reports added up by hash function, the noise taken out on average.
+    """Sums of reports for each hash function, corrected for the noise.
 
     Attributes:
         reports: how many were added.
-        reports_by_epsilon: privacy loss of a report -> how many had it.
+        reports_by_epsilon: privacy loss of a report -> number of reports with it.
     """
 
     reports: int = 0
@@ -55,7 +55,7 @@ class CountSums:
         self.reports_by_epsilon[epsilon] = self.reports_by_epsilon.get(epsilon, 0) + 1
 
     def estimate(self, product_ids: Sequence[str], kind: str) -> list[CountEstimate]:
-        """Return the estimate of each product; a count below zero means that there may be none."""
+        """Return the estimate of each product; a count below zero means about zero."""
         # float64 [HASHES, BITS]: each hash function's own estimate of every bit's count.
         centered = (self._sums - self._sums.mean(axis=1, keepdims=True)) * (BITS / (BITS - 1))
         answers = []
@@ -68,7 +68,7 @@ class CountSums:
 
 
 def store_report(engine: Engine, report: CountReport, *, now_s: float) -> bool:
-    """Store a report; False when its window is here already.
+    """Store a report; return False when the report of its window is stored already.
 
     Raises:
         StorageError: the database cannot be written.
@@ -81,7 +81,7 @@ def store_report(engine: Engine, report: CountReport, *, now_s: float) -> bool:
     }
     same = (CountRow.device_id == report.device_id, CountRow.window_number == report.window)
     with write_session(engine) as session:
-        # Two requests at once: the unique constraint refuses the later, whose device asks again and finds the first.
+        # Of two requests at once the unique constraint refuses the later one. Its device sends again and finds the first.
         if session.scalar(select(CountRow.id).where(*same, CountRow.window_s == report.window_s)) is not None:
             return False
         session.execute(insert(CountRow).values(values))

@@ -25,12 +25,13 @@ from sync_server.statistics.confidence_sequences import (
 from sync_server.statistics.sample_ratio import chi_square_p_value
 
 ALPHA = 0.05
+"""Intervals of 95%, the usual level."""
 SAMPLE_RATIO_ALPHA = 0.001
-"""Below this p-value the devices were not shared out as planned, and no result can be believed."""
+"""Below this p-value the devices were not assigned as planned, and the results are not valid."""
 
 
 class VariantResult(msgspec.Struct, frozen=True, kw_only=True):
-    """One variant: its devices, its click-through, and the difference from the first variant (lower, upper)."""
+    """One variant: its devices, its click-through, and the difference from the first variant with its interval."""
 
     name: str
     release: int
@@ -46,7 +47,7 @@ class VariantResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TeamResult(msgspec.Struct, frozen=True, kw_only=True):
-    """Interleaved lists: on how many devices each team got more clicks; the interval of team b's share of those."""
+    """Interleaved lists: on how many devices each team got more clicks, and team b's share of them with its interval."""
 
     a_wins: int
     b_wins: int
@@ -57,11 +58,11 @@ class TeamResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ExperimentStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """How an experiment stands.
+    """The status of an experiment.
 
-    `sample_ratio_p` is the p-value of the hypothesis that devices were shared out by the weights; when it is below
-    `SAMPLE_RATIO_ALPHA`, `sample_ratio_mismatch` is set and the differences must not be believed. The intervals stay
-    valid however often one looks, over all variants together.
+    `sample_ratio_p` is the p-value of the hypothesis that devices were assigned by the weights. Below `SAMPLE_RATIO_ALPHA`,
+    `sample_ratio_mismatch` is true and the differences are not valid. The intervals are valid for all variants together,
+    and stay valid however often one looks.
     """
 
     id: str
@@ -86,19 +87,19 @@ class Experiments(DatabaseService):
 
     rollouts: Rollouts
 
-    def start(self, *, channel: str, name: str, variants: list[VariantOffer], actor: str) -> ExperimentStatus:
-        """Begin to give devices of a channel one of several releases.
+    def start(self, *, channel: str, name: str, variants: list[ArmOffer], actor: str) -> ExperimentStatus:
+        """Start to give devices of a channel one of several releases.
 
         Args:
-            channel: whose devices.
-            name: for people.
-            variants: variants with their releases and shares of the fleet; the first is the one that others are compared
-                with. Without any, the experiment is one of interleaved lists, which devices make themselves.
-            actor: who says so.
+            channel: the channel of the devices.
+            name: a name for the operators.
+            variants: variants with their releases and shares of the fleet; the others are compared with the first. An
+                experiment without variants compares interleaved lists, which devices make themselves.
+            actor: who starts it.
 
         Raises:
-            ConfigError: fewer than two variants, equal names, or shares that are no shares.
-            RequestError: a release is not signed, or something else is under way in the channel.
+            ConfigError: one variant, equal names, or shares outside 0 to 1 or above 1 together.
+            RequestError: a release is not signed, or another rollout or experiment of the channel has not ended.
             StorageError: the database cannot be written.
         """
         _check_variants(variants)
@@ -113,7 +114,8 @@ class Experiments(DatabaseService):
                 active_experiment(session, channel) or (rollout and rollout.state in ("running", "paused"))
             ):
                 raise RequestError(
-                    f"a rollout or an experiment of {channel} is under way; end it first", status_code=409
+                    f"channel {channel} has a rollout or an experiment that has not ended; end it first",
+                    status_code=409,
                 )
             row = ExperimentRow(
                 experiment_id=f"experiment-{secrets.token_hex(6)}",
@@ -190,7 +192,7 @@ def _check_variants(variants: list[VariantOffer]) -> None:
         any(not 0 < variant.weight <= 1 for variant in variants)
         or sum(variant.weight for variant in variants) > 1 + 1e-9
     ):
-        raise ConfigError("expected shares above 0 that sum up to 1 at most")
+        raise ConfigError("expected shares above 0 whose sum is at most 1")
 
 
 def _results(variants: list[VariantOffer], counts: list[int], clicks: dict[str, RatioSums]) -> list[VariantResult]:

@@ -1,1 +1,1 @@
-"""Runs the server: gunicorn, the home folder, backup, logs, and state that workers share."""
+"""Running the server: gunicorn, the home folder, backup, logs, and the data that workers share."""

@@ -1,6 +1,6 @@
-"""A cache of answers to frequent queries: in a Redis that all workers share, or in the memory of each worker.
+"""A cache of answers to frequent requests, in a Redis that all workers share or in the memory of each worker.
 
-The cache can be emptied at any time without harm. While Redis does not answer, nothing is found and nothing stored.
+The cache may be emptied at any time without harm. While Redis cannot be reached, it finds nothing and stores nothing.
 """
 
 import logging
@@ -18,7 +18,7 @@ _LOG = logging.getLogger(__name__)
 
 
 class Cache(Protocol):
-    """Keeps bytes for some time."""
+    """Stores bytes for some time."""
 
     def get(self, key: str) -> bytes | None:
         """Return what is kept under `key`, or None."""
@@ -34,7 +34,7 @@ class Cache(Protocol):
 
 
 class MemoryCache:
-    """A cache in this process: the `max_items` that were used last, each for `keep_s` seconds; safe between threads."""
+    """A cache in this process: the last `max_items` used, each for `keep_s` seconds; several threads may use it."""
 
     def __init__(self, *, max_items: int, keep_s: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._max_items = max_items
@@ -69,7 +69,7 @@ class MemoryCache:
 
 
 class RedisCache:
-    """A cache that all workers share; while Redis is away, nothing is found and nothing kept."""
+    """A cache that all workers share."""
 
     def __init__(self, client: "redis.Redis", *, keep_s: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._client = client
@@ -106,12 +106,12 @@ class RedisCache:
 
 
 def open_cache(redis_url: str, *, max_items: int, keep_s: float) -> Cache:
-    """Return the cache of hot answers.
+    """Return the cache of answers.
 
     Args:
-        redis_url: shared by all workers; "" for the memory of this process.
-        max_items: how many answers a process keeps; Redis has a limit of its own.
-        keep_s: for how long.
+        redis_url: the Redis that workers share; "" for the memory of this process.
+        max_items: how many answers a process stores; Redis has a limit of its own.
+        keep_s: how long an answer is stored.
 
     Raises:
         ConfigError: not the URL of a Redis.

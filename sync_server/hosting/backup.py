@@ -1,4 +1,4 @@
-"""Backup and restore of a running server's data, without its keys and secrets.
+"""Backup of everything that a server stores, while it runs, and restore. Keys and secrets are left out.
 
 A backup is a folder:
 
@@ -30,7 +30,7 @@ _PARTIAL = ".partial"
 
 
 class BackupNote(msgspec.Struct, frozen=True):
-    """What a backup says of itself; `files` maps a path inside to its SHA-256."""
+    """The description of a backup; `files` maps a path in the backup to its SHA-256."""
 
     version: int
     created_at: str
@@ -40,7 +40,7 @@ class BackupNote(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class BackupReport:
-    """What was written or read: number of files and bytes."""
+    """How many files and bytes were written or read."""
 
     files: int
     bytes: int
@@ -51,8 +51,8 @@ def back_up(
 ) -> BackupReport:
     """Write a backup into the new folder `folder`; the server may run meanwhile.
 
-    The database is copied first: what it knows of the repository is in the files that are copied after it. Stopped
-    halfway, only `folder` with the ending .partial is there.
+    The database is copied first, so every file that it names is in the repository that is copied after it. Stopped
+    halfway, only a folder with the suffix .partial exists.
 
     Raises:
         ConfigError: `folder` exists, `home` is no server's, or PostgreSQL's client programs are not installed.
@@ -70,7 +70,7 @@ def back_up(
             _dump_postgresql(config.database_url, partial / DUMP_FILE)
         else:
             _copy_sqlite(config.home / DATABASE_FILE, partial / DATABASE_FILE)
-        # The metadata first: the files that it names are there already, and none is ever changed.
+        # The metadata first: the files that it names exist by then, and no file is ever changed.
         for name in ("metadata", "files"):
             source = config.home / REPOSITORY / name
             if source.is_dir():
@@ -89,12 +89,12 @@ def back_up(
 
 
 def restore(config: ServerConfig, folder: Path) -> BackupReport:
-    """Put a backup in the place of an empty home and an empty database; then start the server with --keys.
+    """Restore a backup into an empty home and an empty database. Start the server with --keys afterwards.
 
-    The database comes last. Stopped halfway, empty the home (and the database) and restore again.
+    The database is restored last. Stopped halfway, empty the home and the database, and restore again.
 
     Raises:
-        ConfigError: no backup, one of the other kind of database, or the home is not empty.
+        ConfigError: the folder is not a backup, it is of the other kind of database, or the home is not empty.
         DigestMismatchError: a file of the backup is damaged; nothing was restored.
         StorageError: the disk or the database.
     """
@@ -119,7 +119,7 @@ def _checked_note(folder: Path) -> BackupNote:
     try:
         note = msgspec.json.decode((folder / NOTE_FILE).read_bytes(), type=BackupNote)
     except (OSError, msgspec.MsgspecError) as error:
-        raise ConfigError(f"{folder} is no backup: {NOTE_FILE} cannot be read") from error
+        raise ConfigError(f"{folder} is not a backup: {NOTE_FILE} cannot be read") from error
     if note.version != 1:
         raise ConfigError(f"{folder} has version {note.version}, this server reads 1; update it")
     found = {path.relative_to(folder).as_posix() for path in _files(folder)} - {NOTE_FILE}
@@ -167,7 +167,7 @@ def _restore_postgresql(url: str, source: Path) -> None:
 
 
 def _run_client(program: str, url: str, options: list[str]) -> None:
-    """Run one of PostgreSQL's client programs; what it must know of the server goes by its environment, not its name."""
+    """Run a client program of PostgreSQL. The connection is in its environment: other users can read the arguments."""
     found = shutil.which(program)
     if found is None:
         raise ConfigError(f"{program} is not installed; install it with: sudo apt-get install postgresql-client")

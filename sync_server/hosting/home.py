@@ -1,11 +1,11 @@
-"""The home folder of a server: all its data under one folder.
+"""The server's home: one folder with everything that it stores.
 
 HOME/root.json                 the first trusted root; newer roots are in the repository
 HOME/keys/{snapshot,timestamp}*.pem   the online keys; mode 0600
 HOME/publisher.token           an API key of role publisher; mode 0600
 HOME/session.key               signs the cookies of the console; mode 0600
-HOME/server.sqlite             devices and events (models.py), unless database_url names PostgreSQL
-HOME/repository/               what devices download (repository.py)
+HOME/server.sqlite             the database (database/tables/), unless database_url names PostgreSQL
+HOME/repository/               what devices download (repository/tuf_repository.py)
 """
 
 import os
@@ -41,7 +41,7 @@ _KEYS_FOLDER = "keys"
 
 @dataclass(frozen=True)
 class PreparedHome:
-    """What the first start (or a later one) found or made; `keys_note` says what was not taken of the named keys."""
+    """What a start found or made; `keys_note` says which keys of the named folder were not copied."""
 
     token_path: Path
     token_is_new: bool
@@ -49,14 +49,14 @@ class PreparedHome:
 
 
 def prepare_home(config: ServerConfig, *, keys: Path | None) -> PreparedHome:
-    """Make what is missing in the server's home, and bring its database up to date.
+    """Make what is missing in the server's home, and update its database.
 
-    Stopped halfway, the same call carries on.
+    Stopped halfway, the same call continues.
 
     Args:
         config: the settings; `config.home` is made when missing.
         keys: the folder that `pocketrec keys init` made, needed on the first start; only its online keys and root.json
-            are read. Later starts compare it with what is here, and take nothing.
+            are read. Later starts compare it with the home and copy nothing.
 
     Raises:
         ConfigError: keys are missing or do not belong together.
@@ -91,20 +91,20 @@ def prepare_home(config: ServerConfig, *, keys: Path | None) -> PreparedHome:
 
 
 def _not_taken(keys: Path, repository: Repository, home: Path) -> str:
-    """Return a sentence when the folder of keys holds something else than the home; "" when there is nothing to say.
+    """Return a sentence when the folder of keys has newer keys than the home, else "".
 
     Raises:
-        ConfigError: the keys are another fleet's.
+        ConfigError: the keys are those of another fleet.
     """
     named, here = load_root(keys / ROOT_FILE), repository.root()
     trusted = load_root(home / ROOT_FILE)
     roots = [decode_root(data, source=f"a root in {keys}") for data in read_roots(keys)]
     if any(root.signed.version == trusted.signed.version and root.signed != trusted.signed for root in roots):
-        raise ConfigError(f"{keys} holds the keys of another fleet than {home}: start without --keys, or in a new home")
+        raise ConfigError(f"{keys} has the keys of another fleet than {home}: start without --keys, or in a new home")
     if named.signed.version > here.signed.version:
         return (
-            f"{keys} has root version {named.signed.version}, the server has {here.signed.version}: new keys are not taken "
-            "by a start; hand them over with: pocketrec keys push"
+            f"{keys} has root version {named.signed.version}, the server has {here.signed.version}: a start does not copy "
+            "new keys; hand them over with: pocketrec keys push"
         )
     return ""
 
@@ -165,7 +165,7 @@ def _shared_files(config: ServerConfig) -> FileStore | None:
 
 
 def copy_online_keys(keys: Path, home: Path) -> None:
-    """Copy the online keys of a key folder to a server's home; those that are there already are left alone.
+    """Copy the online keys of a key folder to a server's home; existing files are left alone.
 
     Raises:
         ConfigError: a key cannot be read.
@@ -176,7 +176,7 @@ def copy_online_keys(keys: Path, home: Path) -> None:
 
 
 def _copy_roots(keys: Path, home: Path) -> None:
-    # Devices that were enrolled under an older root follow it step by step.
+    # Devices that were enrolled with an older root need every root up to the newest.
     folder = home / "repository" / "metadata"
     with disk_errors_named(folder):
         folder.mkdir(parents=True, exist_ok=True)

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 
 class JsonLines(logging.Formatter):
-    """Formats a record as one line of JSON; the dictionary in its attribute `fields` is merged in."""
+    """Formats a record as one line of JSON, together with the dictionary in its attribute `fields`."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line."""
@@ -24,7 +24,7 @@ class JsonLines(logging.Formatter):
 
 
 def log_as_json(level: int = logging.INFO) -> None:
-    """Send the log of `sync_server` to stderr as JSON lines, and no longer to the root's handlers."""
+    """Send the log of `sync_server` to stderr as JSON lines, and not to the handlers of the root logger."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())
     logger = logging.getLogger("sync_server")

@@ -1,6 +1,6 @@
-"""Rate limits by the minute, counted in a Redis that all workers share, or by each worker alone.
+"""Limits of requests per minute, counted in a Redis that all workers share or by each worker for itself.
 
-While Redis does not answer, each worker counts alone.
+While Redis cannot be reached, each worker counts for itself.
 """
 
 import logging
@@ -19,10 +19,10 @@ _LOG = logging.getLogger(__name__)
 
 
 class RateLimits:
-    """Counts requests by what they do and who asks; over a limit they are refused until the minute is over.
+    """Counts requests by action and client; above a limit they are refused until the minute is over.
 
     Args:
-        redis_url: shared by all workers; "" lets each worker count alone.
+        redis_url: the Redis in which workers count together; "" lets each count for itself.
 
     Raises:
         ConfigError: not the URL of a Redis.
@@ -41,7 +41,7 @@ class RateLimits:
         """Count one request of `who`.
 
         Raises:
-            RequestError: there were more than `per_minute` in this minute; with status 429.
+            RequestError: there were more than `per_minute` in this minute (status 429).
         """
         if not self._is_allowed(RateLimitItemPerMinute(per_minute), action, key_of(who)):
             raise RequestError("too many requests; try again in a minute", status_code=429)

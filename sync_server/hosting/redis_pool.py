@@ -1,4 +1,4 @@
-"""Connections to Redis: the time limit of a request, and the pause after a failure."""
+"""Connections to Redis, in which workers share data that they may lose, and how long they wait for it."""
 
 import hashlib
 
@@ -6,19 +6,19 @@ import redis
 
 from edge_runtime.contract.errors import ConfigError
 
-# A request waits for Redis at most this long: each worker can go on by its own memory.
+# A request waits for Redis at most this long; after that the worker uses its own memory.
 _TIMEOUT_S = 0.5
 REDIS_PAUSE_S = 5.0
-"""A worker leaves Redis alone for this long after a failure, so that not every request waits for the timeout."""
+"""After a failure a worker does not use Redis for this time, so that not every request waits for the timeout."""
 
 
 def key_of(*parts: str) -> str:
-    """Return a key for `parts` that does not show them: queries and addresses stay out of Redis."""
+    """Return a digest of `parts` as key, so that queries and addresses are not in Redis."""
     return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def redis_pool(url: str) -> redis.ConnectionPool:
-    """Return connections to the Redis at `url` that give up soon.
+    """Return a pool of connections to the Redis at `url`, with short timeouts.
 
     Raises:
         ConfigError: not the URL of a Redis.

@@ -36,7 +36,7 @@ class _Server(BaseApplication):
             "when_ready": self._ready,
             "on_exit": self._exit,
             "graceful_timeout": 20,
-            # A second way into the process, which is not used here.
+            # gunicorn's control socket is not used here, so it stays closed.
             "control_socket_disable": True,
             "loglevel": "warning",
         }
@@ -44,14 +44,14 @@ class _Server(BaseApplication):
             self.cfg.set(name, value)
 
     def load(self) -> Any:
-        # In the worker, after the fork: a database connection must not cross it.
+        # This runs in the worker, after the fork: a database connection must not be shared between processes.
         app = create_app(self._config)
         services: Services = app.extensions[EXTENSION]
         start_scheduler(services.rollouts, services.offers)
         return app
 
     def _exit(self, _arbiter: Any) -> None:
-        # Only the first process comes here, when all workers are gone.
+        # Only the main process runs this, after all workers have ended.
         if self._metrics is not None:
             shutil.rmtree(self._metrics, ignore_errors=True)
 
@@ -60,7 +60,7 @@ class _Server(BaseApplication):
 
 
 def serve(config: ServerConfig, *, on_ready: Callable[[str], None]) -> None:
-    """Serve a prepared home until SIGTERM or SIGINT; `on_ready` hears the address once requests are taken."""
+    """Serve a prepared home until SIGTERM or SIGINT; `on_ready` is called with the address once the server accepts requests."""
     folder = Path(tempfile.mkdtemp(prefix="pocketrec-metrics-"))
     share_between_workers(folder)
     _Server(config, on_ready, metrics=folder).run()

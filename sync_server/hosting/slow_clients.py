@@ -1,7 +1,7 @@
 """A gunicorn worker whose threads slow clients cannot occupy.
 
-A connection gets a thread only when the whole header of its request has arrived. Until then it waits in the main loop,
-which costs almost nothing. A request that has a thread is closed when it exceeds its time limit.
+A connection gets a thread only when the whole header of its request has arrived. Until then it waits in the main loop, which
+costs almost nothing. A request that has a thread is ended when it takes longer than its limit.
 """
 
 import contextlib
@@ -15,15 +15,17 @@ from typing import Any
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
 TRANSFERS = ("/v1/publish/", "/v1/tuf/targets/")
-"""Paths under which large files come and go."""
+"""Paths under which large files are uploaded and downloaded."""
 
+# How late an incomplete header is looked at again.
 _LOOK_EVERY_S = 0.1
+# Far more than the header of any request here; gunicorn checks what is longer.
 _MAX_HEADER_BYTES = 65_536
 
 
 @dataclass(frozen=True)
 class SlowLimits:
-    """How long a request's header may take to arrive, a request altogether, and one that moves a large file (seconds)."""
+    """The longest time in seconds of a request's header, of a whole request, and of one that moves a large file."""
 
     header_s: float = 10.0
     request_s: float = 30.0
@@ -36,11 +38,11 @@ class DeadlineWorker(ThreadWorker):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._limits: SlowLimits = getattr(self.app, "limits", SlowLimits())
-        # Connections whose header is under way, and whether the poller watches them: those that began do not wake it.
+        # Connections with an incomplete header -> whether the poller watches them, which it does until the first bytes.
         self._arriving: dict[TConn, bool] = {}
-        # When their time is over.
+        # When the time of these connections is over.
         self._ends: dict[TConn, float] = {}
-        # Connections that a thread works for, and when that ends.
+        # Connections with a thread, and when their time is over.
         self._busy: dict[TConn, float] = {}
 
     def accept(self, listener: socket.socket) -> None:
@@ -91,7 +93,7 @@ class DeadlineWorker(ThreadWorker):
         conn.close()
 
     def wait_for_and_dispatch_events(self, timeout: float | None) -> None:
-        """Look at what has arrived, then end what takes too long."""
+        """Handle what has arrived, then end connections that take too long."""
         waiting = any(not watched for watched in self._arriving.values())
         super().wait_for_and_dispatch_events(_LOOK_EVERY_S if waiting else timeout)
         now = time.monotonic()
@@ -103,11 +105,11 @@ class DeadlineWorker(ThreadWorker):
         for conn, end in list(self._busy.items()):
             if end < now:
                 with contextlib.suppress(OSError):
-                    # The thread that reads or writes there wakes up with an error.
+                    # The thread that reads or writes on this socket gets an error and ends.
                     conn.sock.shutdown(socket.SHUT_RDWR)
 
     def handle(self, conn: TConn) -> Any:
-        """Work for a connection, in a thread."""
+        """Serve a connection, in a thread."""
         self._busy[conn] = time.monotonic() + self._limits.request_s
         try:
             return super().handle(conn)
@@ -115,7 +117,7 @@ class DeadlineWorker(ThreadWorker):
             self._busy.pop(conn, None)
 
     def handle_request(self, req: Any, conn: TConn) -> Any:
-        """Answer one request whose header was read."""
+        """Answer one request after its header was read."""
         if req.path.startswith(TRANSFERS):
             self._busy[conn] = time.monotonic() + self._limits.transfer_s
         return super().handle_request(req, conn)

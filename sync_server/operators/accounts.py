@@ -1,4 +1,4 @@
-"""The accounts of the people who run the fleet: roles, passwords, logins, sessions. No HTTP."""
+"""The accounts of the people who run the fleet: roles, passwords, logins and sessions."""
 
 import re
 import secrets
@@ -21,26 +21,27 @@ from sync_server.operators.audit_log import append
 
 Role = Literal["viewer", "publisher", "admin"]
 ROLES: tuple[Role, ...] = get_args(Role)
-MIN_PASSWORD_CHARS = 12
-MAX_PASSWORD_CHARS = 1_000
+# NIST SP 800-63B asks for 8 characters or more. The upper limit bounds the work of one hash.
+MIN_PASSWORD_CHARS, MAX_PASSWORD_CHARS = 12, 1_000
 COMMAND_LINE = "command line"
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._@-]{0,63}")
+# Five typing errors are common, a sixth is rare. Locks of 15 minutes leave a guesser about 100 attempts a day.
 _FREE_ATTEMPTS = 5
-_FIRST_LOCK_S = 30.0
-_LONGEST_LOCK_S = 900.0
+_FIRST_LOCK_S, _LONGEST_LOCK_S = 30.0, 900.0
+# The time of the last request is written once a minute at most, not with every request.
 _SEEN_STEP_S = 60.0
 
 
 @dataclass(frozen=True)
 class Principal:
-    """Who sends a request: the name under which the audit log knows them, and what they may do."""
+    """Who sends a request: the name for the audit log, and the role."""
 
     name: str
     role: Role
 
     def may(self, needed: Role) -> bool:
-        """Tell whether this role includes `needed`: an admin may all, a publisher may publish and look."""
+        """Tell whether this role includes `needed`: publisher includes viewer, admin includes both."""
         return ROLES.index(self.role) >= ROLES.index(needed)
 
 
@@ -69,7 +70,7 @@ class Operators(DatabaseService):
     hasher: PasswordHasher = field(default_factory=PasswordHasher)
 
     def add(self, name: str, *, role: Role, password: str, actor: str) -> None:
-        """Make an account.
+        """Add an account.
 
         Raises:
             ConfigError: the name is taken or malformed, or the password too short.
@@ -99,7 +100,7 @@ class Operators(DatabaseService):
             return [self._account(row) for row in rows]
 
     def disable(self, name: str, *, actor: str) -> None:
-        """End the account's sessions, and let it log in no more; its API keys no longer work either.
+        """End the account's sessions and forbid it to log in; its API keys stop working too.
 
         Raises:
             ConfigError: there is no such operator.
@@ -120,7 +121,7 @@ class Operators(DatabaseService):
             append(session, self.clock_s(), actor, "operator enabled", name)
 
     def set_role(self, name: str, *, role: Role, actor: str) -> None:
-        """Give the account another role, which holds from its next request.
+        """Give the account another role; its next request has that role.
 
         Raises:
             ConfigError: there is no such operator.
@@ -130,7 +131,7 @@ class Operators(DatabaseService):
             append(session, self.clock_s(), actor, "operator's role changed", name, {"role": role})
 
     def set_password(self, name: str, *, password: str, actor: str) -> None:
-        """Give the account another password, end its sessions, and lift a lock.
+        """Give the account another password, end its sessions, and unlock it.
 
         Raises:
             ConfigError: there is no such operator, or the password is too short.
@@ -145,15 +146,15 @@ class Operators(DatabaseService):
     def log_in(self, name: str, password: str) -> str:
         """Check name and password; return the token of a new session.
 
-        Every attempt is counted before the password is checked, so many at once gain nothing. After five in a row the
-        account rests, longer with each further one.
+        Every attempt is counted before the password is checked, so attempts in parallel are counted too. After five wrong
+        passwords in a row the account is locked, and longer after each further one.
 
         Raises:
-            LoginError: wrong, disabled or resting.
+            LoginError: name or password is wrong, or the account is disabled or locked.
             StorageError: the database cannot be written.
         """
         known = self._start_attempt(name)
-        # An unknown name costs as much time as a wrong password.
+        # An unknown name takes as much time as a wrong password, so that the time does not show which names exist.
         matches = self._matches(known or self._unmatched_hash, password)
         if known is None or not matches:
             raise LoginError("name or password is wrong", status_code=403)
@@ -170,7 +171,7 @@ class Operators(DatabaseService):
         return token
 
     def log_out(self, token: str) -> None:
-        """End a session; the token is void from then on, wherever it was copied to."""
+        """End a session; copies of the token are void too."""
         with write_session(self.engine) as session:
             row = session.get(OperatorSession, digest_of(token))
             if row is not None:
@@ -224,7 +225,7 @@ class Operators(DatabaseService):
 
     @cached_property
     def _unmatched_hash(self) -> str:
-        """A hash that no password fits, made once: to make one for each attempt would take twice as long as to check."""
+        """A hash that no password fits. It is made once, because making one takes as long as checking a password."""
         return self._hash(secrets.token_hex(16))
 
     def _matches(self, hashed: str, password: str) -> bool:

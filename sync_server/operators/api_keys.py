@@ -1,4 +1,4 @@
-"""API keys, which authenticate programs. A key is shown once; the server stores its digest."""
+"""API keys, by which programs prove their role. A key is shown once; the server stores only its digest."""
 
 import secrets
 from dataclasses import dataclass
@@ -16,12 +16,13 @@ from sync_server.operators.accounts import ROLES, Principal, Role
 from sync_server.operators.audit_log import append
 
 _DAY_S = 86_400.0
+# The time of the last use is written every five minutes at most, not with every request.
 _USED_STEP_S = 300.0
 _SERVER_KEY_LABEL = "publisher.token"
 
 
 class KeyView(msgspec.Struct, frozen=True, kw_only=True):
-    """A key as others may see it; `active` when it works now."""
+    """A key without its secret; `active` says whether it works now."""
 
     key_id: str
     operator: str | None
@@ -35,7 +36,7 @@ class KeyView(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True)
 class NewKey:
-    """A key that was just made; `secret` is shown this once."""
+    """A new key; its `secret` is shown only once."""
 
     key_id: str
     secret: str
@@ -46,7 +47,7 @@ class ApiKeys(DatabaseService):
     """The keys in one database."""
 
     def create(self, operator: str, *, role: Role, label: str, actor: str, valid_days: int | None = None) -> NewKey:
-        """Make a key for an operator; it may do what both its own role and the operator's allow.
+        """Make a key for an operator; its rights are those of the lower of its own role and the operator's role.
 
         Raises:
             ConfigError: no such operator, or the label is malformed.
@@ -73,7 +74,7 @@ class ApiKeys(DatabaseService):
             return NewKey(row.key_id, secret)
 
     def adopt_server_key(self, secret: str) -> None:
-        """Make the token in the server's home a publisher's key; one that is known already, or revoked, stays as it is.
+        """Make the token in the server's home a key of the role publisher; a known or revoked one stays as it is.
 
         Raises:
             StorageError: the database cannot be written.

@@ -1,8 +1,8 @@
-"""The audit log: who did what, in a chain of digests, so that a changed or removed line is detected.
+"""The audit log: who did what. A chain of digests shows when a line was changed or removed.
 
-Each line's SHA-256 covers its own text and the digest of the line before it. A person who can write the database could
-compute the whole chain again. Therefore each new head also goes to the server's log, is shown in the console, and can
-be noted anywhere: `pocketrec audit verify --head NUMBER:SHA256` proves that the log still contains it.
+Each line's SHA-256 covers its own content and the digest of the line before it. Whoever can write the database can compute
+the whole chain again. Therefore each new head also goes to the server's log and to the console, and an operator can note it
+elsewhere: `pocketrec audit verify --head NUMBER:SHA256` proves that the log still contains it.
 """
 
 import hashlib
@@ -41,7 +41,7 @@ class AuditEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sha256: str
 
     def digest(self) -> str:
-        """Return the SHA-256 that this line should have."""
+        """Return the SHA-256 of this line's content."""
         words = [self.number, self.at, self.actor, self.action, self.subject, self.details, self.previous]
         return hashlib.sha256(msgspec.json.encode(words)).hexdigest()
 
@@ -72,15 +72,15 @@ class Head:
 def append(
     session: Session, at_s: float, actor: str, action: str, subject: str = "", details: Details | None = None
 ) -> None:
-    """Add a line within the transaction that does what the line says: either both happen or neither.
+    """Add a line in the same transaction as the action that it describes: both are stored, or neither.
 
     Args:
         session: an open transaction that may write.
         at_s: seconds since 1970.
-        actor: who did it: an operator's name, or "command line".
+        actor: who did it: an operator's name, a device's id, "server" or "command line".
         action: what was done, like "device revoked".
-        subject: to what.
-        details: more words; no secrets.
+        subject: what it was done to.
+        details: more facts about it; no secrets.
     """
     head = session.scalars(select(AuditHead).where(AuditHead.id == 1).with_for_update()).one_or_none()
     if head is None:
@@ -120,9 +120,11 @@ def check_chain(entries: Iterable[AuditEntry], *, known: Head | None = None) -> 
             raise AuditError(f"audit line {entry.number} was changed: its digest does not fit what it says")
         head = Head(entry.number, entry.sha256)
         if known and known.number == head.number and known.sha256 != head.sha256:
-            raise AuditError(f"audit line {head.number} is not the one that was noted: the log was written anew")
+            raise AuditError(f"audit line {head.number} is not the one that was noted: the log was rewritten")
     if known and known.number > head.number:
-        raise AuditError(f"the audit log ends at line {head.number}, but line {known.number} was noted: lines are gone")
+        raise AuditError(
+            f"the audit log ends at line {head.number}, but line {known.number} was noted: lines are missing"
+        )
     return head
 
 
@@ -149,7 +151,7 @@ class AuditLog(DatabaseService):
     """The audit log of one server."""
 
     def record(self, *, actor: str, action: str, subject: str = "", details: Details | None = None) -> None:
-        """Add a line for something that happened outside the database.
+        """Add a line about an action outside the database.
 
         Raises:
             StorageError: the database cannot be written.
@@ -158,7 +160,7 @@ class AuditLog(DatabaseService):
             append(session, self.clock_s(), actor, action, subject, details)
 
     def head(self) -> Head:
-        """Return where the log says that it ends, without checking it.
+        """Return the head that the database names, without checking the log.
 
         Raises:
             StorageError: the database cannot be read.
@@ -197,7 +199,9 @@ class AuditLog(DatabaseService):
         claimed = self.head()
         head = check_chain(self.entries(), known=known)
         if claimed.number > head.number:
-            raise AuditError(f"the audit log ends at line {head.number}, but it had {claimed.number}: lines are gone")
+            raise AuditError(
+                f"the audit log ends at line {head.number}, but it had {claimed.number}: lines are missing"
+            )
         return head
 
     def export(self, path: Path) -> Head:

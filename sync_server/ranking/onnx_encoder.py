@@ -10,7 +10,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as errors
 
 from edge_runtime.contract.errors import ConfigError
 
-# The library's errors have no common class of their own.
+# The library's errors have no common base class.
 _FAILURES = (errors.Fail, errors.InvalidArgument, errors.InvalidGraph, errors.InvalidProtobuf, errors.NoSuchFile)
 INPUTS = ("input_word_ids", "input_mask")
 
@@ -22,12 +22,12 @@ class OnnxEncoder:
         path: the .onnx file.
 
     Raises:
-        ConfigError: not a model, or one with other inputs.
+        ConfigError: the file is not a model, or has other inputs.
     """
 
     def __init__(self, path: Path) -> None:
         options = onnxruntime.SessionOptions()
-        # Workers and threads of the server share the processor already.
+        # The workers and threads of the server use all cores already.
         options.intra_op_num_threads = 1
         try:
             self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

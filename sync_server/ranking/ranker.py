@@ -1,4 +1,4 @@
-"""Ranks for thin clients: one interface over a bundle, or over a query encoder with stored item vectors."""
+"""Rankers for thin clients with one interface: a bundle, or exported vectors with a query encoder (*_encoder.py)."""
 
 import importlib
 import json
@@ -18,11 +18,11 @@ from edge_runtime.recommender import Recommendations, Recommender
 from sync_server.config import ServerConfig
 
 VECTORS_FILE, IDS_FILE, EXPORT_FILE, TOKENIZER_FILE = "items.npy", "product_ids.json", "export.json", "tokenizer.json"
-"""What an exported model's folder holds beside the model itself (pocketrec/pipeline/export.py writes it)."""
+"""The files of an exported model's folder beside the model itself (pocketrec/pipeline/export.py writes them)."""
 
 
 class RankedProducts(msgspec.Struct, frozen=True):
-    """Products, best first, and their scores; `model` names what ranked them."""
+    """Products, best first, with their scores; `model` names the bundle or the exported model."""
 
     product_ids: list[str]
     scores: list[float]
@@ -30,7 +30,7 @@ class RankedProducts(msgspec.Struct, frozen=True):
 
 
 class ExportNote(msgspec.Struct, frozen=True):
-    """What a client of an exported model must know: its name, and how many tokens it takes."""
+    """What a client of an exported model must know: its name, and the largest number of tokens."""
 
     name: str
     tokens: int
@@ -46,7 +46,7 @@ class Ranker(Protocol):
         ...
 
     def recommend(self, history: Sequence[str], k: int) -> RankedProducts:
-        """Return the `k` best products for a history, newest last; products of the history are left out."""
+        """Return the `k` best products for a history, newest last; without the products of the history."""
         ...
 
     def close(self) -> None:
@@ -67,7 +67,7 @@ class QueryEncoder(Protocol):
 
 
 class BundleRanker:
-    """The bundle itself, as on a device; one request at a time, since an interpreter has one set of buffers.
+    """Ranks with a bundle, as a device does; one request at a time, because an interpreter has one set of buffers.
 
     Raises:
         BundleError, InferenceError: the bundle cannot be used here.
@@ -116,7 +116,6 @@ class VectorRanker:
             self._tokenizer = Tokenizer.from_file(str(folder / TOKENIZER_FILE))
         except (OSError, ValueError, msgspec.MsgspecError) as error:
             raise ConfigError(f"{folder} is not an exported model ({error}); export it again") from error
-        # The tokenizers library raises bare exceptions only for files; what is left is a mismatch of ours.
         if self._vectors.ndim != 2 or len(self._vectors) != len(self._ids):
             raise ConfigError(f"{folder}: {VECTORS_FILE} and {IDS_FILE} do not fit together; export the model again")
         self._tokenizer.no_padding()
@@ -125,12 +124,12 @@ class VectorRanker:
         self.name = note.name
 
     def search(self, query: str, k: int) -> RankedProducts:
-        """Return the `k` products nearest to the query's vector; the model knows no token of it: the first ones."""
+        """Return the `k` products nearest to the query's vector; the first `k` when the query has no token."""
         ids = self._tokenizer.encode(normalize_text(query)).ids
         return self._nearest(self._encoder.encode(ids), k, without=()) if ids else self._first(k)
 
     def recommend(self, history: Sequence[str], k: int) -> RankedProducts:
-        """Return the `k` products nearest to the mean of the history's vectors; none of it known: the first ones."""
+        """Return the `k` products nearest to the mean of the history's vectors; the first `k` when none is known."""
         rows = [self._rows[product_id] for product_id in history if product_id in self._rows]
         if not rows:
             return self._first(k)
@@ -152,10 +151,10 @@ class VectorRanker:
 
 
 def open_ranker(config: ServerConfig) -> Ranker | None:
-    """Open what the settings name; None when the server does not rank.
+    """Open the ranker that the settings name; None when the server does not rank.
 
     Raises:
-        ConfigError: a setting is missing, a package is not installed, or a file is not what it should be.
+        ConfigError: a setting is missing, a package is not installed, or a file is not valid.
         BundleError, InferenceError: the bundle cannot be used here.
     """
     match config.rank_backend:

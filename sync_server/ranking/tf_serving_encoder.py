@@ -9,7 +9,9 @@ import urllib3
 
 from edge_runtime.contract.errors import ConfigError, InferenceError
 
+# A model encodes one query in milliseconds; after this time the client gets an error.
 _TIMEOUT = urllib3.Timeout(connect=2.0, read=5.0)
+# One vector takes some kilobytes as JSON.
 _MAX_ANSWER_BYTES = 1_000_000
 
 
@@ -18,10 +20,10 @@ class _Answer(msgspec.Struct):
 
 
 class TfServingEncoder:
-    """A SavedModel that TensorFlow Serving holds: `input_word_ids`, `input_mask` -> one output [1, dim].
+    """A SavedModel in TensorFlow Serving: `input_word_ids`, `input_mask` -> one output [1, dim].
 
     Args:
-        url: of the model, like http://127.0.0.1:8501/v1/models/encoder; it is asked at every query.
+        url: address of the model, like http://127.0.0.1:8501/v1/models/encoder; each query sends one request.
 
     Raises:
         ConfigError: not an http address.
@@ -37,7 +39,7 @@ class TfServingEncoder:
         """Return the vector float32 [dim] of one text.
 
         Raises:
-            InferenceError: TensorFlow Serving does not answer, or not with a vector.
+            InferenceError: TensorFlow Serving does not answer, or its answer is not one vector.
         """
         inputs = {"input_word_ids": [list(ids)], "input_mask": [[1] * len(ids)]}
         body = msgspec.json.encode({"inputs": inputs})

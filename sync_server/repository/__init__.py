@@ -1,1 +1,1 @@
-"""The TUF repository on the server's side: metadata, files, online keys, and checks of uploads."""
+"""The TUF repository on the server's side: metadata, files, online keys, and checks of what a publisher sends."""

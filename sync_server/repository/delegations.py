@@ -1,8 +1,8 @@
-"""Channels that a team signs with its own key: the targets role delegates them, and can revoke that.
+"""Channels that a team signs with its own key. The targets role delegates them, and can take them back.
 
 A delegated role may name only targets under `channels/<channel>/`: the channel's manifests, and its files and deltas as
-`channels/<channel>/files/…` and `channels/<channel>/deltas/…`. So a team's key cannot sign anything of another channel,
-not even a file that both use. Devices look there first, then among the targets that the targets role signed.
+`channels/<channel>/files/…` and `channels/<channel>/deltas/…`. A team's key therefore cannot sign anything of another
+channel, not even a file that both use. Devices look there first, then among the targets that the targets role signed.
 """
 
 import re
@@ -22,7 +22,7 @@ def role_of(channel: str) -> str:
     """Return the name of the role that signs a delegated channel.
 
     Raises:
-        ConfigError: this cannot name a channel.
+        ConfigError: the name is not valid for a channel.
     """
     return f"channel-{check_channel(channel)}"
 
@@ -60,7 +60,7 @@ def delegate(base: Targets | None, channel: str, *, keys: Iterable[Key], thresho
 
 
 def undelegate(base: Targets | None, channel: str, *, expires: datetime) -> Targets:
-    """Return targets that take a channel back: what its team signed is void, devices keep what they have.
+    """Return targets that take a channel back: the team's signatures are void, and devices keep their bundle.
 
     Raises:
         ConfigError: the channel is not delegated.
@@ -95,7 +95,7 @@ def scoped(targets: Targets, channel: str) -> Targets:
 
 
 def plain(targets: Targets, channel: str) -> Targets:
-    """Return what `scoped` was given."""
+    """Return the targets that `scoped` got: the inverse of `scoped`."""
     prefix = f"channels/{channel}/"
 
     def name(path: str) -> str:

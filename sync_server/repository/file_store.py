@@ -11,6 +11,7 @@ from edge_runtime.contract.atomic_files import disk_errors_named, sync_folder
 from sync_server.errors import PublicationError
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+# 256 KiB: few system calls, little memory for each upload.
 _CHUNK_BYTES = 1 << 18
 
 
@@ -23,7 +24,7 @@ class Readable(Protocol):
 
 
 class FileStore:
-    """A folder of content-addressed files. A file that is there is whole: it is renamed into place after its check."""
+    """A folder of content-addressed files. Every file in it is complete: it is renamed into place after its check."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -34,7 +35,7 @@ class FileStore:
         return _SHA256.fullmatch(sha256) is not None
 
     def path(self, sha256: str) -> Path | None:
-        """Return where the file with this SHA-256 lies; None when it is not there, or this is no SHA-256."""
+        """Return where the file with this SHA-256 lies; None when there is no such file, or this is not a SHA-256."""
         if not self.is_name(sha256):
             return None
         path = self._folder / sha256[:2] / sha256
@@ -46,7 +47,7 @@ class FileStore:
         Stopped halfway, the file is not there, and a `.tmp-*` file may lie in the folder.
 
         Raises:
-            PublicationError: not a SHA-256, the content is another one's, or longer than `max_bytes`.
+            PublicationError: not a SHA-256, the content has another SHA-256, or is longer than `max_bytes`.
             StorageError: the disk is full, read-only or not permitted.
         """
         if not _SHA256.fullmatch(sha256):
@@ -69,7 +70,7 @@ class FileStore:
                     os.fsync(file.fileno())
                 if digest.hexdigest() != sha256:
                     raise PublicationError(
-                        f"the file that came has SHA-256 {digest.hexdigest()}, announced was {sha256}; nothing was stored"
+                        f"the uploaded file has SHA-256 {digest.hexdigest()}, expected {sha256}; nothing was stored"
                     )
                 temporary.chmod(0o644)
                 temporary.replace(folder / sha256)

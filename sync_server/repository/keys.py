@@ -1,7 +1,7 @@
 """Roots, and the keys with which the server signs: snapshot and timestamp.
 
-The server has KEYS/online/*.pem and the roots; making keys, and everything that needs an offline key, is in
-pocketrec/publishing/key_files.py. root.json, not the name of a file, decides which key belongs to a role.
+The server has KEYS/online/*.pem and the roots. The builder makes keys and does all that needs an offline key
+(pocketrec/publishing/key_files.py). root.json decides which key belongs to a role, not the name of the file.
 """
 
 import os
@@ -11,9 +11,7 @@ from pathlib import Path
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import (
-    load_pem_private_key,
-)
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from securesystemslib.signer import CryptoSigner
 from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import Metadata, Role, Root
@@ -29,10 +27,10 @@ ROOTS_FOLDER = "roots"
 
 
 def read_roots(keys: Path) -> list[bytes]:
-    """Return every root of a key folder, oldest first; the newest alone in a folder that was made before there were more.
+    """Return every root of a key folder, oldest first; folders of old versions have only the newest.
 
     Raises:
-        ConfigError, SignatureError: a file is no root.
+        ConfigError, SignatureError: a file is not a root.
     """
     newest = load_root(keys / ROOT_FILE)
     paths = [keys / ROOTS_FOLDER / f"{number}.root.json" for number in range(1, newest.signed.version)]
@@ -40,7 +38,7 @@ def read_roots(keys: Path) -> list[bytes]:
 
 
 def expiry(now: datetime, lifetime: timedelta) -> datetime:
-    """Return `now` plus `lifetime` in UTC and whole seconds, which is what TUF writes."""
+    """Return `now` plus `lifetime` in UTC and whole seconds, as TUF writes it."""
     return (now.astimezone(UTC) + lifetime).replace(microsecond=0)
 
 
@@ -96,7 +94,7 @@ def load_signer(path: Path, *, passphrase: bytes | None = None) -> CryptoSigner:
     try:
         key = load_pem_private_key(data, passphrase if encrypted else None)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise ConfigError(f"{path} is not a private key, or its passphrase is another one") from error
+        raise ConfigError(f"{path} is not a private key, or the passphrase is wrong") from error
     if not isinstance(key, Ed25519PrivateKey):
         raise ConfigError(f"{path} is not an ed25519 key; make keys with: pocketrec keys init")
     return CryptoSigner(key)
@@ -151,7 +149,7 @@ def load_root(path: Path) -> Metadata[Root]:
 
     Raises:
         ConfigError: the file cannot be read or is no root.json.
-        SignatureError: its own signature does not hold.
+        SignatureError: it is not signed by its own keys.
     """
     return decode_root(read_key_file(path), source=str(path))
 
@@ -160,8 +158,8 @@ def decode_root(data: bytes, *, source: str) -> Metadata[Root]:
     """Read the bytes of a root.json and check that it is signed by its own keys.
 
     Raises:
-        ConfigError: they are something else.
-        SignatureError: its own signature does not hold.
+        ConfigError: the bytes are not a root.json.
+        SignatureError: it is not signed by its own keys.
     """
     try:
         metadata = Metadata[Root].from_bytes(data)
@@ -184,7 +182,7 @@ def check_successor(old: Metadata[Root], new: Metadata[Root]) -> None:
     """
     if new.signed.version != old.signed.version + 1:
         raise SignatureError(
-            f"root version {new.signed.version} cannot follow version {old.signed.version}: every step must be there"
+            f"root version {new.signed.version} cannot follow version {old.signed.version}: every version must be there"
         )
     try:
         old.signed.verify_delegate(Root.type, new.signed_bytes, new.signatures)

@@ -1,4 +1,4 @@
-"""The signed metadata on the server's disk: reading it, and which root is the newest."""
+"""The signed metadata on the server's disk, and the newest root."""
 
 import re
 from pathlib import Path
@@ -21,7 +21,7 @@ class MetadataFiles:
 
     Args:
         folder: made when missing.
-        root: where trust begins; newer roots in the folder are followed from there.
+        root: the first trusted root; newer roots in the folder are followed from there.
 
     Raises:
         StorageError: the disk is full, read-only or not permitted.
@@ -43,7 +43,7 @@ class MetadataFiles:
         return path if path.is_file() else None
 
     def write(self, name: str, data: bytes) -> None:
-        """Write a file: the old content or the new, never a mixture.
+        """Write a file atomically: readers see the old content or the new, never a mixture.
 
         Raises:
             StorageError: the disk is full, read-only or not permitted.
@@ -101,7 +101,9 @@ class MetadataFiles:
         except DeserializationError as error:
             raise StorageError(f"{self._folder / name} is damaged; restore the server's home from a backup") from error
         if not isinstance(metadata.signed, kind):
-            raise StorageError(f"{self._folder / name} is no {kind.type}; restore the server's home from a backup")
+            raise StorageError(
+                f"{self._folder / name} is not {kind.type} metadata; restore the server's home from a backup"
+            )
         return metadata
 
     def read_bytes(self, name: str) -> bytes:

@@ -1,4 +1,4 @@
-"""Published files in storage that several servers share (S3 and what else fsspec reaches); the folder is its copy."""
+"""Published files in storage that several servers share (S3, or what else fsspec supports), with local copies."""
 
 from pathlib import Path
 from typing import Any, cast
@@ -12,12 +12,12 @@ from sync_server.repository.file_store import FileStore, Readable
 
 
 class SharedFileStore(FileStore):
-    """Files under their SHA-256 in shared storage; one that is asked for is copied to the folder once, and checked.
+    """Files under their SHA-256 in shared storage; at its first use a file is copied to the folder and checked.
 
     Args:
         folder: the local copies; any of them may be removed while the server is down.
-        url: like s3://bucket/releases. Keys and region come as every S3 client takes them (AWS_… variables, a profile
-            or the machine's role).
+        url: like s3://bucket/releases. Keys and region are read from the usual places (AWS_… variables, a profile or the
+            machine's role).
         endpoint_url: of an S3-compatible service; "" for Amazon's own.
         max_file_bytes: a longer file is not copied.
 
@@ -30,7 +30,7 @@ class SharedFileStore(FileStore):
         self._max_file_bytes = max_file_bytes
         options: dict[str, Any] = {"endpoint_url": endpoint_url} if endpoint_url else {}
         if url.startswith("file:"):
-            # Object stores need no folders, a network file system does.
+            # Object stores need no folders, but a network file system does.
             options["auto_mkdir"] = True
         try:
             filesystem, self._prefix = fsspec.core.url_to_fs(url, **options)
@@ -39,10 +39,10 @@ class SharedFileStore(FileStore):
         self._filesystem = filesystem
 
     def path(self, sha256: str) -> Path | None:
-        """Return where the file lies in the folder, copied there first if need be; None when there is none.
+        """Return the file's path in the folder, after copying it there if necessary; None when there is none.
 
         Raises:
-            StorageError: the shared storage does not answer, or holds another content under this name.
+            StorageError: the shared storage does not answer, or has other content under this name.
         """
         found = super().path(sha256)
         if found is not None or not self.is_name(sha256):
@@ -53,7 +53,7 @@ class SharedFileStore(FileStore):
         except FileNotFoundError:
             return None
         except PublicationError as error:
-            raise StorageError(f"the shared storage holds another content under {sha256[:12]}…: {error}") from error
+            raise StorageError(f"the shared storage has other content under {sha256[:12]}…: {error}") from error
         except (OSError, BotoCoreError) as error:
             raise StorageError(
                 f"the shared storage cannot be read ({type(error).__name__}); try again later"
@@ -66,7 +66,7 @@ class SharedFileStore(FileStore):
         Stopped halfway, other servers do not see the file; storing it again is harmless.
 
         Raises:
-            PublicationError: not a SHA-256, the content is another one's, or longer than `max_bytes`.
+            PublicationError: not a SHA-256, the content has another SHA-256, or is longer than `max_bytes`.
             StorageError: the disk or the shared storage.
         """
         length = super().put(sha256, content, max_bytes=max_bytes)

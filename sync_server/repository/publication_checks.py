@@ -1,4 +1,4 @@
-"""Checks of uploaded targets, before the server serves them."""
+"""The checks of targets before the server serves them."""
 
 from datetime import datetime
 from pathlib import Path
@@ -62,7 +62,7 @@ def checked_targets(
 
 def _delegator(top: Metadata[Targets] | None, role: str) -> Targets:
     if top is None or top.signed.delegations is None or role not in (top.signed.delegations.roles or {}):
-        raise PublicationError(f"the role {role} was not delegated to anybody; nothing was published")
+        raise PublicationError(f"the role {role} is not delegated; nothing was published")
     return top.signed
 
 
@@ -75,10 +75,10 @@ def _check_paths(targets: Targets, channel: str) -> None:
 
 
 def check_files(targets: Targets, *, role: str, files: Files) -> None:
-    """Check that every file that targets name is here, and that releases name signed files only.
+    """Check that the server has every file that targets name, and that releases name signed files only.
 
     Raises:
-        PublicationError: one is missing.
+        PublicationError: a file is missing or not signed.
         UpdateError: a release note is malformed.
     """
     for path, target in targets.targets.items():

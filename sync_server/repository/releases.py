@@ -1,4 +1,4 @@
-"""Computes the next targets.json from its releases; without disk or network."""
+"""The content of the next targets.json: decisions about releases, without disk or network."""
 
 import re
 from collections.abc import Iterable

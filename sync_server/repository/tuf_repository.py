@@ -1,10 +1,10 @@
-"""The TUF repository on the server's disk: takes targets that the builder signed, adds snapshot and timestamp.
+"""The TUF repository on the server's disk: accepts targets that the builder signed, adds snapshot and timestamp.
 
     repository/metadata/<n>.root.json, <n>.targets.json, <n>.channel-<name>.json, <n>.snapshot.json, timestamp.json
-    repository/files/…                                                          (storage.py)
+    repository/files/…                                                          (file_store.py)
 
-Devices start at timestamp.json, so it is written last: stopped before that, the old release is served. The keys for
-root and targets are never on the server.
+Devices start at timestamp.json, so a release is published when that file is written, which happens last. Stopped before, the
+server serves the old release. The keys of root and targets are never on the server.
 """
 
 import contextlib
@@ -30,6 +30,7 @@ from sync_server.repository.publication_checks import check_files, checked_targe
 from sync_server.repository.releases import all_releases, releases
 
 _LOG = logging.getLogger(__name__)
+# A person has to renew root and targets: a month is time enough.
 _OFFLINE_WARNING = timedelta(days=30)
 
 
@@ -37,7 +38,7 @@ _OFFLINE_WARNING = timedelta(days=30)
 class TrustStatus:
     """One role's metadata: its version, and when devices refuse it (seconds since 1970).
 
-    With less than `warn_s` left somebody has to do something.
+    With less than `warn_s` left, an operator has to act.
     """
 
     role: str
@@ -47,11 +48,11 @@ class TrustStatus:
 
 
 class Repository:
-    """What devices download, and the online half of signing it.
+    """The metadata and files that devices download, signed here with the online keys.
 
     Args:
         folder: the repository's folder; made when missing.
-        root: where the server's own trust begins; newer roots in the folder are followed from there.
+        root: the first root that the server trusts; newer roots in the folder are followed from there.
         keys: folder of the online keys.
         timestamp_lifetime: how long a timestamp is valid; renewed when less than half is left.
         snapshot_lifetime: the same for the snapshot.
@@ -105,7 +106,7 @@ class Repository:
         return self._metadata.targets(role)
 
     def channel_targets(self, channel: str) -> Targets | None:
-        """Return the targets that name a channel's releases and files, whoever signs them, under their plain names.
+        """Return the targets of a channel's releases and files under their plain names, whichever role signs them.
 
         Raises:
             StorageError: the repository's own files are damaged.
@@ -141,7 +142,7 @@ class Repository:
         return found
 
     def trust_status(self) -> list[TrustStatus]:
-        """Return how long the metadata that is served is good for.
+        """Return version and expiry of the served metadata of each role.
 
         Raises:
             StorageError: the repository's own files are damaged.
@@ -168,7 +169,7 @@ class Repository:
 
         Args:
             data: bytes of the metadata.
-            role: whose they are.
+            role: the role that signed them.
 
         Raises:
             SignatureError: not signed by the keys of this role.
@@ -192,14 +193,14 @@ class Repository:
         return metadata
 
     def adopt_root(self, data: bytes) -> Metadata[Root]:
-        """Follow to a new root, and let devices follow: snapshot and timestamp are signed by old and new keys meanwhile.
+        """Serve a new root. Snapshot and timestamp are signed by old and new keys, so that devices can follow.
 
         Stopped anywhere, devices find metadata that the root they have trusts.
 
         Raises:
             SignatureError: the root does not follow the one before it.
             PublicationError: it has expired, or names online keys that are not here.
-            ConfigError: it is no root.
+            ConfigError: it is not a root.
             StorageError: the disk is full, read-only or not permitted.
         """
         new = decode_root(data, source="the root that was handed over")
@@ -225,7 +226,7 @@ class Repository:
         return new
 
     def renew(self) -> bool:
-        """Sign timestamp and snapshot anew when less than half of their life is left; return whether any was.
+        """Sign timestamp and snapshot again when less than half of their life is left; return whether any was signed.
 
         Raises:
             StorageError: the disk is full, read-only or not permitted; the old ones are served.
@@ -244,7 +245,7 @@ class Repository:
         return True
 
     def renew_if_possible(self) -> None:
-        """Renew as `renew` does; a failure of the disk is logged, because the old timestamp stays valid for a while."""
+        """Renew like `renew`, but only log a failure: the old timestamp is still valid for a while."""
         try:
             self.renew()
         except StorageError as error:
@@ -289,7 +290,7 @@ class Repository:
 
     def _sign_snapshot(self, version: int, data: bytes, *, role: str = Targets.type) -> Metadata[Snapshot]:
         old = self._metadata.snapshot()
-        # What was named once stays named: devices refuse a snapshot that no longer knows a role.
+        # Every role stays named: devices refuse a snapshot in which a role is missing.
         meta = {**(old.signed.meta if old else {}), f"{role}.json": MetaFile.from_data(version, data, ["sha256"])}
         return self._sign_snapshot_meta(meta)
 
@@ -321,7 +322,7 @@ class Repository:
         self._metadata.write("timestamp.json", metadata.to_bytes())
 
     def _warn_s(self, role: str) -> float:
-        # The server renews its own at half of their life; a quarter left means that it could not.
+        # The server renews its own metadata at half of its life. With a quarter left, renewal has failed.
         online = {Snapshot.type: self._snapshot_lifetime, Timestamp.type: self._timestamp_lifetime}
         return online[role].total_seconds() / 4 if role in online else _OFFLINE_WARNING.total_seconds()
 
@@ -330,7 +331,7 @@ class Repository:
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
-        # Workers are processes: only a lock of the operating system keeps two of them from signing the same version.
+        # Workers are processes, so only a lock of the operating system stops two of them from signing the same version.
         with disk_errors_named(self._folder), (self._folder / "lock").open("wb") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield

@@ -1,4 +1,4 @@
-"""Three tests for the counts of a guardrail: a share, a loss and a rise. Each also states its result in words."""
+"""Three ways to judge the counts of a guardrail: a share, a loss and a rise. Each also describes its result in words."""
 
 import math
 from abc import ABC, abstractmethod
@@ -14,7 +14,7 @@ Verdict = Literal["fine", "undecided", "harm"]
 
 
 class Guardrail(msgspec.Struct, frozen=True, kw_only=True):
-    """What a guardrail says: the interval of `estimate`, and the limit that `harm` is judged by.
+    """The result of a guardrail: `estimate` with its interval, and the limit for the verdict `harm`.
 
     `click_through` is the relative change (-0.1: a tenth fewer clicks), `latency` the relative change of milliseconds
     beyond what is allowed, failures are shares of devices.
@@ -30,16 +30,16 @@ class Guardrail(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Comparison(ABC):
-    """How one kind of guardrail is judged and worded."""
+    """How one kind of guardrail is judged and described."""
 
     def judge(self, name: str, sides: Sides, setting: float, *, alpha: float) -> Guardrail:
-        """Return what the guardrail `name` says.
+        """Return the result of the guardrail `name`.
 
         Args:
             name: of the guardrail.
             sides: what was counted.
             setting: the plan's limit.
-            alpha: probability that harm is ever found where there is none, at most.
+            alpha: the highest allowed probability that harm is ever found where there is none.
         """
         verdict, found, limit = self._judged(sides, setting, alpha)
         return struct_of(found, Guardrail, name=name, verdict=verdict, limit=limit, devices=found.units)
@@ -53,9 +53,9 @@ class Comparison(ABC):
         """Return what a guardrail with the verdict `harm` found, in one sentence."""
 
     def open_question(self, found: Guardrail) -> str:
-        """Return how much harm could hide behind a verdict that was not harm; "" when none beyond the limit.
+        """Return how much harm is still possible when the verdict is not `harm`; "" when none beyond the limit is.
 
-        Without evidence of harm the verdict is "fine", however few the devices are.
+        Without evidence of harm the verdict is "fine", even with few devices.
         """
         if found.verdict == "harm" or found.upper <= found.limit:
             return ""
@@ -72,7 +72,7 @@ class Share(Comparison):
 
     def _judged(self, sides: Sides, setting: float, alpha: float) -> tuple[Verdict, Interval, float]:
         found = share_interval(int(min(sides.new.n, sides.new.d)), sides.new.devices, alpha=alpha)
-        # A handful of devices cannot rule out two per cent of failures: only evidence of harm counts here.
+        # A few devices cannot rule out 2% of failures, so only evidence of harm counts.
         return "harm" if found.lower > setting else "fine", found, setting
 
     def harm(self, found: Guardrail) -> str:
@@ -90,7 +90,7 @@ class Loss(Comparison):
         if found.upper < 0:
             verdict = "harm"
         elif not sides.old.ratio or found.lower > -setting:
-            # Nothing comes back from the old release either: there is nothing to compare with.
+            # The old release has no clicks either, so there is nothing to compare with.
             verdict = "fine"
         return verdict, found, -setting
 
@@ -99,7 +99,7 @@ class Loss(Comparison):
         return f"{_spoken(found)} changed by {found.lower:.1%} to {found.upper:.1%} on {found.devices} devices"
 
     def open_question(self, found: Guardrail) -> str:
-        """Return what is not decided with the present devices, and how many are needed; "" when all is decided.
+        """Return which change the present devices cannot show, and how many devices would; "" when nothing is open.
 
         Intervals narrow with the square root of the devices, so the number is an estimate.
         """

@@ -1,4 +1,4 @@
-"""What a rollout does next, decided from its guardrails and its plan without database or clock."""
+"""Decides what a rollout does next from its guardrails and its plan, without database or clock."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -12,7 +12,7 @@ Action = Literal["wait", "advance", "complete", "halt", "pause", "resume", "supe
 
 @dataclass(frozen=True)
 class Decision:
-    """What becomes of a rollout, and why, in one sentence."""
+    """What a rollout does next, and the reason in one sentence."""
 
     action: Action
     reason: str
@@ -26,7 +26,7 @@ def decide(
     Args:
         plan: the rollout's plan.
         stage: which of the plan's stages runs, from 0.
-        hours_in_stage: since when.
+        hours_in_stage: how long the stage has lasted.
         measured: the counts behind `guardrails`.
         guardrails: from `judge`.
     """

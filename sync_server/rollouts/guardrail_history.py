@@ -1,4 +1,4 @@
-"""The guardrails of a rollout over time: one row for each evaluation that is long enough after the one before."""
+"""The history of a rollout's guardrails: one row for each guardrail, every five minutes."""
 
 from collections.abc import Sequence
 
@@ -10,19 +10,21 @@ from sync_server.database.tables.rollouts import GuardrailPoint
 from sync_server.rollouts.comparisons import Guardrail
 from sync_server.statistics.confidence_sequences import EstimateAt
 
+# Guardrails need many devices, so they change slowly.
 _EVERY_S = 300.0
+# 400 points for each of five guardrails: a chart is 720 pixels wide.
 _MOST_POINTS = 2_000
 
 
 def remember(session: Session, rollout_id: str, guardrails: Sequence[Guardrail], *, at_s: float, at_once: bool) -> None:
-    """Write the guardrails down, within the transaction that judges them.
+    """Store the guardrails in the transaction that judges them.
 
     Args:
         session: an open transaction that may write.
-        rollout_id: whose they are.
-        guardrails: as they were judged now.
+        rollout_id: the rollout.
+        guardrails: the present results.
         at_s: seconds since 1970.
-        at_once: even when the last time was less than five minutes ago: something follows from them.
+        at_once: store them even within five minutes of the last time, because the rollout changes now.
     """
     last = session.scalar(select(func.max(GuardrailPoint.at_s)).where(GuardrailPoint.rollout_id == rollout_id))
     if last is not None and at_s <= last + (0.0 if at_once else _EVERY_S):
@@ -34,7 +36,7 @@ def remember(session: Session, rollout_id: str, guardrails: Sequence[Guardrail],
                 name=guardrail.name,
                 at_s=at_s,
                 estimate=guardrail.estimate,
-                # No bound yet is no number: databases differ in what they make of infinity.
+                # A missing bound is null: databases treat infinity differently.
                 lower=_finite(guardrail.lower),
                 upper=_finite(guardrail.upper),
             )

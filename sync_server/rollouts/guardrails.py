@@ -14,7 +14,7 @@ from sync_server.rollouts.plan import RolloutPlan
 Count = Callable[[Session, RolloutRow], Sides]
 
 _SLOWEST_MS = 1_000.0
-"""Longer times count as this much, so that one device with a full disk does not decide."""
+"""Longer times count as this time, so that one device with a full disk does not decide."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class GuardrailRule:
     Attributes:
         name: as the API, the command line and the history in the database write it.
         title: its heading in the console.
-        count: gives the sums with the new release and with the one before it.
+        count: returns the sums of the new release and of the release before it.
         comparison: how they are judged.
         setting: the field of `RolloutPlan` that holds its limit: a number, or one for each stage.
     """
@@ -52,7 +52,7 @@ GUARDRAILS = (
 
 @dataclass(frozen=True)
 class Measured:
-    """The measurements of a rollout's release and of the one that it replaces, over the same time.
+    """The counts of a rollout's release and of the release before it, over the same time.
 
     Attributes:
         devices: devices that the rollout reached (installed or failed).
@@ -64,13 +64,13 @@ class Measured:
 
 
 def measure(session: Session, rollout: RolloutRow) -> Measured:
-    """Return the measurements of a rollout's release and of the one before it, since the rollout began."""
+    """Return the counts of a rollout's release and of the release before it, since the rollout began."""
     sides = {rule.name: rule.count(session, rollout) for rule in GUARDRAILS}
     return Measured(devices_reached(session, rollout), sides)
 
 
 def judge(plan: RolloutPlan, measured: Measured, *, stage: int) -> list[Guardrail]:
-    """Return what each guardrail says in stage number `stage` (from 0) now; looking often is allowed."""
+    """Return the result of each guardrail in stage number `stage` (from 0). It may be called any number of times."""
     alpha = plan.alpha / len(GUARDRAILS)
     return [
         rule.comparison.judge(rule.name, measured.sides[rule.name], plan.limit(rule.setting, stage=stage), alpha=alpha)
@@ -79,9 +79,9 @@ def judge(plan: RolloutPlan, measured: Measured, *, stage: int) -> list[Guardrai
 
 
 def open_question(guardrail: Guardrail) -> str:
-    """Return what a guardrail cannot decide with the present devices; "" when it can, or is unknown.
+    """Return what a guardrail cannot show with the present devices; "" when nothing is open or it is unknown here.
 
-    The command line asks servers of other versions, which may have other guardrails.
+    The command line also asks servers of other versions, which may have other guardrails.
     """
     rule = _rule(guardrail.name)
     return rule.comparison.open_question(guardrail) if rule else ""

@@ -1,4 +1,4 @@
-"""The counts by which rollouts and experiments are evaluated, from events and reports."""
+"""The counts from events and reports by which rollouts and experiments are judged."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ NOTHING = RatioSums(0, 0.0, 0.0, 0.0, 0.0, 0.0)
 
 @dataclass(frozen=True)
 class Sides:
-    """Sums over the devices with the release on its way (`new`) and with the one that it replaces (`old`)."""
+    """Sums over the devices with the rollout's release (`new`) and with the release before it (`old`)."""
 
     new: RatioSums
     old: RatioSums = NOTHING
@@ -29,7 +29,7 @@ def devices_reached(session: Session, rollout: RolloutRow) -> int:
 
 
 def report_share(kind: str) -> Callable[[Session, RolloutRow], Sides]:
-    """Return a count of the reached devices that sent a report of this kind, as a share of all reached devices."""
+    """Return a function that counts the reached devices with a report of this kind, among all reached devices."""
 
     def count(session: Session, rollout: RolloutRow) -> Sides:
         of_kind = func.count(func.distinct(case((DeviceReportRow.kind == kind, DeviceReportRow.device_id))))
@@ -47,7 +47,7 @@ def share_sums(yes: int, of: int) -> RatioSums:
 def report_mean(
     column: InstrumentedAttribute[float | None], *, at_most: float
 ) -> Callable[[Session, RolloutRow], Sides]:
-    """Return a count of a number that devices report, averaged over each device; larger ones count as `at_most`."""
+    """Return a function that averages a reported number for each device; larger values count as `at_most`."""
 
     def count(session: Session, rollout: RolloutRow) -> Sides:
         base = (DeviceReportRow.channel == rollout.channel, DeviceReportRow.release == rollout.base_release)
@@ -59,7 +59,7 @@ def report_mean(
 
 
 def clicks_by_impressions(session: Session, rollout: RolloutRow) -> Sides:
-    """Return clicks by impressions, by device, since the rollout began; nothing when both releases are one bundle."""
+    """Return clicks and impressions of devices since the rollout began; nothing when both releases are one bundle."""
     new, old = rollout.bundle_id, rollout.base_bundle_id
     if new == old:
         return Sides(NOTHING)
@@ -82,7 +82,7 @@ def _reached(rollout: RolloutRow) -> tuple[ColumnElement[bool], ...]:
 def click_sums(
     session: Session, group: InstrumentedAttribute[str] | InstrumentedAttribute[str | None], *where: ColumnElement[bool]
 ) -> dict[str, RatioSums]:
-    """Return clicks by impressions for each value of the column `group`, summed over devices."""
+    """Return clicks and impressions for each value of the column `group`, summed over devices."""
     n = func.sum(case((Event.kind.in_(SUCCESS_KINDS), 1), else_=0))
     d = func.sum(case((Event.kind == IMPRESSION, 1), else_=0))
     by_device = (

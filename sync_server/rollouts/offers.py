@@ -1,4 +1,4 @@
-"""Offers to the devices of a channel: the signed timestamp, the release for all, a rollout or an experiment."""
+"""Offers for the devices of a channel: the signed timestamp, the release for all, a rollout or an experiment."""
 
 from dataclasses import dataclass, field
 
@@ -15,12 +15,12 @@ from sync_server.rollouts.plan import share_of
 from sync_server.rollouts.service import base_release, newest_open_release, newest_rollout, plan_of
 
 KEPT_S = 1.0
-"""An offer is the same for every device, so a worker makes it once a second at most."""
+"""An offer is the same for every device, so a worker makes it at most once a second."""
 
 
 @dataclass(frozen=True)
 class EncodedOffer:
-    """An offer as JSON, and the entity tag by which a device knows that it has it already."""
+    """An offer as JSON, and its entity tag, by which a device asks whether its own offer is still current."""
 
     data: bytes
     etag: str
@@ -55,7 +55,7 @@ class Offers(DatabaseService):
             return kept.offer
         offer = self._make(channel)
         if offer is None:
-            # Names of channels that do not exist are not kept: anyone may ask for any number of them.
+            # Unknown channels are not cached: anyone may ask for any number of names.
             return None
         data = msgspec.json.encode(offer)
         encoded = EncodedOffer(data, offer_etag(data))
@@ -63,7 +63,7 @@ class Offers(DatabaseService):
         return encoded
 
     def _mark(self) -> tuple[int, int]:
-        """Return what tells one timestamp.json from the next: a new release is offered at once."""
+        """Return what distinguishes one timestamp.json from the next, so that a new release is offered at once."""
         path = self.repository.metadata_path("timestamp.json")
         try:
             status = path.stat() if path is not None else None
@@ -72,7 +72,7 @@ class Offers(DatabaseService):
         return (status.st_ino, status.st_mtime_ns) if status is not None else (0, 0)
 
     def forget(self) -> None:
-        """Make the next offers anew, after something was changed."""
+        """Drop the cached offers, after a rollout or an experiment has changed."""
         self._kept.clear()
 
     def _make(self, channel: str) -> Offer | None:

@@ -9,10 +9,10 @@ from edge_runtime.contract.errors import ConfigError
 
 
 class RolloutPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How a release comes to a whole channel.
+    """How a rollout brings a release to the whole channel.
 
-    `pocketrec rollout start` has an option for each field, with the description as its help. Of the limits with several
-    numbers each stage has its own; the last number holds for the rest: a small stage cannot rule out a small loss.
+    `pocketrec rollout start` has an option for each field, with the description as its help. A limit with several numbers
+    has one for each stage, and the last number holds for the remaining stages: few devices cannot rule out a small loss.
     """
 
     stages: Annotated[

@@ -1,4 +1,4 @@
-"""The rollout scheduler: a thread of each worker that evaluates the rollouts which are due, every few seconds."""
+"""The rollout scheduler: a thread of each worker that judges the rollouts that are due."""
 
 import logging
 import threading
@@ -8,6 +8,7 @@ from sync_server.rollouts.offers import Offers
 from sync_server.rollouts.service import Rollouts
 
 _LOG = logging.getLogger(__name__)
+# Rollouts are due once a minute, so a rollout is judged at most 15 s late.
 LOOKS_EVERY_S = 15.0
 
 
@@ -17,8 +18,8 @@ def run_scheduler(stop: threading.Event, rollouts: Rollouts, offers: Offers, *, 
     Args:
         stop: ends the loop.
         rollouts: of this worker; those of other workers and machines may look at the same time.
-        offers: made anew when a rollout has moved.
-        every_s: seconds between two looks; a rollout itself is judged once a minute.
+        offers: dropped from the cache when a rollout was judged.
+        every_s: seconds between two looks.
     """
     while not stop.wait(every_s):
         try:

@@ -1,4 +1,4 @@
-"""Rollouts: operators start, pause and halt them; guardrails advance and halt them; devices get offers."""
+"""Rollouts: operators start, pause and halt them; their guardrails advance and halt them."""
 
 import json
 import logging
@@ -23,9 +23,10 @@ from sync_server.rollouts.guardrails import judge, measure
 from sync_server.rollouts.plan import RolloutPlan, share_of
 
 _LOG = logging.getLogger(__name__)
+# Guardrails need many devices, so they hardly change within a minute.
 JUDGED_EVERY_S = 60.0
 SERVER = "server"
-"""The actor of a rollout's automatic steps."""
+"""The actor of what guardrails decide."""
 
 RolloutState = Literal["running", "paused", "halted", "completed", "superseded"]
 RolloutAction = Literal["pause", "resume", "advance", "halt"]
@@ -52,7 +53,7 @@ class StepStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RolloutStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """How a rollout stands; `share` is the part of the fleet (0 … 1) that its running stage reaches."""
+    """How a rollout stands; `share` is the part of the fleet (0 … 1) that its current stage reaches."""
 
     id: str
     channel: str
@@ -82,13 +83,13 @@ class Rollouts(DatabaseService):
     repository: Repository
 
     def start(self, *, channel: str, release: int | None, plan: RolloutPlan, actor: str) -> RolloutStatus:
-        """Begin to roll a staged release out.
+        """Start the rollout of a staged release.
 
         Args:
-            channel: whose devices.
-            release: which of its staged releases; None for the newest.
-            plan: how.
-            actor: who says so, for the history.
+            channel: the channel of the release.
+            release: the number of the staged release; None for the newest.
+            plan: its stages and limits.
+            actor: who starts it, for the history.
 
         Raises:
             ConfigError: the plan cannot work, or no channel may have that name.
@@ -109,7 +110,7 @@ class Rollouts(DatabaseService):
             newest = newest_rollout(session, channel)
             if newest is not None and newest.state in ("running", "paused"):
                 raise RequestError(
-                    f"rollout {newest.rollout_id} of release {newest.release} is under way; halt it first",
+                    f"rollout {newest.rollout_id} of release {newest.release} is running or paused; halt it first",
                     status_code=409,
                 )
             base = notes[base_release(notes, newest)]
@@ -153,9 +154,9 @@ class Rollouts(DatabaseService):
             return status_of(row)
 
     def tick(self) -> list[RolloutStatus]:
-        """Judge every running rollout that was not judged for a minute, and do what follows; return those rollouts.
+        """Judge every running rollout that was not judged within a minute, and act on the result; return those rollouts.
 
-        Any number of workers may call it at any time: each rollout is judged by one of them.
+        Any number of workers may call it at any time. One of them judges a rollout.
 
         Raises:
             StorageError: the database cannot be used.
@@ -169,7 +170,7 @@ class Rollouts(DatabaseService):
         return [self.judge(rollout_id) for rollout_id in claimed]
 
     def judge(self, rollout_id: str) -> RolloutStatus:
-        """Judge one rollout by what is known now, and do what follows.
+        """Judge one rollout by the present counts, and act on the result.
 
         Raises:
             RequestError: no such rollout.
@@ -235,7 +236,7 @@ class Rollouts(DatabaseService):
             return status_of(self._row(session, rollout_id))
 
     def history(self, rollout_id: str) -> list[StepStatus]:
-        """Return what happened to a rollout, oldest first."""
+        """Return the history of a rollout, oldest first."""
         query = select(RolloutStep).where(RolloutStep.rollout_id == rollout_id).order_by(RolloutStep.id)
         with read_session(self.engine) as session:
             steps = session.scalars(query)
@@ -275,7 +276,7 @@ def newest_open_release(notes: dict[int, ReleaseNote]) -> int:
 
 
 def base_release(notes: dict[int, ReleaseNote], newest: RolloutRow | None) -> int:
-    """Return which release devices outside of a rollout have, given the channel's newest rollout."""
+    """Return the release for devices outside of a rollout, given the channel's newest rollout."""
     newest_open = newest_open_release(notes)
     if newest is None or newest.release < newest_open:
         return newest_open
@@ -289,7 +290,7 @@ def plan_of(row: RolloutRow) -> RolloutPlan:
 
 
 def _guardrails(text: str) -> list[Guardrail]:
-    # JSON knows no infinity: an interval without a bound is written with null in its place.
+    # JSON has no infinity: a missing bound is null.
     rows = json.loads(text)
     for row in rows:
         for name, unbounded in (("lower", float("-inf")), ("upper", float("inf")), ("estimate", 0.0)):
@@ -298,7 +299,7 @@ def _guardrails(text: str) -> list[Guardrail]:
 
 
 def status_of(row: RolloutRow) -> RolloutStatus:
-    """Return a rollout's row as others see it."""
+    """Return the status of a rollout from its row."""
     plan = plan_of(row)
     share, guardrails = share_of(plan, row.stage), _guardrails(row.guardrails)
     return struct_of(row, RolloutStatus, id=row.rollout_id, share=share, plan=plan, guardrails=guardrails)

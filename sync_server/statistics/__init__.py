@@ -1,1 +1,1 @@
-"""Intervals and tests that stay valid under repeated evaluation. No database, no HTTP."""
+"""Intervals and tests that stay valid however often one looks: functions of numbers, without database or HTTP."""

@@ -1,7 +1,7 @@
 """Confidence sequences: intervals that stay valid under repeated evaluation.
 
-A confidence interval holds at one sample size fixed beforehand. If it is evaluated daily and the test stops when it
-excludes zero, its error rate is far higher than stated. A confidence sequence holds at all sample sizes at once.
+A confidence interval is valid at one sample size that was fixed before. Someone who looks at it daily, and stops when it
+excludes zero, is wrong far more often than its level says. A confidence sequence is valid at all sample sizes together.
 
 - `share_interval`: a share of yes and no. Robbins' mixture with a Beta prior: (mixed likelihood) / (likelihood at p) is
   a non-negative martingale under p, so by Ville's inequality it ever reaches 1/alpha with probability alpha at most
@@ -18,12 +18,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 SMALL_SHARES, ANY_SHARES = (0.5, 5.0), (1.0, 1.0)
-"""Priors of the mixture: where the interval is narrow. It is valid for every share under either."""
+"""Beta priors of the mixture. They say for which shares the interval is narrow; it is valid for every share."""
+# Halving 60 times reaches the precision of a float64.
 _STEPS = 60
 TIGHTEST_AT = 500.0
-"""Number of units (devices) at which `normal_radius` is narrowest against a fixed-size interval."""
+"""Number of units (devices) at which `normal_radius` is closest to the interval of a fixed sample size."""
 MIN_UNITS, MIN_EVENTS = 50, 20
-"""The normal approximation needs so many devices on each side, and so many clicks; before, everything is possible."""
+"""The normal approximation needs this many devices and clicks on each side. With fewer, the interval has no bounds."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class EstimateAt:
 class RatioSums:
     """Sums over devices of a numerator n (clicks) and a denominator d (impressions), from which a ratio is estimated.
 
-    One device's clicks depend on one another, so the device is the unit, not the impression.
+    The clicks of one device depend on each other, so the device is the unit, not the impression.
     """
 
     devices: int
@@ -80,10 +81,10 @@ def share_interval(yes: int, of: int, *, alpha: float, prior: tuple[float, float
     """Return the interval of a share after `of` independent units, `yes` of them positive.
 
     Args:
-        yes: how many.
-        of: out of how many.
-        alpha: probability that the true share is outside at any time, at most.
-        prior: of the mixture.
+        yes: the number of positive units.
+        of: the number of units.
+        alpha: the highest allowed probability that the true share is ever outside.
+        prior: parameters of the Beta prior.
     """
     if of == 0:
         return Interval(0.0, 0.0, 1.0, 0)
@@ -134,12 +135,12 @@ def ratio_difference(treated: RatioSums, control: RatioSums, *, alpha: float, sc
 
 
 def open_difference(difference: float, lower: float | None, upper: float | None) -> str:
-    """Return in words what a difference of ratios does not show yet; "" once it is significant.
+    """Return in plain words what a difference of ratios cannot show yet; "" once its interval excludes 0.
 
     Args:
         difference: the estimate.
-        lower: of its interval; None or infinite where there is none yet.
-        upper: likewise.
+        lower: lower bound of its interval; None or infinite when there is none yet.
+        upper: upper bound, likewise.
     """
     if lower is None or upper is None or not math.isfinite(upper - lower):
         return f"no difference can be told before {MIN_UNITS} devices and {MIN_EVENTS} clicks in each variant"

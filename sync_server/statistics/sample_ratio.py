@@ -1,12 +1,12 @@
-"""The sample ratio test: whether devices were assigned to variants as planned."""
+"""A test whether devices were assigned to variants as planned."""
 
 import math
 
 
 def chi_square_p_value(counts: list[int], shares: list[float]) -> float:
-    """Return the p-value of Pearson's test that `counts` were drawn by `shares`, which sum up to 1.
+    """Return the p-value of Pearson's chi-square test that `counts` follow `shares`, whose sum is 1.
 
-    The survival function of a chi-square distribution has a closed form for whole degrees of freedom.
+    The survival function of the chi-square distribution has a closed form for integer degrees of freedom.
     """
     total = sum(counts)
     if total == 0 or len(counts) < 2:

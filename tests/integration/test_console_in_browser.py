@@ -114,7 +114,7 @@ def test_console_works_without_its_script(server, url, browser):
     page = context.new_page()
     log_in(page, url, name="admin", password=PASSWORD)
     page.goto(f"{url}/console/keys")
-    page.get_by_label("What it is for").fill("a program")
+    page.get_by_label("Purpose").fill("a program")
     page.get_by_role("button", name="Make a key").click()
     secret = page.locator(".secret").inner_text()
     assert server.services.api_keys.principal_of(secret).role == "viewer"

@@ -1,5 +1,5 @@
 "use strict";
-// Asks before a form does something that cannot be taken back. Without this script the form is simply sent.
+// Asks for confirmation before a form does something that cannot be undone. Without this script the form is sent at once.
 const sure = document.getElementById("sure");
 for (const form of document.querySelectorAll("form[data-confirm]")) {
   form.addEventListener("submit", (event) => {
@@ -15,7 +15,7 @@ for (const form of document.querySelectorAll("form[data-confirm]")) {
     sure.showModal();
   });
 }
-// A page that shows what is under way is loaded again, unless somebody is in the middle of something.
+// Reloads a page that shows a running rollout, except while the operator uses a form or the page is hidden.
 const fresh = document.querySelector("[data-refresh]");
 if (fresh) {
   setInterval(() => {

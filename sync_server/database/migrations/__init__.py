@@ -1,1 +1,1 @@
-"""Alembic's scripts: they migrate the database of an older server."""
+"""Alembic's scripts, which update the database of an older server."""

@@ -1,6 +1,6 @@
 """Columns as the migrations write them: `columns(name=STRING, at_s=DOUBLE)`, in the order of the table.
 
-A migration is history: what a kind stands for here never changes; a new need is a new kind.
+Migrations that have run must not change, so the meaning of a kind never changes. A new need gets a new kind.
 """
 
 from collections.abc import Callable
@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 Kind = Callable[[str], sa.Column[Any]]
 
-# SQLite numbers rows by themselves only in a column of type INTEGER, which holds 64 bits there.
+# SQLite numbers rows automatically only in a column of type INTEGER, which holds 64 bits in SQLite.
 BIG_INTEGER = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 

@@ -1,9 +1,9 @@
-"""The base class of the tables, in a file of its own, so that the tables need not import one another."""
+"""The base class of the server's tables, in its own file so that the tables' files need not import one another."""
 
 from sqlalchemy import BigInteger, Integer
 from sqlalchemy.orm import DeclarativeBase
 
-# SQLite numbers rows by themselves only in a column of type INTEGER, which holds 64 bits there.
+# SQLite numbers rows automatically only in a column of type INTEGER, which holds 64 bits in SQLite.
 Big = BigInteger().with_variant(Integer(), "sqlite")
 
 

@@ -18,7 +18,7 @@ class EnrollmentCode(Base):
 
 
 class Device(Base):
-    """An enrolled device; its credential is known here by SHA-256 only."""
+    """An enrolled device; the server stores only the SHA-256 of its credential."""
 
     __tablename__ = "devices"
 
@@ -28,7 +28,7 @@ class Device(Base):
     last_feedback_at_s: Mapped[float | None] = mapped_column(Double)
     privacy_level: Mapped[str | None]
     consented_at_s: Mapped[float | None] = mapped_column(Double)
-    # Events up to this number were erased or ran out: sent again, they are duplicates and stay away.
+    # Events up to this number were erased or expired. When they are sent again, they count as duplicates.
     forgotten_sequence: Mapped[int] = mapped_column(Big, default=0, server_default="0")
     revoked_at_s: Mapped[float | None] = mapped_column(Double)
     # The bundle of its newest feedback or report.
@@ -36,7 +36,7 @@ class Device(Base):
 
 
 class DeviceReportRow(Base):
-    """A device's report. `(device_id, number)` is unique: that is what makes sending it twice harmless."""
+    """A device's report. `(device_id, number)` is unique, so a report that is sent twice is stored once."""
 
     __tablename__ = "device_reports"
     __table_args__ = (
@@ -77,7 +77,7 @@ class DeviceBundle(Base):
 
 
 class FleetHour(Base):
-    """How many devices had a bundle in one hour (seconds since 1970, full hours): what the console's chart shows."""
+    """How many devices had a bundle in one hour (seconds since 1970, full hours), for the console's chart."""
 
     __tablename__ = "fleet_hours"
 

@@ -7,7 +7,7 @@ from sync_server.database.tables.base import Base, Big
 
 
 class Event(Base):
-    """A feedback event. `(device_id, sequence)` is unique: that is what makes sending it twice harmless."""
+    """A feedback event. `(device_id, sequence)` is unique, so an event that is sent twice is stored once."""
 
     __tablename__ = "events"
     __table_args__ = (
@@ -17,7 +17,7 @@ class Event(Base):
     )
 
     id: Mapped[int] = mapped_column(Big, primary_key=True)
-    # No foreign key: its check costs more than the event. event_writer.py locks the device's row instead.
+    # No foreign key: its check takes longer than the insertion itself. event_writer.py locks the device's row instead.
     device_id: Mapped[str]
     sequence: Mapped[int] = mapped_column(Big)
     kind: Mapped[str]

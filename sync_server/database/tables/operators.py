@@ -63,7 +63,7 @@ class AuditRow(Base):
 
 
 class AuditHead(Base):
-    """One row with the end of the audit log; an append locks it first, so that numbers have no gaps."""
+    """The one row that says where the audit log ends. Each append locks it first, so the numbers have no gaps."""
 
     __tablename__ = "audit_head"
 

@@ -1,1 +1,1 @@
-"""One file per step; `down_revision` chains them."""
+"""The migrations, one file for each step; `down_revision` names the step before."""

@@ -1,4 +1,4 @@
-"""What an event says of its list and experiment; consent of a device, and which of its events are to stay away."""
+"""The list and the experiment of an event; the consent of a device, and up to which number its events are deleted."""
 
 import sqlalchemy as sa
 from alembic import op

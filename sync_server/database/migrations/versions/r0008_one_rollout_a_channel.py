@@ -1,4 +1,4 @@
-"""A channel has one rollout under way at most."""
+"""A channel has at most one rollout that is running or paused."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -66,7 +66,7 @@ def test_audit_is_shown_checked_and_exported(run, home, tmp_path):
     assert run("audit", "export", tmp_path / "audit.jsonl", "--home", home)[0] == 0
     assert run("audit", "verify", "--file", tmp_path / "audit.jsonl", "--head", noted)[0] == 0
     code, out = run("audit", "verify", "--home", home, "--head", f"1:{'f' * 64}")
-    assert code == 3 and "written anew" in out.err
+    assert code == 3 and "rewritten" in out.err
 
 
 def test_devices_are_listed_and_revoked(run, home):

@@ -281,7 +281,7 @@ def test_experiment_is_shown_and_ended(server, rollout):
     made = server.services.experiments.start(channel="stable", name=EVIL, variants=arms, actor="test")
     client, _ = log_in(server, "publisher")
     page = client.get("/console/experiments").text
-    assert "<script>alert" not in page and "compared with" in page
+    assert "<script>alert" not in page and "baseline" in page
     assert page.count("&lt;script&gt;alert(1)") >= 2, "name and variant are shown"
     assert "no difference can be told before 50 devices" in page
     assert send(client, f"/console/experiments/{made.id}/stop").status_code == 302
@@ -324,13 +324,13 @@ def test_audit_log_is_verified_and_exported(server):
     client, _ = log_in(server, "viewer")
     form = {"csrf_token": token(client, "/console/audit")}
     answer = client.post("/console/audit/verify", data=form, follow_redirects=True)
-    assert "lines are whole" in answer.text and str(server.services.audit.head()) in answer.text
+    assert "lines are complete and unchanged" in answer.text and str(server.services.audit.head()) in answer.text
     lines = client.get("/console/audit.jsonl").text.splitlines()
     assert len(lines) == server.services.audit.head().number
     with server.engine.begin() as connection:
         connection.exec_driver_sql("UPDATE audit_log SET subject = 'x' WHERE number = 2")
     answer = client.post("/console/audit/verify", data=form, follow_redirects=True)
-    assert "NOT WHOLE: audit line 2 was changed" in answer.text
+    assert "The check of the audit log failed: audit line 2 was changed" in answer.text
 
 
 def test_long_audit_log_has_pages(server):

@@ -74,7 +74,7 @@ def test_batch_of_an_unknown_device_fails_alone(engine):
             bad = pool.submit(writer.store, batch("stranger", 1, 3))
             while len(writer._waiting) < 4:
                 pass
-        with pytest.raises(RequestError, match="enroll it anew"):
+        with pytest.raises(RequestError, match="enroll the device again"):
             bad.result()
         assert [done.result() for done in good] == [3, 3, 3]
     with engine.connect() as connection:

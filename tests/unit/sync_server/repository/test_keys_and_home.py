@@ -52,7 +52,7 @@ def test_passphrase_encrypts_the_offline_keys_only(tmp_path):
     encrypted = {path.stem for path in keys.rglob("*.pem") if b"ENCRYPTED" in path.read_bytes()}
     assert encrypted == {"root", "targets"}
     assert load_signer(key_path(keys, "targets"), passphrase=b"open sesame").public_key
-    with pytest.raises(ConfigError, match="passphrase is another one"):
+    with pytest.raises(ConfigError, match="passphrase is wrong"):
         load_signer(key_path(keys, "targets"), passphrase=b"wrong")
     with pytest.raises(ConfigError, match=PASSPHRASE_VARIABLE):
         load_signer(key_path(keys, "targets"))

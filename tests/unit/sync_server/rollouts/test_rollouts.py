@@ -213,7 +213,7 @@ def test_what_cannot_be_rolled_out_is_refused(server):
         with pytest.raises(ConfigError):
             rollouts.start(channel="stable", release=None, plan=plan, actor="ann")
     started = start(server)
-    with pytest.raises(RequestError, match="under way"):
+    with pytest.raises(RequestError, match="running or paused"):
         start(server)
     with pytest.raises(RequestError, match="cannot resume"):
         rollouts.act(started.id, "resume", actor="ann")
@@ -360,7 +360,7 @@ def test_experiment_shares_devices_out_and_ends(server):
     found = offer(server)
     arms = [assign(found, device_id=f"d{n}", installed_release=1).variant for n in range(2_000)]
     assert arms.count("old") == pytest.approx(1_000, abs=120) and arms.count(None) == 0
-    with pytest.raises(RequestError, match="under way"):
+    with pytest.raises(RequestError, match="has not ended"):
         experiments.start(channel="stable", name="another", variants=ARMS, actor="ann")
     assert experiments.stop(started.id, actor="ann").state == "ended"
     assert offer(server).experiment is None
