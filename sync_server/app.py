@@ -27,26 +27,9 @@ from sync_server.api.auth import bearer
 from sync_server.api.freshness import FreshAnswers
 from sync_server.config import ServerConfig
 from sync_server.console.setup import add_console
-from sync_server.database.engine import open_database
-from sync_server.devices.bundle_reports import DeviceReports
-from sync_server.devices.enrollment import Enrollment
-from sync_server.devices.fleet_history import FleetHistory
-from sync_server.devices.registry import DeviceRegistry
 from sync_server.errors import PublicationConflictError, PublicationError, RequestError
-from sync_server.events.ingest import EventIngest
-from sync_server.events.retention import Retention
-from sync_server.experiments.service import Experiments
-from sync_server.hosting.answer_cache import open_cache
-from sync_server.hosting.home import open_repository
-from sync_server.hosting.rate_limits import RateLimits
-from sync_server.metrics import CONTENT_TYPE, Metrics
-from sync_server.operators.accounts import Operators
-from sync_server.operators.api_keys import ApiKeys
-from sync_server.operators.audit_log import AuditLog
-from sync_server.ranking.ranker import open_ranker
-from sync_server.rollouts.offers import Offers
-from sync_server.rollouts.service import Rollouts
-from sync_server.services import EXTENSION, Services, services
+from sync_server.metrics import CONTENT_TYPE
+from sync_server.services import EXTENSION, Services, open_services, services
 
 _LOG = logging.getLogger(__name__)
 _SECURITY_HEADERS = {
@@ -71,7 +54,7 @@ def create_app(config: ServerConfig, *, clock: Callable[[], datetime] = lambda: 
         StorageError: the disk is full, read-only or not permitted.
     """
     app = Flask(__name__, static_folder=None)
-    app.extensions[EXTENSION] = _open_services(config, clock)
+    app.extensions[EXTENSION] = open_services(config, clock)
     # The limit of routes that set none of their own: no body of theirs is as long.
     app.config["MAX_CONTENT_LENGTH"] = 4_096
     for routes in (updates, publishing, devices, feedback, counts, storefront, rollouts, experiments, rank, openapi):
@@ -95,38 +78,6 @@ def create_app(config: ServerConfig, *, clock: Callable[[], datetime] = lambda: 
     )
     app.wsgi_app = fresh  # type: ignore[method-assign]
     return app
-
-
-def _open_services(config: ServerConfig, clock: Callable[[], datetime]) -> Services:
-    repository = open_repository(config, clock=clock)
-    engine = open_database(config.database, connections=config.threads)
-
-    def clock_s() -> float:
-        return clock().timestamp()
-
-    rollouts = Rollouts(engine, clock_s, repository)
-    return Services(
-        config=config,
-        repository=repository,
-        engine=engine,
-        clock_s=clock_s,
-        enrollment=Enrollment(engine, clock_s),
-        ingest=EventIngest(engine, clock_s),
-        devices=DeviceRegistry(engine, clock_s),
-        operators=Operators(engine, clock_s, session_s=config.session_hours * 3_600.0),
-        api_keys=ApiKeys(engine, clock_s),
-        audit=AuditLog(engine, clock_s),
-        reports=DeviceReports(engine, clock_s),
-        rollouts=rollouts,
-        experiments=Experiments(engine, clock_s, rollouts),
-        offers=Offers(engine, clock_s, repository),
-        metrics=Metrics(engine, repository, clock_s),
-        rates=RateLimits(config.redis_url),
-        answers=open_cache(config.redis_url, max_items=config.rank_cache_items, keep_s=config.rank_cache_s),
-        ranker=open_ranker(config),
-        retention=Retention(engine, config.retention_days),
-        history=FleetHistory(engine, clock_s),
-    )
 
 
 def _metrics() -> JsonAnswer:

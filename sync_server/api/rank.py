@@ -8,7 +8,6 @@ from sync_server.api.auth import require_device
 from sync_server.api.request_body import decode_body
 from sync_server.errors import RequestError
 from sync_server.hosting.redis_pool import key_of
-from sync_server.ranking.ranker import RankedProducts, Ranker
 from sync_server.services import services
 
 blueprint = Blueprint("rank", __name__, url_prefix="/v1")
@@ -40,15 +39,10 @@ def rank() -> Response:
     body = here.answers.get(key)
     here.metrics.count_ranking(from_cache=body is not None)
     if body is None:
-        body = msgspec.json.encode(_ranked(here.ranker, wanted))
+        by_query = here.ranker.search(wanted.query, wanted.k) if wanted.query else None
+        body = msgspec.json.encode(by_query or here.ranker.recommend(wanted.history, wanted.k))
         here.answers.put(key, body)
     return Response(body, content_type="application/json")
-
-
-def _ranked(ranker: Ranker, wanted: RankRequest) -> RankedProducts:
-    if wanted.query:
-        return ranker.search(wanted.query, wanted.k)
-    return ranker.recommend(wanted.history, wanted.k)
 
 
 def _check(wanted: RankRequest) -> None:

@@ -130,7 +130,11 @@ def feedback() -> Page:
     flow = feedback_flow(services().engine, services().clock_s)
     chart: Chart | None = stacked("Events per minute by kind", flow.times_s, list(flow.per_minute.items()))
     return render_template(
-        "console/feedback.html", flow=flow, chart=chart, total=services().ingest.count_events(), now_s=_now()
+        "console/feedback.html",
+        flow=flow,
+        chart=chart,
+        total=services().ingest.count_events(),
+        now_s=services().clock_s(),
     )
 
 
@@ -235,10 +239,6 @@ def _middle(pair: tuple[str, list[int]]) -> float:
     # The oldest bundle is drawn at the bottom.
     values = pair[1]
     return sum(place * value for place, value in enumerate(values)) / (sum(values) or 1)
-
-
-def _now() -> float:
-    return services().clock_s()
 
 
 add_page_rules(blueprint)

@@ -32,22 +32,18 @@ def device_data(engine: Engine, device_id: str) -> Iterator[bytes]:
     """
     with read_session(engine) as session:
         first = _line("device", _known_device(session, device_id))
-    events = _rows_of(engine, device_id, "event", Event)
-    reports = _rows_of(engine, device_id, "bundle_report", DeviceReportRow)
-    return itertools.chain([first], events, _rows_of(engine, device_id, "count_report", CountRow), reports)
+    lines = (
+        _line(what, row)
+        for what, table in (("event", Event), ("count_report", CountRow), ("bundle_report", DeviceReportRow))
+        for row in every_row(engine, table, table.id, table.device_id == device_id)
+    )
+    return itertools.chain([first], lines)
 
 
 def _known_device(session: Session, device_id: str, *, to_change: bool = False) -> Device:
     missing = RequestError(f"there is no device {device_id[:80]!r}", status_code=404)
     # PostgreSQL takes no NUL in a text, and no name has one.
     return require_row(session, Device, device_id.replace("\0", ""), missing, to_change=to_change)
-
-
-def _rows_of(
-    engine: Engine, device_id: str, what: str, table: type[Event] | type[CountRow] | type[DeviceReportRow]
-) -> Iterator[bytes]:
-    for row in every_row(engine, table, table.id, table.device_id == device_id):
-        yield _line(what, row)
 
 
 def _line(what: str, row: Base) -> bytes:

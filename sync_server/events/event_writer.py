@@ -7,7 +7,7 @@ of them in one transaction. A single batch does not wait for others: it is writt
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Dialect, Engine, bindparam, select
 from sqlalchemy.dialects import postgresql
@@ -26,14 +26,14 @@ EVENT_COLUMNS = ("device_id", "sequence", "received_at_s", *FeedbackEvent.__stru
 """The order of a row's values."""
 
 _SEQUENCE = EVENT_COLUMNS.index("sequence")
+# The fields of `DeviceNews`, then the device.
 _NEWS_COLUMNS = ("last_feedback_at_s", "bundle_id", "privacy_level", "consented_at_s", "device_id")
 
 
 EventRow = tuple[Any, ...]
 
 
-@dataclass(frozen=True)
-class DeviceNews:
+class DeviceNews(NamedTuple):
     """What a batch says about its device. None leaves the database's value as it is. Text has no NUL character."""
 
     at_s: float
@@ -142,16 +142,7 @@ def _store_group(connection: Connection, batches: Sequence[DeviceEvents]) -> dic
     wanted = [batch.after(forgotten[batch.device_id]) for batch in batches if batch.device_id in forgotten]
     if not wanted:
         return {}
-    news = [
-        (
-            batch.news.at_s,
-            batch.news.bundle_id,
-            batch.news.privacy_level,
-            batch.news.consented_at_s,
-            batch.device_id,
-        )
-        for batch in wanted
-    ]
+    news = [(*batch.news, batch.device_id) for batch in wanted]
     if is_postgresql(connection):
         connection.exec_driver_sql(_POSTGRESQL_NEWS, _arrays(news))
         insert = _insert_into_postgresql

@@ -3,7 +3,7 @@
 import itertools
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import msgspec
 from sqlalchemy import func, select
@@ -53,7 +53,7 @@ class EventIngest(DatabaseService):
         rows = list(_rows(batch, refused, now_s))
         news = DeviceNews(now_s, batch.events[-1].event.bundle_id[:64].replace("\0", ""))
         if batch.consent is not None:
-            news = replace(news, privacy_level=batch.consent.level, consented_at_s=batch.consent.given_at_s)
+            news = news._replace(privacy_level=batch.consent.level, consented_at_s=batch.consent.given_at_s)
         stored = self._writer.store(DeviceEvents(batch.device_id, rows, news))
         return FeedbackReceipt(acknowledged=numbers[-1], stored=stored, duplicates=len(rows) - stored, refused=refused)
 

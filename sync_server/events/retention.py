@@ -65,9 +65,9 @@ def sweep(engine: Engine, *, before_s: float, limit: int = _PART_ROWS) -> int:
                 .values(forgotten_sequence=sequence)
             )
         session.execute(delete(Event).where(Event.id.in_([row.id for row in old])))
-        reports = session.scalars(select(CountRow.id).where(CountRow.received_at_s < before_s).limit(limit)).all()
-        session.execute(delete(CountRow).where(CountRow.id.in_(reports)))
-        old_reports = select(DeviceReportRow.id).where(DeviceReportRow.received_at_s < before_s).limit(limit)
-        bundle_reports = session.scalars(old_reports).all()
-        session.execute(delete(DeviceReportRow).where(DeviceReportRow.id.in_(bundle_reports)))
-        return len(old) + len(reports) + len(bundle_reports)
+        deleted = len(old)
+        for table in (CountRow, DeviceReportRow):
+            reports = session.scalars(select(table.id).where(table.received_at_s < before_s).limit(limit)).all()
+            session.execute(delete(table).where(table.id.in_(reports)))
+            deleted += len(reports)
+        return deleted

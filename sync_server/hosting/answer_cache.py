@@ -8,29 +8,13 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Protocol, cast
+from typing import cast
 
 import redis
 
 from sync_server.hosting.redis_pool import REDIS_PAUSE_S, redis_pool
 
 _LOG = logging.getLogger(__name__)
-
-
-class Cache(Protocol):
-    """Stores bytes for some time."""
-
-    def get(self, key: str) -> bytes | None:
-        """Return what is kept under `key`, or None."""
-        ...
-
-    def put(self, key: str, value: bytes) -> None:
-        """Keep `value` under `key`."""
-        ...
-
-    def close(self) -> None:
-        """End the connections; the cache is not used any more."""
-        ...
 
 
 class MemoryCache:
@@ -103,6 +87,9 @@ class RedisCache:
     def _pause(self, error: redis.RedisError) -> None:
         self._paused_until = self._clock() + REDIS_PAUSE_S
         _LOG.warning("Redis does not answer (%s); answers are not shared for a while", type(error).__name__)
+
+
+Cache = MemoryCache | RedisCache
 
 
 def open_cache(redis_url: str, *, max_items: int, keep_s: float) -> Cache:

@@ -25,7 +25,6 @@ from edge_runtime.contract.errors import ConfigError, DigestMismatchError, Stora
 from sync_server.config import DATABASE_FILE, ServerConfig
 
 NOTE_FILE, DUMP_FILE, REPOSITORY = "backup.json", "database.dump", "repository"
-_CHUNK_BYTES = 1 << 20
 _PARTIAL = ".partial"
 
 
@@ -136,11 +135,8 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
     with disk_errors_named(path), path.open("rb") as file:
-        while chunk := file.read(_CHUNK_BYTES):
-            digest.update(chunk)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _copy_sqlite(source: Path, target: Path) -> None:

@@ -82,15 +82,9 @@ class Operators(DatabaseService):
         with write_session(self.engine) as session:
             if session.get(Operator, name) is not None:
                 raise ConfigError(f"there is an operator {name} already; choose another name")
-            row = Operator(
-                name=name,
-                role=role,
-                password_hash=hashed,
-                created_at_s=self.clock_s(),
-                failed_logins=0,
-                locked_until_s=0.0,
-            )
-            session.add(row)
+            unlocked = {"failed_logins": 0, "locked_until_s": 0.0}
+            now = self.clock_s()
+            session.add(Operator(name=name, role=role, password_hash=hashed, created_at_s=now, **unlocked))
             append(session, self.clock_s(), actor, "operator added", name, {"role": role})
 
     def everyone(self) -> list[Account]:

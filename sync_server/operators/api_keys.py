@@ -132,25 +132,9 @@ class ApiKeys(DatabaseService):
                 session.execute(update(ApiKey).where(ApiKey.key_id == key_id).values(used_at_s=now))
         return principal
 
-    def _add(
-        self,
-        session: Session,
-        secret: str,
-        *,
-        role: Role,
-        label: str,
-        operator: str | None = None,
-        expires_at_s: float | None = None,
-    ) -> ApiKey:
-        row = ApiKey(
-            key_id=secrets.token_hex(4),
-            key_sha256=digest_of(secret),
-            operator=operator,
-            role=role,
-            label=label,
-            created_at_s=self.clock_s(),
-            expires_at_s=expires_at_s,
-        )
+    def _add(self, session: Session, secret: str, **columns: str | float | None) -> ApiKey:
+        digest, now = digest_of(secret), self.clock_s()
+        row = ApiKey(key_id=secrets.token_hex(4), key_sha256=digest, created_at_s=now, **columns)
         session.add(row)
         return row
 

@@ -36,24 +36,6 @@ class ExportNote(msgspec.Struct, frozen=True):
     tokens: int
 
 
-class Ranker(Protocol):
-    """Ranks the catalogue; safe to use from several threads."""
-
-    name: str
-
-    def search(self, query: str, k: int) -> RankedProducts:
-        """Return the `k` best products for a query."""
-        ...
-
-    def recommend(self, history: Sequence[str], k: int) -> RankedProducts:
-        """Return the `k` best products for a history, newest last; without the products of the history."""
-        ...
-
-    def close(self) -> None:
-        """Free files and connections."""
-        ...
-
-
 class QueryEncoder(Protocol):
     """Turns token ids into a vector; safe to use from several threads."""
 
@@ -148,6 +130,9 @@ class VectorRanker:
         scores[list(without)] = -np.inf
         best = np.argsort(-scores, kind="stable")[: min(k, len(scores) - len(set(without)))]
         return RankedProducts([self._ids[row] for row in best], [float(scores[row]) for row in best], self.name)
+
+
+Ranker = BundleRanker | VectorRanker
 
 
 def open_ranker(config: ServerConfig) -> Ranker | None:

@@ -1,8 +1,6 @@
 """The checks of targets before the server serves them."""
 
 from datetime import datetime
-from pathlib import Path
-from typing import Protocol
 
 from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import Metadata, Root, Targets
@@ -12,15 +10,8 @@ from edge_runtime.contract.errors import SignatureError
 from edge_runtime.contract.release import file_target
 from sync_server.errors import PublicationError
 from sync_server.repository.delegations import channel_of, plain
+from sync_server.repository.file_store import FileStore
 from sync_server.repository.releases import all_releases
-
-
-class Files(Protocol):
-    """The published files."""
-
-    def path(self, sha256: str) -> Path | None:
-        """Return where the file with this SHA-256 lies; None when it is not there."""
-        ...
 
 
 def checked_targets(
@@ -74,7 +65,7 @@ def _check_paths(targets: Targets, channel: str) -> None:
         raise PublicationError(f"the key of channel {channel} may not sign {strays[0][:100]}; nothing was published")
 
 
-def check_files(targets: Targets, *, role: str, files: Files) -> None:
+def check_files(targets: Targets, *, role: str, files: FileStore) -> None:
     """Check that the server has every file that targets name, and that releases name signed files only.
 
     Raises:

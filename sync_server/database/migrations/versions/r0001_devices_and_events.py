@@ -3,19 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from sync_server.database.migrations.columns import (
-    BIG,
-    DOUBLE,
-    DOUBLE_OR_NULL,
-    INTEGER_OR_NULL,
-    KEY,
-    ROW_NUMBER,
-    STRING,
-    TEXT_OR_NULL,
-    UNIQUE,
-    columns,
-    references,
-)
+from sync_server.database.migrations import columns as kinds
 
 revision = "0001"
 down_revision = None
@@ -25,31 +13,36 @@ def upgrade() -> None:
     """Make the first tables."""
     op.create_table(
         "devices",
-        *columns(device_id=KEY, credential_sha256=UNIQUE, enrolled_at_s=DOUBLE, last_feedback_at_s=DOUBLE_OR_NULL),
+        *kinds.columns(
+            device_id=kinds.KEY,
+            credential_sha256=kinds.UNIQUE,
+            enrolled_at_s=kinds.DOUBLE,
+            last_feedback_at_s=kinds.DOUBLE_OR_NULL,
+        ),
     )
     op.create_table(
         "enrolment_codes",
-        *columns(
-            code_sha256=KEY,
-            created_at_s=DOUBLE,
-            expires_at_s=DOUBLE,
-            device_id=references("devices.device_id", or_null=True),
+        *kinds.columns(
+            code_sha256=kinds.KEY,
+            created_at_s=kinds.DOUBLE,
+            expires_at_s=kinds.DOUBLE,
+            device_id=kinds.references("devices.device_id", or_null=True),
         ),
     )
     op.create_table(
         "events",
-        *columns(
-            id=ROW_NUMBER,
-            device_id=STRING,
-            sequence=BIG,
-            kind=STRING,
-            product_id=STRING,
-            bundle_id=STRING,
-            timestamp_s=DOUBLE,
-            position=INTEGER_OR_NULL,
-            propensity=DOUBLE_OR_NULL,
-            query=TEXT_OR_NULL,
-            received_at_s=DOUBLE,
+        *kinds.columns(
+            id=kinds.ROW_NUMBER,
+            device_id=kinds.STRING,
+            sequence=kinds.BIG,
+            kind=kinds.STRING,
+            product_id=kinds.STRING,
+            bundle_id=kinds.STRING,
+            timestamp_s=kinds.DOUBLE,
+            position=kinds.INTEGER_OR_NULL,
+            propensity=kinds.DOUBLE_OR_NULL,
+            query=kinds.TEXT_OR_NULL,
+            received_at_s=kinds.DOUBLE,
         ),
         sa.UniqueConstraint("device_id", "sequence", name="one_event_per_sequence"),
     )

@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from sync_server.database.migrations.columns import BYTES, DOUBLE, INTEGER, ROW_NUMBER, columns, references
+from sync_server.database.migrations import columns as kinds
 
 revision = "0004"
 down_revision = "0003"
@@ -13,15 +13,15 @@ def upgrade() -> None:
     """Make the table."""
     op.create_table(
         "count_reports",
-        *columns(
-            id=ROW_NUMBER,
-            device_id=references("devices.device_id"),
-            window_number=INTEGER,
-            window_s=INTEGER,
-            epsilon=DOUBLE,
-            hash_number=INTEGER,
-            bits=BYTES,
-            received_at_s=DOUBLE,
+        *kinds.columns(
+            id=kinds.ROW_NUMBER,
+            device_id=kinds.references("devices.device_id"),
+            window_number=kinds.INTEGER,
+            window_s=kinds.INTEGER,
+            epsilon=kinds.DOUBLE,
+            hash_number=kinds.INTEGER,
+            bits=kinds.BYTES,
+            received_at_s=kinds.DOUBLE,
         ),
         sa.UniqueConstraint("device_id", "window_number", "window_s", name="one_report_per_window"),
     )

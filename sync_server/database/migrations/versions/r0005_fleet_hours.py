@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from sync_server.database.migrations.columns import GIVEN_BIG_NUMBER, INTEGER, KEY, columns
+from sync_server.database.migrations import columns as kinds
 
 revision = "0005"
 down_revision = "0004"
@@ -15,5 +15,5 @@ def upgrade() -> None:
         devices.add_column(sa.Column("bundle_id", sa.String()))
     op.create_table(
         "fleet_hours",
-        *columns(hour_s=GIVEN_BIG_NUMBER, bundle_id=KEY, devices=INTEGER),
+        *kinds.columns(hour_s=kinds.GIVEN_BIG_NUMBER, bundle_id=kinds.KEY, devices=kinds.INTEGER),
     )

@@ -3,19 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from sync_server.database.migrations.columns import (
-    BIG,
-    DOUBLE,
-    DOUBLE_OR_NULL,
-    INTEGER,
-    KEY,
-    ROW_NUMBER,
-    STRING,
-    STRING_OR_NULL,
-    TEXT,
-    columns,
-    references,
-)
+from sync_server.database.migrations import columns as kinds
 
 revision = "0006"
 down_revision = "0005"
@@ -30,52 +18,52 @@ def upgrade() -> None:
 def _rollouts() -> None:
     op.create_table(
         "rollouts",
-        *columns(
-            rollout_id=KEY,
-            channel=STRING,
-            release=INTEGER,
-            bundle_id=STRING,
-            base_release=INTEGER,
-            base_bundle_id=STRING,
-            seed=STRING,
-            plan=TEXT,
-            state=STRING,
-            stage=INTEGER,
-            stage_started_at_s=DOUBLE,
-            created_at_s=DOUBLE,
-            ended_at_s=DOUBLE_OR_NULL,
-            judged_at_s=DOUBLE,
-            reason=TEXT,
-            guardrails=TEXT,
+        *kinds.columns(
+            rollout_id=kinds.KEY,
+            channel=kinds.STRING,
+            release=kinds.INTEGER,
+            bundle_id=kinds.STRING,
+            base_release=kinds.INTEGER,
+            base_bundle_id=kinds.STRING,
+            seed=kinds.STRING,
+            plan=kinds.TEXT,
+            state=kinds.STRING,
+            stage=kinds.INTEGER,
+            stage_started_at_s=kinds.DOUBLE,
+            created_at_s=kinds.DOUBLE,
+            ended_at_s=kinds.DOUBLE_OR_NULL,
+            judged_at_s=kinds.DOUBLE,
+            reason=kinds.TEXT,
+            guardrails=kinds.TEXT,
         ),
     )
     op.create_index("rollouts_by_channel", "rollouts", ["channel", "created_at_s"])
     op.create_table(
         "rollout_steps",
-        *columns(
-            id=ROW_NUMBER,
-            rollout_id=references("rollouts.rollout_id"),
-            at_s=DOUBLE,
-            action=STRING,
-            actor=STRING,
-            reason=TEXT,
-            stage=INTEGER,
-            devices=INTEGER,
-            guardrails=TEXT,
+        *kinds.columns(
+            id=kinds.ROW_NUMBER,
+            rollout_id=kinds.references("rollouts.rollout_id"),
+            at_s=kinds.DOUBLE,
+            action=kinds.STRING,
+            actor=kinds.STRING,
+            reason=kinds.TEXT,
+            stage=kinds.INTEGER,
+            devices=kinds.INTEGER,
+            guardrails=kinds.TEXT,
         ),
     )
     op.create_index("ix_rollout_steps_rollout_id", "rollout_steps", ["rollout_id"])
     op.create_table(
         "experiments",
-        *columns(
-            experiment_id=KEY,
-            channel=STRING,
-            name=STRING,
-            seed=STRING,
-            arms=TEXT,
-            state=STRING,
-            created_at_s=DOUBLE,
-            ended_at_s=DOUBLE_OR_NULL,
+        *kinds.columns(
+            experiment_id=kinds.KEY,
+            channel=kinds.STRING,
+            name=kinds.STRING,
+            seed=kinds.STRING,
+            arms=kinds.TEXT,
+            state=kinds.STRING,
+            created_at_s=kinds.DOUBLE,
+            ended_at_s=kinds.DOUBLE_OR_NULL,
         ),
     )
     op.create_index("experiments_by_channel", "experiments", ["channel", "created_at_s"])
@@ -84,20 +72,20 @@ def _rollouts() -> None:
 def _devices() -> None:
     op.create_table(
         "device_reports",
-        *columns(
-            id=ROW_NUMBER,
-            device_id=STRING,
-            number=BIG,
-            kind=STRING,
-            channel=STRING,
-            release=BIG,
-            bundle_id=STRING,
-            reason=STRING_OR_NULL,
-            arm=STRING_OR_NULL,
-            latency_ms=DOUBLE_OR_NULL,
-            error=STRING_OR_NULL,
-            timestamp_s=DOUBLE,
-            received_at_s=DOUBLE,
+        *kinds.columns(
+            id=kinds.ROW_NUMBER,
+            device_id=kinds.STRING,
+            number=kinds.BIG,
+            kind=kinds.STRING,
+            channel=kinds.STRING,
+            release=kinds.BIG,
+            bundle_id=kinds.STRING,
+            reason=kinds.STRING_OR_NULL,
+            arm=kinds.STRING_OR_NULL,
+            latency_ms=kinds.DOUBLE_OR_NULL,
+            error=kinds.STRING_OR_NULL,
+            timestamp_s=kinds.DOUBLE,
+            received_at_s=kinds.DOUBLE,
         ),
         sa.UniqueConstraint("device_id", "number", name="one_report_per_number"),
     )
@@ -106,14 +94,14 @@ def _devices() -> None:
     op.create_index("device_reports_by_arrival", "device_reports", ["received_at_s"])
     op.create_table(
         "device_bundles",
-        *columns(
-            device_id=KEY,
-            channel=STRING,
-            release=BIG,
-            bundle_id=STRING,
-            reason=STRING_OR_NULL,
-            arm=STRING_OR_NULL,
-            since_s=DOUBLE,
+        *kinds.columns(
+            device_id=kinds.KEY,
+            channel=kinds.STRING,
+            release=kinds.BIG,
+            bundle_id=kinds.STRING,
+            reason=kinds.STRING_OR_NULL,
+            arm=kinds.STRING_OR_NULL,
+            since_s=kinds.DOUBLE,
         ),
     )
     op.create_index("device_bundles_by_release", "device_bundles", ["channel", "release"])

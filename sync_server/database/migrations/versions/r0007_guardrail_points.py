@@ -2,7 +2,7 @@
 
 from alembic import op
 
-from sync_server.database.migrations.columns import DOUBLE, DOUBLE_KEY, DOUBLE_OR_NULL, KEY, columns
+from sync_server.database.migrations import columns as kinds
 
 revision = "0007"
 down_revision = "0006"
@@ -12,7 +12,12 @@ def upgrade() -> None:
     """Make the table."""
     op.create_table(
         "guardrail_points",
-        *columns(
-            rollout_id=KEY, name=KEY, at_s=DOUBLE_KEY, estimate=DOUBLE, lower=DOUBLE_OR_NULL, upper=DOUBLE_OR_NULL
+        *kinds.columns(
+            rollout_id=kinds.KEY,
+            name=kinds.KEY,
+            at_s=kinds.DOUBLE_KEY,
+            estimate=kinds.DOUBLE,
+            lower=kinds.DOUBLE_OR_NULL,
+            upper=kinds.DOUBLE_OR_NULL,
         ),
     )
