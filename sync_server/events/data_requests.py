@@ -47,8 +47,8 @@ def _known_device(session: Session, device_id: str, *, to_change: bool = False) 
 
 
 def _line(what: str, row: Base) -> bytes:
-    names = [column.name for column in row.__table__.columns if column.name not in _SECRET_COLUMNS]
-    values = {name: value for name in names if (value := getattr(row, name)) is not None}
+    columns = [column for column in row.__table__.columns if column.name not in _SECRET_COLUMNS]
+    values = {column.name: value for column in columns if (value := getattr(row, column.key)) is not None}
     return msgspec.json.encode({"what": what, **values}) + b"\n"
 
 

@@ -87,7 +87,7 @@ class Experiments(DatabaseService):
 
     rollouts: Rollouts
 
-    def start(self, *, channel: str, name: str, variants: list[ArmOffer], actor: str) -> ExperimentStatus:
+    def start(self, *, channel: str, name: str, variants: list[VariantOffer], actor: str) -> ExperimentStatus:
         """Start to give devices of a channel one of several releases.
 
         Args:
