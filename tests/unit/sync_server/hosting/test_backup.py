@@ -96,7 +96,7 @@ def test_nothing_is_overwritten(backup, tmp_path):
         restore(ServerConfig(home=tmp_path / "sim" / "server"), backup)
     with pytest.raises(ConfigError, match="not a server"):
         back_up(ServerConfig(home=tmp_path / "none"), tmp_path / "other")
-    with pytest.raises(ConfigError, match="no backup"):
+    with pytest.raises(ConfigError, match="not a backup"):
         restore(ServerConfig(home=tmp_path / "new"), tmp_path)
 
 

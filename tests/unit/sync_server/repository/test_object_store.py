@@ -61,10 +61,10 @@ def test_file_that_one_server_stored_is_found_by_another(store):
 def test_file_that_was_exchanged_in_the_bucket_is_not_served(store, bucket):
     name = digest(b"content")
     bucket.put_object(Bucket=BUCKET, Key=f"fleet/{name[:2]}/{name}", Body=b"forged")
-    with pytest.raises(StorageError, match="another content"):
+    with pytest.raises(StorageError, match="other content"):
         store("one").path(name)
     bucket.put_object(Bucket=BUCKET, Key=f"fleet/{name[:2]}/{name}", Body=b"x" * 2_000)
-    with pytest.raises(StorageError, match="another content"):
+    with pytest.raises(StorageError, match="other content"):
         store("one").path(name)
 
 
