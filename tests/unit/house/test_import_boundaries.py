@@ -147,6 +147,18 @@ def test_importing_the_device_package_loads_few_modules_besides_numpys():
     assert int(_child(code)) < 180
 
 
+def test_the_network_is_loaded_when_a_node_is_named_and_not_before():
+    code = """
+        import sys
+        import edge_runtime
+        network = {"edge_runtime.node", "tuf", "urllib3"}
+        print(sorted(network & set(sys.modules)))
+        from edge_runtime import EdgeNode, Recommender
+        print(EdgeNode.__module__, Recommender.__module__, sorted(network - set(sys.modules)))
+    """
+    assert _child(code) == "[]\nedge_runtime.node edge_runtime.recommender []"
+
+
 def _child(code: str) -> str:
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(code)], cwd=REPOSITORY, capture_output=True, text=True, timeout=120
