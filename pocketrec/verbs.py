@@ -22,7 +22,7 @@ VERBS = {
         "the whole way on the sample shop: build, publish, serve, sync, search, feedback",
     ),
     "shop": ("pocketrec.cli.shop:shop", "make, import or check a shop's tables"),
-    "build": ("pocketrec.cli.build:build", "train, distil and compress a shop into one bundle"),
+    "build": ("pocketrec.cli.build:build", "train, distill and compress a shop into one bundle"),
     "export": ("pocketrec.cli.export:export", "a teacher and its vectors of a shop, for /v1/rank of the server"),
     "evaluate": ("pocketrec.cli.evaluate:evaluate", "ranking quality of a bundle on a shop's judgements and purchases"),
     "bench": ("pocketrec.cli.evaluate:bench", "latency, memory and size of a bundle on this machine"),

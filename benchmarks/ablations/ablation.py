@@ -42,7 +42,7 @@ from train.text.wordnet import read_synsets, synonyms_of, write_synonyms
 RESULT_FILE = RESULTS / "ablation.json"
 WHOLE = "the build as it is"
 
-_TAUGHT = {"steps": 120, "negatives": False, "distil": "none"}
+_TAUGHT = {"steps": 120, "negatives": False, "distill": "none"}
 """A cross-encoder of whose answers nothing is used yet."""
 
 WORDNET = "texts with a wordnet's synonyms"
@@ -64,13 +64,13 @@ LEFT_OUT: Mapping[str, Mapping[str, Any]] = {
 
 ADDED: Mapping[str, Mapping[str, Any]] = {
     "the cross-encoder's hard negatives": {"cross_encoder": {**_TAUGHT, "negatives": True}},
-    "its scores in the projection, listwise KL": {"cross_encoder": {**_TAUGHT, "distil": "listwise-kl"}},
-    "its scores in the projection, Margin-MSE": {"cross_encoder": {**_TAUGHT, "distil": "margin-mse"}},
+    "its scores in the projection, listwise KL": {"cross_encoder": {**_TAUGHT, "distill": "listwise-kl"}},
+    "its scores in the projection, Margin-MSE": {"cross_encoder": {**_TAUGHT, "distill": "margin-mse"}},
     "its scores in the student, listwise KL": {
-        "cross_encoder": {**_TAUGHT, "distil": "listwise-kl", "distil_into": "student"}
+        "cross_encoder": {**_TAUGHT, "distill": "listwise-kl", "distill_into": "student"}
     },
     "its scores in the student, Margin-MSE": {
-        "cross_encoder": {**_TAUGHT, "distil": "margin-mse", "distil_into": "student"}
+        "cross_encoder": {**_TAUGHT, "distill": "margin-mse", "distill_into": "student"}
     },
     "an adversary of the student's word table": {"distill": {"adversary": 0.5}},
     "pruning to a half": {"prune": {"sparsity": 0.5}},
@@ -138,7 +138,7 @@ def measure(
     build = BundleBuild(read_shop(shop), settings, stages, remembered=options.work / "vectors")
     inputs = build.inputs()
     encoder = EncoderStages(inputs, settings, stages)
-    trained = encoder.distil()
+    trained = encoder.distill()
     model = encoder.student.student((encoder.prune(trained) if settings.prune.prunes else trained).folder)
     random = np.random.default_rng(settings.seed)
     queries = list(inputs.held_out)

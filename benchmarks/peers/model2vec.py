@@ -73,7 +73,7 @@ class Model2vecEncoder:
 def prepare_model2vec(
     work: Path, minilm: MinilmFiles, *, progress: Callable[[int, int], None] | None = None
 ) -> tuple[Model2vecEncoder, int]:
-    """Distil the static model under `work` unless it is there; return its encoder and its size in bytes."""
+    """Distill the static model under `work` unless it is there; return its encoder and its size in bytes."""
     folder = work / "model2vec"
     if not (folder / "config.json").exists():
         _distil(folder, minilm, progress=progress)

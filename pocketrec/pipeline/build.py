@@ -37,7 +37,7 @@ def build_bundle(
     created_at: str,
     remembered: Path | None = None,
 ) -> Bundle:
-    """Train, distil and compress `shop` into the bundle `out`.
+    """Train, distill and compress `shop` into the bundle `out`.
 
     Killed at any moment and called again with `resume`, it goes on from the last finished stage or checkpoint. Equal
     shop, settings and machine give the same model bytes. `out` is replaced only by a finished bundle.

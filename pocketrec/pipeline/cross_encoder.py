@@ -126,5 +126,5 @@ def lessons(said: Said, settings: CrossEncoderSettings) -> CrossEncoderLessons:
     return CrossEncoderLessons(
         negatives=said.negatives if settings.negatives else {},
         lists=said.lists if settings.scores_projection else None,
-        loss=ScoreLoss(settings.distil, settings.distil_weight),
+        loss=ScoreLoss(settings.distill, settings.distill_weight),
     )

@@ -147,7 +147,7 @@ class BudgetSearch:
         steps = max(1, round(self._settings.distill.steps * self._limits.first_share))
         settings = replace(self._settings, student=shape.student, distill=replace(self._settings.distill, steps=steps))
         stages = EncoderStages(inputs, settings, self._stages_in(shape.name))
-        distilled = stages.distil("short")
+        distilled = stages.distill("short")
         student = stages.student
         values = scale.values(student.encode(student.student(distilled.folder), list(scale.judged)))
         point = _point(
@@ -169,7 +169,7 @@ class BudgetSearch:
         """Run the stages of one recipe; all recipes of a shape share the distilled student."""
         name = Shape(settings.student, 0, None).name
         recipe = _pruning_name(settings.prune).replace("%", "").replace(":", "of")
-        distilled = EncoderStages(inputs, settings, self._stages_in(name)).distil()
+        distilled = EncoderStages(inputs, settings, self._stages_in(name)).distill()
         return EncoderStages(inputs, settings, self._stages_in(f"{name}-{recipe}")).build(distilled)
 
     def _smallest_that_keeps(

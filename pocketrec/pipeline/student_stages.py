@@ -1,4 +1,4 @@
-"""The student's stages of a build: distil, prune, quantize, convert to `encoder.tflite`.
+"""The student's stages of a build: distill, prune, quantize, convert to `encoder.tflite`.
 
 Each stage starts from the weights of the one before, in the build's own folder or in that of a candidate.
 """
@@ -59,7 +59,7 @@ class StudentStages:
         self._tokenizer = tokenizer
         self._dim = settings.dim
 
-    def distil(
+    def distill(
         self, folder: Path, vocabulary: CutVocabulary, token_embeddings: Float32 | None, progress: Progress
     ) -> StageOutcome:
         """Train the float student from the teacher's vectors."""
@@ -157,7 +157,7 @@ class StudentStages:
         adversary: Adversary | None = None,
     ) -> float:
         asked = self._settings.cross_encoder
-        scores = ScoreLoss(asked.distil, asked.distil_weight)
+        scores = ScoreLoss(asked.distill, asked.distill_weight)
         return fit(
             model,
             distillation_loss(model, self._settings.distill, scores=scores),
@@ -253,11 +253,11 @@ class EncoderStages:
         data = distillation_set(self.vocabulary.tokenizer, self._settings, self._inputs.vectors, texts)
         return StudentStages(self._settings, data, self.vocabulary.tokenizer)
 
-    def distil(self, name: str = "student") -> StageResult:
+    def distill(self, name: str = "student") -> StageResult:
         """Run the stage that trains the float student."""
         return self._run(
             name,
-            lambda folder, progress: self.student.distil(
+            lambda folder, progress: self.student.distill(
                 folder, self.vocabulary, teacher_token_embeddings(self._inputs.results["teacher"].folder), progress
             ),
             vectors=self._inputs.results["vectors"],
@@ -272,9 +272,9 @@ class EncoderStages:
         )
 
     def build(self, distilled: StageResult | None = None) -> EncoderBuild:
-        """Run all stages: distil (unless `distilled` is its result already), prune, quantize, convert."""
+        """Run all stages: distill (unless `distilled` is its result already), prune, quantize, convert."""
         inputs, student = self._inputs, self.student
-        distilled = distilled or self.distil()
+        distilled = distilled or self.distill()
         pruned = self.prune(distilled)
         quantized = self._run(
             "quantize",

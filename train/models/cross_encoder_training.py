@@ -54,9 +54,9 @@ class CrossEncoderSettings:
         mined: hard negatives of a query before they are filtered.
         negative_margin: a mined product within so many logits of the positives' mean is taken for a positive.
         negatives: the projection learns from the filtered negatives.
-        distil: how its scores of candidate lists are distilled.
-        distil_into: where; the projection moves queries and products, the student only queries.
-        distil_weight: beside the other losses.
+        distill: how its scores of candidate lists are distilled.
+        distill_into: where; the projection moves queries and products, the student only queries.
+        distill_weight: beside the other losses.
         scored_texts: so many real queries get a list.
         candidates: products of a list.
         shape: how it reads and learns.
@@ -69,9 +69,9 @@ class CrossEncoderSettings:
     mined: int = 8
     negative_margin: float = 1.0
     negatives: bool = True
-    distil: ScoreLossKind = "listwise-kl"
-    distil_into: Literal["projection", "student", "both"] = "projection"
-    distil_weight: float = 1.0
+    distill: ScoreLossKind = "listwise-kl"
+    distill_into: Literal["projection", "student", "both"] = "projection"
+    distill_weight: float = 1.0
     scored_texts: int = 400
     candidates: int = 12
     shape: CrossEncoderShape = field(default_factory=CrossEncoderShape)
@@ -82,25 +82,25 @@ class CrossEncoderSettings:
         for name, limit in least.items():
             if getattr(self, name) < limit:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected {limit} or more")
-        if not self.distil_weight >= 0:
-            raise ValueError(f"distil_weight is {self.distil_weight}, expected 0 or more")
+        if not self.distill_weight >= 0:
+            raise ValueError(f"distill_weight is {self.distill_weight}, expected 0 or more")
 
     @property
     def of_training(self) -> "CrossEncoderSettings":
         """These settings with all that only decides what its answers are used for as it is by default."""
         default = CrossEncoderSettings()
-        uses = ("negatives", "distil", "distil_into", "distil_weight")
+        uses = ("negatives", "distill", "distill_into", "distill_weight")
         return replace(self, **{name: getattr(default, name) for name in uses})
 
     @property
     def scores_projection(self) -> bool:
         """Whether the projection learns from scored lists."""
-        return self.distil != "none" and self.distil_into != "student"
+        return self.distill != "none" and self.distill_into != "student"
 
     @property
     def scores_student(self) -> bool:
         """Whether the student learns from scored lists."""
-        return self.distil != "none" and self.distil_into != "projection"
+        return self.distill != "none" and self.distill_into != "projection"
 
 
 @dataclass(frozen=True)

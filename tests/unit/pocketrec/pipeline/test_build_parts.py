@@ -345,7 +345,7 @@ def test_the_student_comes_back_from_each_of_its_stages(encoded, tmp_path):
     for folder in folders:
         folder.mkdir()
     table = np.random.default_rng(0).standard_normal((100, 24)).astype(np.float32)
-    line, report = stages.distil(folders[0], vocabulary, table, nothing)
+    line, report = stages.distill(folders[0], vocabulary, table, nothing)
     assert "word pieces" in line
     assert report["vocabulary"] == vocabulary.tokenizer.get_vocab_size()
     assert np.isfinite(report["loss"])
@@ -380,7 +380,7 @@ def test_what_a_cross_encoder_said_reaches_projection_and_student(tmp_path, monk
     write_said(tmp_path, Said(lists, {"red lamp": np.array([5]), "blue mug": np.array([], np.int64)}))
     said = read_said(tmp_path)
     assert {query: rows.tolist() for query, rows in said.negatives.items()} == {"red lamp": [5], "blue mug": []}
-    cross_encoder = CrossEncoderSettings(steps=1, distil_into="both")
+    cross_encoder = CrossEncoderSettings(steps=1, distill_into="both")
     settings = BuildSettings(
         dim=DIM,
         texts=TextSettings(count=40),
@@ -396,11 +396,11 @@ def test_what_a_cross_encoder_said_reaches_projection_and_student(tmp_path, monk
     vectors = read_vectors(tmp_path / "with")
     data = distillation_set(cut(), settings, vectors, [product.text for product in SHOP.products])
     np.testing.assert_array_equal(data.scored.scores, lists.scores)
-    taught = lessons(said, replace(cross_encoder, negatives=False, distil_into="student"))
+    taught = lessons(said, replace(cross_encoder, negatives=False, distill_into="student"))
     assert (taught.lists, dict(taught.negatives)) == (None, {})
 
 
 def test_only_what_trains_the_cross_encoder_trains_it_again():
     settings = CrossEncoderSettings(steps=9)
-    assert replace(settings, distil="margin-mse", negatives=False).of_training == settings.of_training
+    assert replace(settings, distill="margin-mse", negatives=False).of_training == settings.of_training
     assert replace(settings, mined=9).of_training != settings.of_training

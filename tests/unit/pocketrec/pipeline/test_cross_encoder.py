@@ -49,7 +49,7 @@ def settings_of(source, **changes):
         student=SETTINGS,
         history=HistorySettings(steps=0, items=4, heads=2, hidden=8),
         cross_encoder=CrossEncoderSettings(
-            steps=2, rounds=1, mined=2, list_size=4, candidates=3, distil_into="student", shape=SHAPE
+            steps=2, rounds=1, mined=2, list_size=4, candidates=3, distill_into="student", shape=SHAPE
         ),
     )
     return replace(settings, **changes)

@@ -223,10 +223,10 @@ def test_rounds_that_were_killed_go_on_with_what_they_mined(checkpoint, tmp_path
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"distil": "mse"}, "distil is 'mse', expected one of 'none', 'margin-mse', 'listwise-kl'"),
+        ({"distill": "mse"}, "distill is 'mse', expected one of 'none', 'margin-mse', 'listwise-kl'"),
         ({"rounds": 0}, "rounds is 0, expected 1 or more"),
         ({"candidates": 1}, "candidates is 1, expected 2 or more"),
-        ({"distil_weight": -1.0}, r"distil_weight is -1\.0, expected 0 or more"),
+        ({"distill_weight": -1.0}, r"distill_weight is -1\.0, expected 0 or more"),
         ({"shape": {"pair_tokens": 8}}, "pair_tokens is 8, expected more than query_tokens"),
     ],
 )
