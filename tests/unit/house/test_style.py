@@ -151,9 +151,16 @@ def test_package_files_do_no_work():
         for file in product_files()
         if file.path.endswith("__init__.py")
         for node in file.tree.body
-        if not isinstance(node, allowed)
+        if not isinstance(node, allowed) and not imports_when_named(node)
     ]
     assert working == []
+
+
+def imports_when_named(node):
+    """Whether `node` is what a package needs to import a heavy name when it is first used (PEP 562), and its type."""
+    if isinstance(node, ast.FunctionDef):
+        return node.name == "__getattr__"
+    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
 
 
 def test_tracked_files_name_no_place_of_one_machine():
