@@ -50,7 +50,7 @@ def readme_commands():
     found = [(match.start(), line) for match in re.finditer(r"^```bash\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
              for line in match[1].splitlines() if line.strip()]  # fmt: skip
     # A span of two words names a command and is no example of it.
-    found += [(match.start(), match[1]) for match in re.finditer(r"`(pocketrec \S+ [^`]+)`", text)]
+    found += [(match.start(), match[1]) for match in re.finditer(r"`(pocketrec [^\s`]+ [^`\n]+)`", text)]
     return [line for _, line in sorted(found, key=lambda one: one[0])]
 
 
