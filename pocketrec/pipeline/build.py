@@ -4,12 +4,13 @@ shop -> teacher -> (cross-encoder ->) vectors -> history -> student -> prune -> 
 """
 
 import hashlib
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 from compress.measure.quality import StageQuality, rank_quality
 from edge_runtime.contract.atomic_files import disk_errors_named
 from edge_runtime.contract.bundle import Bundle
+from edge_runtime.contract.product_columns import PRODUCT_COLUMNS
 from edge_runtime.contract.types import Float32
 from pocketrec.pipeline.cross_encoder import VECTORS_FOLDER, read_said, teach_cross_encoder
 from pocketrec.pipeline.graph import StageRunner, record_artifacts
@@ -190,10 +191,16 @@ class BundleBuild:
             self._quality.append(quality)
 
 
+# Queries are made of descriptions (train/text/synthetic_queries.py), all else that is learned is the model's text.
+_LEARNED_COLUMNS = (
+    "product_id", "description", *(column.name for column in PRODUCT_COLUMNS if column.is_model_text),
+)  # fmt: skip
+
+
 def learning_digest(shop: Shop) -> str:
-    """Return a digest of all that models learn from, so that a new price or seller trains nothing again."""
+    """Return a digest of all that models learn from, so that a new price, stock or picture trains nothing again."""
     return digest_of(
-        [asdict(replace(product, price=None, group=None)) for product in shop.products],
+        [[getattr(product, name) for name in _LEARNED_COLUMNS] for product in shop.products],
         [asdict(judgement) for judgement in shop.judgements],
         {user: [(b.timestamp_s, b.rows.tolist()) for b in baskets] for user, baskets in shop.baskets.items()},
         list(shop.queries),

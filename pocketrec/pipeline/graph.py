@@ -83,7 +83,7 @@ STAGES: Mapping[str, Stage] = {
         "history_stages", "train.tasks.next_basket", "compress.quantization",
         inputs=("history",), settings=("quantize",), libraries=_TFMOT,
     ),
-    "task": _stage("history_stages", "train.tasks.declaration", inputs=("history",), settings=("dim",)),
+    "task": _stage("history_stages", "train.tasks.declaration", inputs=("history",), settings=("dim", "student")),
     "task-int8": _stage(
         "history_stages", "train.tasks.declaration", "compress.quantization",
         inputs=("task",), settings=("quantize",), libraries=_TFMOT,

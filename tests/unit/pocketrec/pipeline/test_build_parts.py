@@ -50,10 +50,14 @@ def with_first_product(**changes):
     return replace(SHOP, products=(replace(SHOP.products[0], **changes), *SHOP.products[1:]))
 
 
-def test_new_prices_and_sellers_train_nothing_again():
+def test_new_prices_sellers_stock_and_pictures_train_nothing_again():
     for shop in (
         with_first_product(price=99.0),
         with_first_product(group="other"),
+        with_first_product(in_stock=False, rating=4.5, currency="EUR"),
+        with_first_product(
+            url="https://shop.example/1", image_url="https://shop.example/1.jpg", extra={"color": "red"}
+        ),
         replace(SHOP, name="x", digest="1"),
     ):
         assert learning_digest(shop) == learning_digest(SHOP)
