@@ -178,10 +178,15 @@ def packed(tmp_path_factory):
         encoder_spec=SPEC,
         item_vectors=toy_item_vectors(products),
         space_id="toy",
-        quality=[StageQuality.of([0.4, 0.6, 0.5, 0.5], [0.2, 0.4, 0.3, 0.3], stage="student")],
+        quality=[
+            StageQuality(
+                stage="student", queries=4, rerank_ndcg10=0.5, rerank_ci95=(0.4, 0.6),
+                retrieval_ndcg10=0.3, retrieval_ci95=(0.2, 0.4),
+            )
+        ],
         stages=[StageResult(folder / "teacher", "key", {"loss": 0.1}, 12.34)],
         created_at="2026-01-01T00:00:00+00:00",
-    )
+    )  # fmt: skip
     (folder / "bundle").mkdir()
     (folder / "bundle" / "half.bin").write_text("of a run that was killed")
     steps = []

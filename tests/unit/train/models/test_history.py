@@ -89,7 +89,7 @@ def test_every_later_basket_is_a_target_and_the_last_may_be_held_out() -> None:
         ([1, 2, 3], [1]),
         ([8], [9]),
     ]
-    assert [(one.rows.tolist(), one.time_s) for one in everything.baskets] == [([4, 5, 6, 7], 0.0)]
+    assert [(one.rows.tolist(), one.timestamp_s) for one in everything.baskets] == [([4, 5, 6, 7], 0.0)]
     assert everything.popularity[[1, 2, 8, 10]].tolist() == [2, 1, 1, 0]
     held = history_data(shop.baskets, products=PRODUCTS, held_out_share=1.0, seed=0)
     assert [(pair.history.tolist(), pair.basket.tolist()) for pair in held.held_out] == [([1, 2, 3], [1])]
