@@ -49,7 +49,7 @@ def test_operator_revokes_a_device_by_clicks(server, url, page):
     assert server.services.devices.find(device).revoked_at_s is None
     page.get_by_role("button", name=f"Revoke {device}").click()
     page.get_by_role("button", name="Yes").click()
-    page.get_by_text("is revoked: nothing that it sends").wait_for()
+    page.get_by_text("is revoked: the server accepts nothing").wait_for()
     assert server.services.devices.find(device).revoked_at_s
     page.get_by_role("link", name="Audit log").click()
     assert device in page.locator("tbody tr").first.inner_text()

@@ -234,7 +234,7 @@ def test_root_that_skips_a_step_or_comes_from_a_thief_is_refused(server, bundles
         server.repository.adopt_root((tmp_path / "thief" / "root.json").read_bytes())
     change(server, "root")
     change(server, "root")
-    with pytest.raises(SignatureError, match="every step must be there"):
+    with pytest.raises(SignatureError, match="every version must be there"):
         server.repository.adopt_root(server.root)
     with pytest.raises(SignatureError, match="another fleet"):
         shutil.copy(server.keys / "roots" / "1.root.json", tmp_path / "thief" / "root.json")

@@ -28,7 +28,7 @@ def arm(point: str) -> None:
         "manifest": (staging_module, "plan_update"),
         "staged": (updater_module.Updater, "_prove_staged"),
         "renaming": (slots_module, "sync_folder"),
-        "recording": (slots_module, "write_bytes_atomically"),
+        "recording": (slots_module, "write_json_atomically"),
         "switching": (slots_module.Slots, "_point"),
         "switched": (slots_module.Slots, "remove_unused"),
     }

@@ -218,12 +218,12 @@ def test_file_that_is_no_array_is_refused_and_never_unpickled(bundle) -> None:
 @pytest.mark.parametrize(
     ("named", "said"), [([0, 30], "names rows 0 to 30 of 30"), ([-1, 4], "names rows -1 to 4 of 30")]
 )
-def test_layer_that_names_a_row_outside_is_refused(
+def test_index_that_names_a_row_outside_is_refused(
     bundle, monkeypatch: pytest.MonkeyPatch, named: list[int], said: str
 ) -> None:
     catalogue = Catalogue(bundle)
     rows = np.array([named], dtype=np.int32)
-    monkeypatch.setattr(catalogue._layer, "run", lambda *_: {"rows": rows})
+    monkeypatch.setattr(catalogue._index, "run", lambda *_: {"rows": rows})
     with pytest.raises(BundleFormatError, match=said):
         catalogue.top(VECTORS[0], 1)
 
