@@ -10,12 +10,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from benchmarks.fleet.learning_loop import asked_queries
+from benchmarks.fleet.simulated_users import people_of
+from edge_runtime.contract.bundle import open_bundle
+from pocketrec.pipeline.settings import build_settings_of
 from tests.support.child import pocketrec
+from train.data.reading import read_shop
 from train.data.sample.shop import sample_tables
+from train.data.splits import split_holdout
 from train.data.writing import write_shop
 
 PRODUCTS, JUDGED_PAIRS, PURCHASES, QUERIES = 80, 600, 600, 60
 NEW_PRICE = 7.25
+ASKED_QUERIES, PLACES = 20, 5
+"""Of simulated people: the queries that they ask, and how many products they see for one."""
 
 TINY_SETTINGS = """
 seed = 3
@@ -43,6 +51,16 @@ steps = 20
 [quantize]
 steps = 20
 """
+
+SMALL_SEARCH = """
+[budget]
+vocabularies = [300]
+widths = [16]
+depths = [1]
+trials = 2
+finalists = 1
+"""
+"""Added to the tiny settings: a search for a budget that trains one shape."""
 
 
 @pytest.fixture(scope="session")
@@ -135,3 +153,11 @@ def copied_build(built, tiny_shop, tmp_path) -> Path:
 def query(tiny_shop) -> str:
     """A product's title: something that the tiny shop surely has."""
     return pq.read_table(tiny_shop / "products.parquet")["title"][0].as_py()
+
+
+@pytest.fixture
+def people(built, tiny_shop):
+    """People with preferences of their own, who ask queries that the build has learned from."""
+    shop = read_shop(tiny_shop)
+    _, held_out = split_holdout(shop, build_settings_of(open_bundle(built)).holdout)
+    return people_of(shop, asked_queries(shop, held_out, ASKED_QUERIES), places=PLACES)

@@ -12,19 +12,12 @@ from edge_runtime.contract.text import normalize_text
 from edge_runtime.recommender import Recommender
 from pocketrec import verbs
 from sync_server.ranking.onnx_encoder import OnnxEncoder
-from tests.e2e.test_retrain import people, write_log  # noqa: F401  (a fixture)
+from tests.e2e.conftest import SMALL_SEARCH
+from tests.e2e.test_retrain import write_log
 from tests.support.child import pocketrec
 
 pytestmark = pytest.mark.timeout(7200)
 
-SMALL_SEARCH = """
-[budget]
-vocabularies = [300]
-widths = [16]
-depths = [1]
-trials = 2
-finalists = 1
-"""
 ANY_GAIN = "[gate]\nmin_gain = -1.0\nmax_holdout_loss = 1.0\nmax_delta_share = 1.0\n"
 """Of these tests only what is tuned matters, not how good it is."""
 
@@ -57,7 +50,7 @@ def device_vectors(bundle, texts):
         return device.encode_batch(texts)
 
 
-def test_a_bundle_of_a_budget_is_retrained_and_exports_the_tuned_student(copied_build, people, tiny_settings):  # noqa: F811
+def test_a_bundle_of_a_budget_is_retrained_and_exports_the_tuned_student(copied_build, people, tiny_settings):
     folder = copied_build
     config = folder / "search.toml"
     config.write_text(tiny_settings.read_text() + SMALL_SEARCH)
@@ -76,7 +69,7 @@ def test_a_bundle_of_a_budget_is_retrained_and_exports_the_tuned_student(copied_
         assert np.mean(exported * own[moved]) > np.mean(exported * other[moved]), bundle
 
 
-def test_an_int8_calibrated_bundle_is_retrained_from_what_the_fleet_has(copied_build, people, tiny_settings):  # noqa: F811
+def test_an_int8_calibrated_bundle_is_retrained_from_what_the_fleet_has(copied_build, people, tiny_settings):
     folder = copied_build
     config = folder / "calibrated.toml"
     config.write_text('variant = "int8-calibrated"\n' + tiny_settings.read_text())

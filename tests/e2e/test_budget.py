@@ -4,18 +4,10 @@ import json
 
 import pytest
 
+from tests.e2e.conftest import SMALL_SEARCH
 from tests.support.child import pocketrec
 
 pytestmark = pytest.mark.timeout(7200)
-
-SMALL_SEARCH = """
-[budget]
-vocabularies = [300]
-widths = [16]
-depths = [1]
-trials = 2
-finalists = 1
-"""
 
 
 @pytest.fixture

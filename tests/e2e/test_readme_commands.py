@@ -13,7 +13,7 @@ import time
 
 import pytest
 
-from tests.e2e.conftest import copy_build
+from tests.e2e.conftest import SMALL_SEARCH, copy_build
 from tests.support.source_tree import REPOSITORY
 
 pytestmark = pytest.mark.timeout(7200)
@@ -32,15 +32,6 @@ case "$1" in
     serve) [[ "$*" != *--keys* ]] || added=(--port 0 --workers 1) ;;
 esac
 exec "{python}" -m pocketrec "$@" "${{added[@]}}"
-"""
-
-SMALL_SEARCH = """
-[budget]
-vocabularies = [300]
-widths = [16]
-depths = [1]
-trials = 2
-finalists = 1
 """
 
 

@@ -4,29 +4,18 @@ import json
 
 import pytest
 
-from benchmarks.fleet.learning_loop import asked_queries
-from benchmarks.fleet.simulated_users import people_of, seen_lists
+from benchmarks.fleet.simulated_users import seen_lists
 from edge_runtime.contract.bundle import ENCODER_FILE, open_bundle
 from edge_runtime.feedback.exploration import LoggingPolicy
 from pocketrec import verbs
 from pocketrec.pipeline.retrain import rankings
-from pocketrec.pipeline.settings import build_settings_of
+from tests.e2e.conftest import PLACES
 from tests.support.child import pocketrec
-from train.data.reading import read_shop
-from train.data.splits import split_holdout
 
 pytestmark = pytest.mark.timeout(7200)
 
-PLACES, QUERIES, DEVICES = 5, 20, 300
+DEVICES = 300
 POLICY = LoggingPolicy(swap=0.4, guest=0.4, reserve=10)
-
-
-@pytest.fixture
-def people(built, tiny_shop):
-    """People with preferences of their own, who ask queries that the build has learned from."""
-    shop = read_shop(tiny_shop)
-    _, held_out = split_holdout(shop, build_settings_of(open_bundle(built)).holdout)
-    return people_of(shop, asked_queries(shop, held_out, QUERIES), places=PLACES)
 
 
 def ranked_by(bundle, people, *, k=PLACES):

@@ -12,6 +12,7 @@ down_revision = "0005"
 def upgrade() -> None:
     """Make the tables of rollouts and reports."""
     _rollouts()
+    _experiments()
     _devices()
 
 
@@ -53,6 +54,9 @@ def _rollouts() -> None:
         ),
     )
     op.create_index("ix_rollout_steps_rollout_id", "rollout_steps", ["rollout_id"])
+
+
+def _experiments() -> None:
     op.create_table(
         "experiments",
         *kinds.columns(
