@@ -11,11 +11,12 @@ from pathlib import Path
 import msgspec
 
 from edge_runtime.contract.atomic_files import disk_errors_named, write_bytes_atomically
+from edge_runtime.contract.counts import CountSettings
 from edge_runtime.contract.errors import ConfigError
 from edge_runtime.contract.events import Consent
 from edge_runtime.feedback.exploration import LoggingPolicy
 from edge_runtime.feedback.privacy import PrivacyLevel
-from edge_runtime.feedback.private_counts import CountSettings, Randomizer
+from edge_runtime.feedback.private_counts import Randomizer
 
 SETTINGS_FILE = "node.json"
 CONSENT_FILE = "consent.jsonl"

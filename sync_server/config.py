@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
+from edge_runtime.contract.counts import CountSettings
 from edge_runtime.contract.errors import ConfigError
 
 DATABASE_FILE = "server.sqlite"
@@ -41,7 +42,12 @@ class ServerConfig:
 
     `rank_backend` answers `/v1/rank` for thin clients: a bundle in `rank_folder`, or a model exported to `rank_folder`, in
     ONNX Runtime or in TensorFlow Serving at `rank_url`. Answers are cached for `rank_cache_s`. In one minute, a device may
-    send `feedback_per_minute` batches and `rank_per_minute` ranking requests, and one address `enrollments_per_minute` codes.
+    send `feedback_per_minute` batches, `rank_per_minute` ranking requests, `counts_per_minute` reports of counts and
+    `reports_per_minute` batches of reports about bundles, and ask `data_requests_per_minute` times for its stored data or their
+    erasure; one address may send `enrollments_per_minute` codes.
+
+    Reports of devices at level `counts` are stored when they have the privacy loss `counts_epsilon` and windows of
+    `counts_window_s`, which are also the defaults of devices (`counts` of node.json).
 
     An operator's login lasts `session_hours`. One address may try `login_attempts_per_minute` logins. `trusted_proxies` is
     the number of reverse proxies in front that pass on the client's address and protocol (X-Forwarded-For, -Proto).
@@ -73,6 +79,11 @@ class ServerConfig:
     retention_days: int = 400
     feedback_per_minute: int = 600
     enrollments_per_minute: int = 60
+    counts_per_minute: int = 60
+    reports_per_minute: int = 60
+    data_requests_per_minute: int = 10
+    counts_epsilon: float = CountSettings().epsilon
+    counts_window_s: int = CountSettings().window_s
     files_url: str = ""
     files_endpoint_url: str = ""
     rank_backend: Literal["", "bundle", "onnx", "tf-serving"] = ""
@@ -90,6 +101,11 @@ class ServerConfig:
         """The database's URL, or the SQLite file in `home`."""
         return self.database_url or self.home / DATABASE_FILE
 
+    @property
+    def counts(self) -> CountSettings:
+        """What every report of counts must be made by."""
+        return CountSettings(epsilon=self.counts_epsilon, window_s=self.counts_window_s)
+
     def __post_init__(self) -> None:
         """Make the folders absolute, and refuse values that cannot work.
 
@@ -105,6 +121,8 @@ class ServerConfig:
         for name in sorted(numbers):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name}: expected at least 1, got {getattr(self, name)}")
+        # Refuses values without a meaning.
+        _ = self.counts
 
 
 def with_secrets(config: ServerConfig, environment: Mapping[str, str]) -> ServerConfig:

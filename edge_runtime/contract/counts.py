@@ -12,7 +12,7 @@ from typing import Literal
 
 import msgspec
 
-from edge_runtime.contract.errors import EventRejectedError
+from edge_runtime.contract.errors import ConfigError, EventRejectedError
 from edge_runtime.contract.events import EVENT_KINDS
 
 BITS = 1024
@@ -25,6 +25,27 @@ MAX_WINDOW = 100_000_000
 """The number that windows of a minute, the shortest, reach in the year 2160."""
 
 COUNTED_KINDS = tuple(kind for kind, traits in EVENT_KINDS.items() if traits.is_counted)
+
+
+class CountSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How much one report may say: `epsilon` for each window of `window_s` seconds.
+
+    A device reads its own from its settings (`counts` of node.json), never from the server, which could otherwise ask for
+    reports without noise. The server takes reports of its own settings only.
+
+    Raises:
+        ConfigError: a value outside its range.
+    """
+
+    epsilon: float = 2.0
+    window_s: int = 86_400
+
+    def __post_init__(self) -> None:
+        """Refuse values without a meaning."""
+        if not 0 < self.epsilon <= MAX_EPSILON:
+            raise ConfigError(f"epsilon: expected more than 0, {MAX_EPSILON:g} at most, got {self.epsilon}")
+        if self.window_s < 60:
+            raise ConfigError(f"window_s: expected 60 seconds or more, got {self.window_s}")
 
 
 class CountReport(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -49,11 +70,15 @@ class CountReport(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     bits: bytes
 
 
-class CountReceipt(msgspec.Struct, frozen=True):
-    """The server's answer: the report of this window is stored, now or by an earlier request."""
+class CountReceipt(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The server's answer: the report of this window is stored, now or by an earlier request, or `refused` says why not.
+
+    A refused report never will be stored: the device removes it, as one that does not know `refused` does too.
+    """
 
     window: int
     duplicate: bool
+    refused: str | None = None
 
 
 def bit_of(kind: str, product_id: str, hash_number: int) -> int:

@@ -79,7 +79,7 @@ class NodeFeedback:
         if settings.privacy == "off":
             return SendReport(sent=0, refused=[])
         if self._book is not None:
-            return SendReport(sent=send_counts(self._book, self._server), refused=[])
+            return send_counts(self._book, self._server)
         return send_feedback(self._queue, self._server, consent=settings.consent, clock_s=self._clock_s)
 
     def status(self) -> QueueStatus:

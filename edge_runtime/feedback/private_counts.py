@@ -19,14 +19,15 @@ from edge_runtime.contract.counts import (
     BITS,
     COUNTED_KINDS,
     HASHES,
-    MAX_EPSILON,
     CountReceipt,
     CountReport,
+    CountSettings,
     bit_of,
     flip_probability,
 )
 from edge_runtime.contract.errors import ConfigError, DownloadError
 from edge_runtime.contract.events import FeedbackEvent, check_event, check_known_kind
+from edge_runtime.feedback.event_queue import SendReport
 from edge_runtime.feedback.queue_file import QueueFile
 from edge_runtime.feedback.server_client import ServerClient, decode_answer
 
@@ -41,24 +42,6 @@ CREATE TABLE IF NOT EXISTS counters (name TEXT PRIMARY KEY, value INTEGER NOT NU
 """
 
 Cell = tuple[str, str]
-
-
-class CountSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How much one report may say: `epsilon` for each window of `window_s` seconds.
-
-    Raises:
-        ConfigError: a value outside its range.
-    """
-
-    epsilon: float = 2.0
-    window_s: int = 86_400
-
-    def __post_init__(self) -> None:
-        """Refuse values without a meaning."""
-        if not 0 < self.epsilon <= MAX_EPSILON:
-            raise ConfigError(f"epsilon: expected more than 0, {MAX_EPSILON:g} at most, got {self.epsilon}")
-        if self.window_s < 60:
-            raise ConfigError(f"window_s: expected 60 seconds or more, got {self.window_s}")
 
 
 class Randomizer:
@@ -133,6 +116,22 @@ class CountBook:
         self._clock_s = clock_s
         self._randomize = Randomizer(settings.epsilon)
         self._file = QueueFile(path, _TABLES)
+        try:
+            self._forget_other_windows()
+        except BaseException:
+            self._file.close()
+            raise
+
+    def _forget_other_windows(self) -> None:
+        """Remove what was counted in windows of another length: their numbers mean other times."""
+        before = self._file.scalar("SELECT value FROM counters WHERE name = 'window_s'")
+        if before == self._settings.window_s:
+            return
+        with self._file.transaction():
+            if before:
+                self._file.database.execute("DELETE FROM cells")
+            values = (self._settings.window_s,)
+            self._file.database.execute("INSERT OR REPLACE INTO counters VALUES ('window_s', ?)", values)
 
     def close(self) -> None:
         """Close the file; what was counted stays."""
@@ -167,22 +166,31 @@ class CountBook:
         Raises:
             StorageError: the disk is full, read-only or not permitted.
         """
-        over = self._window - 1
+        over, window_s = self._window - 1, self._settings.window_s
         with self._file.transaction():
-            last = self._file.scalar("SELECT value FROM counters WHERE name = 'last_window'")
-            if over <= last:
+            cells = self._file.database.execute(
+                "SELECT kind, product_id FROM cells WHERE window = ?", (over,)
+            ).fetchall()
+            self._file.database.execute("DELETE FROM cells WHERE window <= ?", (over,))
+            if over * window_s < self._reported_until_s():
                 return
-            cells = self._file.database.execute("SELECT kind, product_id FROM cells WHERE window = ?", (over,))
             report = make_report(
-                cells.fetchall(),
+                cells,
                 device_id=device_id,
                 window=over,
                 settings=self._settings,
                 randomize=self._randomize,
             )
             self._file.database.execute("INSERT INTO reports VALUES (?, ?)", (over, msgspec.json.encode(report)))
-            self._file.database.execute("DELETE FROM cells WHERE window <= ?", (over,))
-            self._file.database.execute("INSERT OR REPLACE INTO counters VALUES ('last_window', ?)", (over,))
+            ends_s = (over + 1) * window_s
+            self._file.database.execute("INSERT OR REPLACE INTO counters VALUES ('reported_until_s', ?)", (ends_s,))
+
+    def _reported_until_s(self) -> int:
+        """Return the end of the last window that got a report, in seconds since 1970 by the device's clock."""
+        until_s = self._file.scalar("SELECT value FROM counters WHERE name = 'reported_until_s'")
+        # Earlier versions counted in windows of the length that they had.
+        last_window = self._file.scalar("SELECT value FROM counters WHERE name = 'last_window'")
+        return until_s or (last_window + 1) * self._settings.window_s
 
     def waiting(self) -> list[tuple[int, bytes]]:
         """Return the windows whose reports wait, with the bytes that will be sent."""
@@ -190,7 +198,7 @@ class CountBook:
             return list(self._file.database.execute("SELECT window, body FROM reports ORDER BY window"))
 
     def acknowledge(self, window: int) -> None:
-        """Remove the report of `window`: the server has it."""
+        """Remove the report of `window`: the server has it, or never will take it."""
         with self._file.transaction():
             self._file.database.execute("DELETE FROM reports WHERE window = ?", (window,))
 
@@ -203,20 +211,23 @@ class CountBook:
         return removed
 
 
-def send_counts(book: CountBook, server: ServerClient) -> int:
-    """Close what windows are over and send the reports that wait; return how many the server took.
+def send_counts(book: CountBook, server: ServerClient) -> SendReport:
+    """Close what windows are over and send the reports that wait; a report that the server refuses is not kept.
 
     Raises:
         DownloadError: the network, or a receipt that cannot be true; the reports wait for the next call.
         StorageError: the disk is full, read-only or not permitted.
     """
     book.close_windows(server.device_id)
-    sent = 0
+    sent, refused = 0, list[str]()
     for window, body in book.waiting():
         data = server.request("POST", "/v1/counts", what="receipt", body=body)
         receipt = decode_answer(data, CountReceipt, what="receipt", remedy="the report was kept")
         if receipt.window != window:
             raise DownloadError("the server acknowledged another window than the one sent; the report was kept")
         book.acknowledge(window)
-        sent += 1
-    return sent
+        if receipt.refused is None:
+            sent += 1
+        else:
+            refused.append(receipt.refused)
+    return SendReport(sent=sent, refused=refused)

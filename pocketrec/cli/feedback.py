@@ -25,12 +25,13 @@ def _export(args: argparse.Namespace, engine: Engine, _: ServerConfig) -> int:
     return show(args, {"events": count, "out": str(args.out)}, f"wrote {count} events to {args.out}")
 
 
-def _counts(args: argparse.Namespace, engine: Engine, _: ServerConfig) -> int:
+def _counts(args: argparse.Namespace, engine: Engine, config: ServerConfig) -> int:
     try:
         products = args.products.read_text(encoding="utf-8").split()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot read {args.products} ({error}); expected product ids, one a line") from error
-    sums = sum_reports(engine, from_s=0.0 if args.days is None else time.time() - args.days * _DAY_S)
+    from_s = 0.0 if args.days is None else time.time() - args.days * _DAY_S
+    sums = sum_reports(engine, config.counts, from_s=from_s)
     rows = sorted(sums.estimate(products, args.kind), key=lambda one: -one.count)[: args.top]
     lines = [f"{row.product_id:<30} {row.count:>10.0f}   95% interval {row.low:.0f} … {row.high:.0f}" for row in rows]
     losses = {str(epsilon): count for epsilon, count in sums.reports_by_epsilon.items()}

@@ -8,7 +8,7 @@ from sync_server.api.answers import JsonAnswer, json_answer
 from sync_server.api.auth import require_device
 from sync_server.api.request_body import decode_body
 from sync_server.errors import RequestError
-from sync_server.events.private_counts import store_report
+from sync_server.events.private_counts import refusal_of, store_report
 from sync_server.services import services
 
 blueprint = Blueprint("counts", __name__, url_prefix="/v1")
@@ -20,6 +20,8 @@ _MAX_REPORT_BYTES = 10_000
 def receive() -> JsonAnswer:
     """Store the report of the device that the credential names."""
     device_id = require_device()
+    config = services().config
+    services().rates.take("counts", device_id, per_minute=config.counts_per_minute)
     report = decode_body(CountReport, max_bytes=_MAX_REPORT_BYTES)
     if report.device_id != device_id:
         raise RequestError("the report names another device than the credential; nothing was stored", status_code=403)
@@ -28,8 +30,9 @@ def receive() -> JsonAnswer:
     except EventRejectedError as error:
         raise RequestError(f"the report is not valid: {error}", status_code=400) from error
     now_s = services().clock_s()
-    # Nothing else shows whether a window is plausible, so one far in the future is refused by its time.
-    if report.window * report.window_s > now_s + report.window_s:
-        raise RequestError("the report's window lies in the future; set the device's clock", status_code=400)
+    refusal = refusal_of(report, config.counts, now_s=now_s)
+    if refusal is not None:
+        # Not an error's status: after one, devices would send the same report again for ever.
+        return json_answer(CountReceipt(report.window, duplicate=False, refused=refusal))
     is_new = store_report(services().engine, report, now_s=now_s)
     return json_answer(CountReceipt(report.window, duplicate=not is_new))

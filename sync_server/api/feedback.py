@@ -44,15 +44,21 @@ def receive() -> JsonAnswer:
 @blueprint.delete("/feedback")
 def erase() -> JsonAnswer:
     """Erase the stored data of the device that the credential names."""
-    device_id = require_device()
+    device_id = _require_owner()
     return json_answer(erase_device(services().engine, device_id, actor=device_id, now_s=services().clock_s()))
 
 
 @blueprint.get("/feedback")
 def hand_out() -> Response:
     """Return the stored data of the device that the credential names, as lines of JSON."""
-    lines: Iterator[bytes] = device_data(services().engine, require_device())
+    lines: Iterator[bytes] = device_data(services().engine, _require_owner())
     return Response(lines, mimetype="application/x-ndjson")
+
+
+def _require_owner() -> str:
+    device_id = require_device()
+    services().rates.take("data", device_id, per_minute=services().config.data_requests_per_minute)
+    return device_id
 
 
 @blueprint.delete("/devices/<device_id>/feedback")

@@ -48,6 +48,7 @@ def offer(channel: str) -> Response:
 def receive_reports() -> JsonAnswer:
     """Store reports about bundles of the device that the credential names."""
     device_id = require_device()
+    services().rates.take("reports", device_id, per_minute=services().config.reports_per_minute)
     batch = decode_body(ReportBatch, max_bytes=_MAX_REPORT_BYTES)
     if batch.device_id != device_id:
         raise RequestError("the batch names another device than the credential; nothing was stored", status_code=403)

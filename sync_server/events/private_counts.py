@@ -14,12 +14,15 @@ import numpy as np
 import numpy.typing as npt
 from sqlalchemy import Engine, insert, select
 
-from edge_runtime.contract.counts import BITS, HASHES, CountReport, bit_of, flip_probability
+from edge_runtime.contract.counts import BITS, HASHES, CountReport, CountSettings, bit_of, flip_probability
 from sync_server.database.engine import every_row, write_session
 from sync_server.database.tables.counts import CountRow
 
 # The quantile of the normal distribution for a two-sided 95% interval.
 _Z95 = 1.959964
+WAITING_WINDOWS = 7
+"""How many windows that are over a report may be of: a device without network for a week loses no report of a day. A
+forged report weighs as much as an honest one, and one device has one for each of these windows, then one a window."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,28 @@ class CountSums:
         return answers
 
 
+def refusal_of(report: CountReport, settings: CountSettings, *, now_s: float) -> str | None:
+    """Return the sentence by which a report is refused for good; None when it may be stored.
+
+    Args:
+        report: its fields were checked by `check_report`.
+        settings: those that every report must be made by, since the estimates add reports up.
+        now_s: seconds since 1970.
+    """
+    if (report.epsilon, report.window_s) != (settings.epsilon, settings.window_s):
+        return (
+            f"reports here have epsilon {settings.epsilon:g} and windows of {settings.window_s} s, this one has "
+            f"{report.epsilon:g} and {report.window_s} s; change counts in the device's node.json"
+        )
+    # The running window is taken: a device whose clock is somewhat ahead closes its window early.
+    running = int(now_s // settings.window_s)
+    if report.window > running:
+        return "the report's window lies in the future; set the device's clock"
+    if report.window < running - WAITING_WINDOWS:
+        return f"the report's window ended more than {WAITING_WINDOWS} windows ago"
+    return None
+
+
 def store_report(engine: Engine, report: CountReport, *, now_s: float) -> bool:
     """Store a report; return False when the report of its window is stored already.
 
@@ -88,14 +113,17 @@ def store_report(engine: Engine, report: CountReport, *, now_s: float) -> bool:
     return True
 
 
-def sum_reports(engine: Engine, *, from_s: float = 0.0, until_s: float = float("inf")) -> CountSums:
-    """Add up the reports of windows that began in a span of time.
+def sum_reports(
+    engine: Engine, settings: CountSettings, *, from_s: float = 0.0, until_s: float = float("inf")
+) -> CountSums:
+    """Add up the reports of these settings whose windows began in a span of time; others are left out.
 
     Raises:
         StorageError: the database cannot be read.
     """
     sums = CountSums()
-    for row in every_row(engine, CountRow, CountRow.id, CountRow.epsilon > 0):
+    same = (CountRow.epsilon == settings.epsilon, CountRow.window_s == settings.window_s)
+    for row in every_row(engine, CountRow, CountRow.id, *same):
         if from_s <= row.window_number * row.window_s < until_s:
             sums.add(row.hash_number, row.epsilon, row.bits)
     return sums

@@ -3,18 +3,31 @@
 import base64
 import json
 import random
+from datetime import UTC, datetime
 
 import msgspec
 import numpy as np
 import pytest
+from sqlalchemy import insert
 
-from edge_runtime.contract.counts import BITS, HASHES, CountReport, bit_of, check_report, flip_probability
+from edge_runtime.contract.counts import (
+    BITS,
+    HASHES,
+    CountReport,
+    CountSettings,
+    bit_of,
+    check_report,
+    flip_probability,
+)
 from edge_runtime.contract.errors import ConfigError, DownloadError
 from edge_runtime.contract.events import FeedbackEvent
-from edge_runtime.feedback.private_counts import CountBook, CountSettings, Randomizer, make_report, send_counts
+from edge_runtime.feedback.private_counts import CountBook, Randomizer, make_report, send_counts
 from edge_runtime.feedback.server_client import ServerClient
 from pocketrec.verbs import main
-from sync_server.events.private_counts import CountSums, sum_reports
+from sync_server.config import ServerConfig
+from sync_server.database.tables.counts import CountRow
+from sync_server.errors import RequestError
+from sync_server.events.private_counts import WAITING_WINDOWS, CountSums, sum_reports
 from tests.support.server_simulator import URL
 from tests.unit.sync_server.api.test_feedback_endpoint import CREDENTIAL, enroll
 
@@ -22,6 +35,13 @@ DAY_S = 86_400
 
 
 pytestmark = pytest.mark.usefixtures("database_url")
+
+
+@pytest.fixture
+def server(server):
+    # In the middle of window 10, as the device's clock below.
+    server.now = datetime.fromtimestamp(10.5 * DAY_S, UTC)
+    return server
 
 
 @pytest.fixture
@@ -48,6 +68,10 @@ def event(kind="click", product="p1"):
 def report(**fields):
     values = {"version": 1, "device_id": "d", "window": 9, "window_s": DAY_S, "epsilon": 2.0, "hash_number": 0}
     return values | {"bits": base64.b64encode(bytes(BITS // 8)).decode()} | fields
+
+
+def stored(server):
+    return sum_reports(server.engine, server.config.counts).reports
 
 
 def post(server, body):
@@ -104,8 +128,8 @@ def test_device_sends_one_noisy_row_a_window_and_nothing_else(server, device_id,
         assert book.record(event(product=product))
     assert not book.record(event("impression"))
     client = ServerClient(server.transport, URL, device_id, CREDENTIAL)
-    assert send_counts(book, client) == 1  # the window before, in which nothing happened
-    assert send_counts(book, client) == 0
+    assert send_counts(book, client).sent == 1  # the window before, in which nothing happened
+    assert send_counts(book, client).sent == 0
     clock[0] += DAY_S
     book.close_windows(device_id)
     ((window, body),) = book.waiting()
@@ -113,10 +137,10 @@ def test_device_sends_one_noisy_row_a_window_and_nothing_else(server, device_id,
     assert window == 10 and set(sent) == {*CountReport.__struct_fields__}
     assert b"p1" not in body and b"private" not in body
     assert 150 < np.unpackbits(np.frombuffer(base64.b64decode(sent["bits"]), np.uint8)).sum() < 400
-    assert send_counts(book, client) == 1
+    assert send_counts(book, client).sent == 1
     clock[0] -= 3 * DAY_S
-    assert send_counts(book, client) == 0
-    assert sum_reports(server.engine).reports == 2
+    assert send_counts(book, client).sent == 0
+    assert stored(server) == 2
 
 
 def test_report_is_sent_unchanged_until_it_is_acknowledged(server, device_id, book, clock):
@@ -134,8 +158,8 @@ def test_report_is_sent_unchanged_until_it_is_acknowledged(server, device_id, bo
         bodies.append(book.waiting())
     assert bodies[0] == bodies[1] and len(bodies[0]) == 1
     server.transport.fault = lambda _m, _p, answer: answer
-    assert send_counts(book, client) == 1
-    assert sum_reports(server.engine).reports == 1
+    assert send_counts(book, client).sent == 1
+    assert stored(server) == 1
 
 
 def test_forgetting_leaves_no_product_on_the_disk(tmp_path, book):
@@ -157,7 +181,7 @@ def test_replayed_report_is_counted_once_even_with_other_bits(server, device_id)
     assert post(server, report(device_id=device_id)).json == {"window": 9, "duplicate": False}
     other = base64.b64encode(random.Random(1).randbytes(BITS // 8)).decode()
     assert post(server, report(device_id=device_id, bits=other)).json["duplicate"]
-    assert sum_reports(server.engine).reports == 1
+    assert stored(server) == 1
 
 
 def test_erased_report_does_not_come_back(server, device_id):
@@ -165,7 +189,7 @@ def test_erased_report_does_not_come_back(server, device_id):
     headers = {"Authorization": f"Bearer {CREDENTIAL}"}
     assert server.client.delete("/v1/feedback", headers=headers).json == {"events": 0, "count_reports": 1}
     assert post(server, report(device_id=device_id)).json["duplicate"]
-    assert sum_reports(server.engine).reports == 0
+    assert stored(server) == 0
 
 
 @pytest.mark.parametrize(
@@ -177,13 +201,95 @@ def test_erased_report_does_not_come_back(server, device_id):
         {"epsilon": 1e9},
         {"window": -1},
         {"window_s": 1},
-        {"window": 9_000_000},
         {"query": "x"},
     ],
 )
 def test_malformed_report_is_refused(server, device_id, fields):
     assert post(server, report(device_id=device_id, **fields)).status_code == 400
-    assert sum_reports(server.engine).reports == 0
+    assert stored(server) == 0
+
+
+@pytest.mark.parametrize("fields", [{"epsilon": 1e-17}, {"epsilon": 10.0}, {"window_s": 3_600, "window": 9 * 24}])
+def test_report_of_another_policy_is_refused_and_says_which_is_expected(server, device_id, fields):
+    answer = post(server, report(device_id=device_id, **fields))
+    assert answer.status_code == 200 and "epsilon 2 and windows of 86400 s" in answer.json["refused"]
+    assert stored(server) == 0
+
+
+def test_reports_of_the_last_windows_only_are_taken(server, device_id):
+    taken = [
+        window for window in range(30) if "refused" not in post(server, report(device_id=device_id, window=window)).json
+    ]
+    assert taken == list(range(10 - WAITING_WINDOWS, 11)) and stored(server) == len(taken)
+
+
+def test_forged_reports_of_one_device_shift_an_estimate_by_no_more_than_honest_ones_could(server, device_id):
+    bits = bytearray(BITS // 8)
+    bit = bit_of("click", "evil", 0)
+    bits[bit // 8] = 1 << (bit % 8)
+    forged = base64.b64encode(bytes(bits)).decode()
+    # As many as the limit of requests lets through in a minute.
+    policies = [(epsilon, DAY_S) for epsilon in (2.0, 1e-3, 1e-17)] + [(2.0, 60)]
+    for epsilon, window_s in policies:
+        for window in (0, *range(2, 13), 100_000_000):
+            post(server, report(device_id=device_id, window=window, window_s=window_s, epsilon=epsilon, bits=forged))
+    sums = sum_reports(server.engine, server.config.counts)
+    # One report a window; the noise alone moves a bit by 1 / (1 - 2q) from one honest report to the next.
+    windows, step = WAITING_WINDOWS + 1, BITS / (BITS - 1) / (1 - 2 * flip_probability(2.0))
+    assert sums.reports == windows
+    assert sums.estimate(["evil"], "click")[0].count <= windows * step
+
+
+def test_stored_reports_of_another_policy_are_left_out_of_estimates(server, device_id):
+    post(server, report(device_id=device_id))
+    with server.engine.begin() as connection:
+        odd = {"device_id": device_id, "window_s": DAY_S, "hash_number": 0, "received_at_s": 0.0, "bits": b"\xff" * 128}
+        for window, epsilon in enumerate((1e-17, 1e-6, 10.0)):
+            connection.execute(insert(CountRow).values(odd | {"window_number": window, "epsilon": epsilon}))
+    sums = sum_reports(server.engine, server.config.counts)
+    assert sums.reports == 1 and np.isfinite(sums.estimate(["p"], "click")[0].high)
+
+
+def test_device_drops_a_report_that_the_server_refuses_and_says_why(server, device_id, tmp_path, clock):
+    opened = CountBook(tmp_path / "odd.sqlite", CountSettings(epsilon=1.0), clock_s=lambda: clock[0])
+    client = ServerClient(server.transport, URL, device_id, CREDENTIAL)
+    told = send_counts(opened, client)
+    assert told.sent == 0 and "change counts in the device's node.json" in told.refused[0]
+    assert not opened.waiting() and stored(server) == 0
+    opened.close()
+
+
+def test_changed_length_of_windows_goes_on_at_once_and_keeps_nothing_of_the_old_ones(tmp_path, clock):
+    for window_s in (3_600, DAY_S, 3_600):
+        clock[0] += 2 * DAY_S
+        opened = CountBook(tmp_path / "counts.sqlite", CountSettings(window_s=window_s), clock_s=lambda: clock[0])
+        assert opened.forget() == 0
+        opened.close_windows("d")
+        assert len(opened.waiting()) == 1
+        opened.record(event())
+        opened.close()
+
+
+def test_requests_about_counts_reports_and_stored_data_are_limited(server, device_id, monkeypatch):
+    asked = []
+
+    def refuse(action, who, *, per_minute):
+        asked.append((action, who, per_minute))
+        raise RequestError("too many requests", status_code=429)
+
+    monkeypatch.setattr(server.services.rates, "take", refuse)
+    headers = {"Authorization": f"Bearer {CREDENTIAL}"}
+    wanted = (("POST", "/v1/counts"), ("POST", "/v1/reports"), ("GET", "/v1/feedback"), ("DELETE", "/v1/feedback"))
+    for method, path in wanted:
+        answer = server.client.open(path, method=method, headers=headers)
+        assert answer.status_code == 429 and answer.headers["Retry-After"] == "60"
+    limits = [("counts", 60), ("reports", 60), ("data", 10), ("data", 10)]
+    assert asked == [(action, device_id, per_minute) for action, per_minute in limits]
+
+
+def test_settings_of_counts_are_checked():
+    with pytest.raises(ConfigError, match="epsilon"):
+        ServerConfig(counts_epsilon=0.0)
 
 
 def test_report_of_another_device_is_refused(server, device_id):
