@@ -16,6 +16,7 @@ from sqlalchemy import Engine, func, select
 from edge_runtime.contract.errors import StorageError
 from sync_server.database.engine import database_errors_named, reading
 from sync_server.database.tables.devices import Device
+from sync_server.database.tables.rollouts import RolloutRow
 from sync_server.repository.tuf_repository import Repository
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -110,6 +111,8 @@ class _StateOfTheFleet(Collector):
                 enrolled = connection.scalar(select(func.count()).select_from(Device))
                 recent = select(func.count()).where(Device.last_feedback_at_s > now_s - _DAY_S)
                 heard = connection.scalar(recent)
+                running = select(RolloutRow.judged_at_s, RolloutRow.created_at_s).where(RolloutRow.state == "running")
+                ages_s = [now_s - max(row.judged_at_s, row.created_at_s) for row in connection.execute(running)]
         except StorageError:
             # The other metrics are needed most when the database is down.
             yield GaugeMetricFamily("pocketrec_database_up", "Whether the database answers", value=0)
@@ -118,6 +121,11 @@ class _StateOfTheFleet(Collector):
             yield GaugeMetricFamily("pocketrec_devices_enrolled", "Devices that hold a credential", value=enrolled)
             yield GaugeMetricFamily(
                 "pocketrec_devices_heard_in_a_day", "Devices whose feedback came in the last 24 hours", value=heard
+            )
+            yield GaugeMetricFamily(
+                "pocketrec_rollout_judgement_age_seconds",
+                "Time since the last judgement of the running rollout that waits longest, 0 when none is running",
+                value=max(ages_s, default=0.0),
             )
         expires = self._repository.timestamp_expires()
         if expires is not None:

@@ -11,8 +11,10 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Dialect, Engine, bindparam, select
 from sqlalchemy.dialects import postgresql
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from edge_runtime.contract.errors import PocketrecError, StorageError
+from edge_runtime.contract.errors import StorageError
 from edge_runtime.contract.events import FeedbackEvent
 from sync_server.database.engine import database_errors_named, is_postgresql, writers_turn
 from sync_server.database.tables.devices import Device
@@ -68,7 +70,12 @@ class _Waiting:
     batch: DeviceEvents
     is_done: bool = False
     stored: int = 0
-    error: PocketrecError | None = None
+    error: Exception | None = None
+
+    def fail(self, error: Exception) -> None:
+        """End without success, unless it ended before."""
+        if not self.is_done:
+            self.error, self.is_done = error, True
 
 
 @dataclass
@@ -86,6 +93,7 @@ class EventWriter:
         Raises:
             RequestError: the device does not exist any more, or it was revoked.
             StorageError: the database cannot be written; nothing of the batch is stored.
+            Exception: any other fault; nothing of the batch is stored.
         """
         mine = _Waiting(batch)
         with self._gathering:
@@ -93,7 +101,13 @@ class EventWriter:
         # Another thread may have written this batch before the lock is free.
         with self._writing:
             while not mine.is_done:
-                self._write(self._take_group())
+                group = self._take_group()
+                try:
+                    self._write(group)
+                finally:
+                    # Whatever happened: a batch that is neither done nor waiting would keep its thread here for ever.
+                    for waiting in group:
+                        waiting.fail(StorageError("the writer was interrupted; nothing of the batch was stored"))
         if mine.error is not None:
             raise mine.error
         return mine.stored
@@ -117,14 +131,14 @@ class EventWriter:
         try:
             with database_errors_named(), writers_turn(self.engine), self.engine.begin() as connection:
                 stored = _store_group(connection, [waiting.batch for waiting in group])
-        except PocketrecError as error:
-            if len(group) > 1:
+        except Exception as error:  # noqa: BLE001  (each batch of the group has a thread that waits for its end)
+            if len(group) > 1 and not _concerns_all(error):
                 # A batch that cannot be stored must not stop the others.
                 for waiting in group:
                     self._write([waiting])
                 return
-            group[0].error = error
-            group[0].is_done = True
+            for waiting in group:
+                waiting.fail(_as_named(error))
             return
         for waiting in group:
             if waiting.batch.device_id in stored:
@@ -132,6 +146,20 @@ class EventWriter:
             else:
                 waiting.error = RequestError(UNKNOWN_DEVICE, status_code=401)
             waiting.is_done = True
+
+
+def _concerns_all(error: Exception) -> bool:
+    """Return whether the database or the machine failed: each further batch would wait for the same timeout in vain."""
+    return isinstance(error, OSError) or isinstance(
+        error.__cause__, OperationalError | InterfaceError | PoolTimeoutError | OSError
+    )
+
+
+def _as_named(error: Exception) -> Exception:
+    # Devices send again after a StorageError, and the operator is told that the machine needs help.
+    if isinstance(error, OSError):
+        return StorageError(f"the events cannot be written: {error.strerror or error}; nothing was stored")
+    return StorageError(str(error)) if isinstance(error, StorageError) else error
 
 
 def _store_group(connection: Connection, batches: Sequence[DeviceEvents]) -> dict[str, int]:

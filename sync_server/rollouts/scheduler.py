@@ -3,7 +3,6 @@
 import logging
 import threading
 
-from edge_runtime.contract.errors import PocketrecError
 from sync_server.rollouts.offers import Offers
 from sync_server.rollouts.service import Rollouts
 
@@ -25,8 +24,9 @@ def run_scheduler(stop: threading.Event, rollouts: Rollouts, offers: Offers, *, 
         try:
             if rollouts.tick():
                 offers.forget()
-        except PocketrecError as error:
-            _LOG.error("the rollouts were not judged: %s", error)
+        except Exception:  # noqa: BLE001  (logged with its stack)
+            # Without this thread no rollout halts by itself any more, so nothing may end it.
+            _LOG.exception("the rollouts were not judged; they are looked at again in %g s", every_s)
 
 
 def start_scheduler(rollouts: Rollouts, offers: Offers) -> threading.Event:

@@ -156,7 +156,8 @@ class Rollouts(DatabaseService):
     def tick(self) -> list[RolloutStatus]:
         """Judge every running rollout that was not judged within a minute, and act on the result; return those rollouts.
 
-        Any number of workers may call it at any time. One of them judges a rollout.
+        Any number of workers may call it at any time. One of them judges a rollout. A rollout that cannot be judged is logged
+        and stays due.
 
         Raises:
             StorageError: the database cannot be used.
@@ -164,10 +165,22 @@ class Rollouts(DatabaseService):
         now = self.clock_s()
         with write_session(self.engine) as session:
             due = (RolloutRow.state == "running") & (RolloutRow.judged_at_s <= now - JUDGED_EVERY_S)
-            claimed = session.scalars(
-                update(RolloutRow).where(due).values(judged_at_s=now).returning(RolloutRow.rollout_id)
-            ).all()
-        return [self.judge(rollout_id) for rollout_id in claimed]
+            query = select(RolloutRow.rollout_id, RolloutRow.judged_at_s).where(due).with_for_update()
+            claimed = {row.rollout_id: row.judged_at_s for row in session.execute(query)}
+            session.execute(update(RolloutRow).where(RolloutRow.rollout_id.in_(claimed)).values(judged_at_s=now))
+        judged = [self._judge_claimed(rollout_id, judged_at_s=before_s) for rollout_id, before_s in claimed.items()]
+        return [status for status in judged if status is not None]
+
+    def _judge_claimed(self, rollout_id: str, *, judged_at_s: float) -> RolloutStatus | None:
+        try:
+            return self.judge(rollout_id)
+        except Exception:  # noqa: BLE001  (logged with its stack)
+            # One that cannot be judged must not keep the others from it; the age of its last judgement goes on growing.
+            _LOG.exception("rollout %s was not judged", rollout_id)
+            with write_session(self.engine) as session:
+                same = update(RolloutRow).where(RolloutRow.rollout_id == rollout_id)
+                session.execute(same.values(judged_at_s=judged_at_s))
+            return None
 
     def judge(self, rollout_id: str) -> RolloutStatus:
         """Judge one rollout by the present counts, and act on the result.

@@ -1,15 +1,18 @@
 """Many batches in one transaction: nothing lost, nothing doubled, one bad batch alone."""
 
+import errno
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from sqlalchemy import event, func, select, update
+from sqlalchemy.exc import OperationalError
 
 from edge_runtime.contract.errors import StorageError
 from sync_server.database.engine import migrate, open_database
 from sync_server.database.tables.devices import Device
 from sync_server.database.tables.events import Event
 from sync_server.errors import RequestError
+from sync_server.events import event_writer
 from sync_server.events.event_writer import EVENT_COLUMNS, DeviceEvents, DeviceNews, EventWriter, array_literal
 
 
@@ -95,6 +98,69 @@ def test_revoked_device_is_refused_while_others_of_its_group_are_stored(engine):
             jobs[1].result()
         assert [jobs[0].result(), jobs[2].result()] == [3, 3]
     assert not stored_numbers(engine, "d1") and len(sizes) == 1
+
+
+def write_group(writer, count, patch):
+    """Store a batch of each of `count` devices as one group, with `patch` made before; return the finished calls."""
+    with ThreadPoolExecutor(count) as pool:
+        with writer._writing:
+            jobs = [pool.submit(writer.store, batch(f"d{n}", 1, 3)) for n in range(count)]
+            while len(writer._waiting) < count:
+                pass
+            patch()
+        # A thread that spins or hangs would not come back.
+        return [job.exception(timeout=60) for job in jobs]
+
+
+@pytest.mark.parametrize("error", [OSError(errno.EMFILE, "Too many open files"), OSError(errno.EIO, "I/O error")])
+def test_fault_of_the_machine_fails_the_whole_group_at_once_and_nothing_waits_for_ever(engine, monkeypatch, error):
+    writer, tries = EventWriter(engine), []
+
+    def fail(_):
+        tries.append(1)
+        raise error
+
+    failed = write_group(writer, 4, lambda: monkeypatch.setattr(event_writer, "writers_turn", fail))
+    assert all(isinstance(one, StorageError) for one in failed) and len(tries) == 1
+    monkeypatch.undo()
+    assert writer.store(batch("d1", 1, 3)) == 3
+
+
+def test_database_that_is_gone_is_waited_for_once_and_not_by_every_batch(engine, monkeypatch):
+    writer, tries = EventWriter(engine), []
+
+    def gone(*_):
+        tries.append(1)
+        raise OperationalError("BEGIN", {}, OSError("connection refused"))
+
+    failed = write_group(writer, 4, lambda: monkeypatch.setattr(event_writer, "_store_group", gone))
+    assert all(isinstance(one, StorageError) for one in failed) and len(tries) == 1
+
+
+@pytest.mark.parametrize("error", [KeyError("product_id"), ValueError("odd"), MemoryError()])
+def test_batch_that_meets_an_unforeseen_error_fails_alone(engine, monkeypatch, error):
+    writer, store = EventWriter(engine), event_writer._store_group
+
+    def fail(connection, batches):
+        if any(one.device_id == "d2" for one in batches):
+            raise error
+        return store(connection, batches)
+
+    failed = write_group(writer, 4, lambda: monkeypatch.setattr(event_writer, "_store_group", fail))
+    assert failed == [None, None, error, None]
+    assert [len(stored_numbers(engine, f"d{n}")) for n in range(4)] == [3, 3, 0, 3]
+
+
+def test_thread_that_is_ended_in_the_middle_leaves_no_batch_without_an_end(engine, monkeypatch):
+    writer = EventWriter(engine)
+
+    def end(*_):
+        raise SystemExit
+
+    failed = write_group(writer, 3, lambda: monkeypatch.setattr(event_writer, "_store_group", end))
+    assert sorted(type(one).__name__ for one in failed) == ["StorageError", "StorageError", "SystemExit"]
+    monkeypatch.undo()
+    assert writer.store(batch("d1", 1, 3)) == 3
 
 
 def test_what_a_batch_does_not_tell_of_its_device_stays(engine):

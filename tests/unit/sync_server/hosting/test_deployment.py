@@ -10,6 +10,7 @@ import yaml
 from edge_runtime.settings import load_toml
 from pocketrec.verbs import VERBS
 from sync_server.config import DATABASE_URL_VARIABLE, METRICS_TOKEN_VARIABLE, ServerConfig
+from tests.support.fleet_bundles import publish_one_and_stage_two
 
 REPOSITORY = Path(__file__).parents[4]
 DEPLOY = REPOSITORY / "deploy"
@@ -56,5 +57,19 @@ def test_image_copies_what_the_package_needs():
 def test_prometheus_and_dashboard_are_whole():
     scrape = yaml.safe_load((DEPLOY / "prometheus.yml").read_text())["scrape_configs"][0]
     assert scrape["static_configs"][0]["targets"] == ["server:8080"]
+    rules = yaml.safe_load((DEPLOY / "prometheus.yml").read_text())["rule_files"]
+    assert all((DEPLOY / name).is_file() for name in rules)
     panels = json.loads((DEPLOY / "grafana-dashboard.json").read_text())["panels"]
     assert len({panel["id"] for panel in panels}) == len(panels) and all(panel["title"] for panel in panels)
+
+
+def test_alerts_are_about_metrics_that_the_server_has(server):
+    groups = yaml.safe_load((DEPLOY / "alerts.yml").read_text())["groups"]
+    rules = [rule for group in groups for rule in group["rules"]]
+    named = {name for rule in rules for name in re.findall(r"pocketrec_\w+", rule["expr"])}
+    server.client.get("/healthz")
+    publish_one_and_stage_two(server, server.folder)
+    shown = server.client.get("/metrics").text
+    assert "pocketrec_rollout_judgement_age_seconds" in named
+    assert [name for name in named if f"\n{name}" not in shown] == []
+    assert all(rule["annotations"]["summary"] for rule in rules)
