@@ -7,6 +7,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from flask import Flask, Response, g, request
+from gunicorn.http.errors import ChunkMissingTerminator, InvalidChunkSize, NoMoreData, ParseException
 from werkzeug.exceptions import HTTPException
 
 from edge_runtime.contract.errors import BundleError, InferenceError, PocketrecError, SignatureError, StorageError
@@ -65,6 +66,8 @@ def create_app(config: ServerConfig, *, clock: Callable[[], datetime] = lambda: 
     app.add_url_rule("/readyz", view_func=_readyz)
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(PocketrecError, _our_error)
+    for kind in (ParseException, InvalidChunkSize, ChunkMissingTerminator, NoMoreData):
+        app.register_error_handler(kind, _malformed_body)
     app.register_error_handler(Exception, _unforeseen_error)
     app.before_request(_start_watch)
     app.after_request(_finish)
@@ -83,7 +86,7 @@ def create_app(config: ServerConfig, *, clock: Callable[[], datetime] = lambda: 
 def _metrics() -> JsonAnswer:
     """Show the metrics to Prometheus."""
     wanted = services().config.metrics_token
-    if wanted and not hmac.compare_digest(bearer(), wanted):
+    if wanted and not hmac.compare_digest(bearer().encode(), wanted.encode()):
         raise RequestError("this is not the token of the metrics", status_code=403)
     return services().metrics.render(), 200, {"Content-Type": CONTENT_TYPE}
 
@@ -124,6 +127,11 @@ def _our_error(error: PocketrecError) -> JsonAnswer:
     return json_answer({"error": str(error)}, 400)
 
 
+def _malformed_body(_: Exception) -> JsonAnswer:
+    # gunicorn reads chunks while a route reads the body, so a malformed one is found only then.
+    return json_answer({"error": "the body is malformed or ended early; nothing was stored"}, 400)
+
+
 def _unforeseen_error(error: Exception) -> JsonAnswer:
     _LOG.error("unexpected error", exc_info=error)
     return json_answer({"error": "the server met an unexpected error; its log says more"}, 500)
@@ -140,7 +148,7 @@ def _finish(answer: Response) -> Response:
         answer.headers["Cache-Control"] = "no-store"
     seconds = time.perf_counter() - g.started_s
     route = request.url_rule.rule if request.url_rule else None
-    services().metrics.count_request(request.method, route or "none", answer.status_code, seconds)
+    services().metrics.count_request(request.method, route, answer.status_code, seconds)
     # The pattern of the route without its parameters: the log must not hold more about a person than the database does.
     principal = g.get("principal")
     line = {

@@ -25,6 +25,9 @@ _FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 # From an answer out of memory (1 ms) to a slow publication (10 s).
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 _DAY_S = 86_400.0
+# Clients choose methods and URLs: whatever no route of ours has is counted together, or the metrics would grow without end.
+_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PUT", "DELETE"})
+_OTHER = "other"
 
 
 def share_between_workers(folder: Path) -> None:
@@ -68,9 +71,10 @@ class Metrics:
         )
         self._unchanged = self._requests.labels("GET", "/v1/tuf/timestamp.json", "304")
 
-    def count_request(self, method: str, route: str, status: int, seconds: float) -> None:
-        """Count an answer; `route` is the pattern of the URL, never the URL itself."""
-        self._requests.labels(method, route, str(status)).inc()
+    def count_request(self, method: str, route: str | None, status: int, seconds: float) -> None:
+        """Count an answer; `route` is the pattern of the URL, never the URL itself, and None when no route has it."""
+        route = route or _OTHER
+        self._requests.labels(method if method in _METHODS else _OTHER, route, str(status)).inc()
         self._seconds.labels(route).observe(seconds)
 
     def count_unchanged(self) -> None:

@@ -13,13 +13,14 @@ import alembic.config
 import msgspec
 from sqlalchemy import URL, ColumnElement, Connection, Engine, create_engine, event, make_url, select, text
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import ArgumentError, DataError, DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import InstrumentedAttribute, Session
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from edge_runtime.contract.atomic_files import disk_errors_named
 from edge_runtime.contract.errors import ConfigError, PocketrecError, StorageError
+from sync_server.errors import RequestError
 
 _READS_ONLY = "reads_only"
 _MIGRATIONS = Path(__file__).parent / "migrations"
@@ -249,15 +250,21 @@ def migrate(engine: Engine) -> None:
 
 @contextlib.contextmanager
 def database_errors_named() -> Iterator[None]:
-    """Turn the failures of the database into our StorageError.
+    """Turn the failures of the database into our errors.
 
     Raises:
         StorageError: not reachable, locked too long, full, read-only, or damaged.
+        RequestError: a value that the database cannot hold, like a text with NUL in PostgreSQL or a number of 65 bits.
     """
     try:
         yield
     except PoolTimeoutError as error:
         raise StorageError("every connection to the server's database is in use; nothing was stored") from error
+    except (DataError, OverflowError) as error:
+        # The value came with the request. The error's text could repeat it, so the message does not have it.
+        raise RequestError(
+            "a text has the character NUL, or a number is too large; nothing was stored", status_code=400
+        ) from error
     except DBAPIError as error:
         # Only the first line: PostgreSQL's other lines may contain values, which must not be logged.
         reason = str(error.orig).strip().split("\n", 1)[0]

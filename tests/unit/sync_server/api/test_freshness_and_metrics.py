@@ -93,6 +93,25 @@ def test_metrics_count_answers_by_route_and_never_by_url(server):
     assert "private" not in str(found)
 
 
+def test_invented_methods_and_urls_add_no_metric_after_the_first(server):
+    counts = []
+    for number in range(30):
+        server.client.open(f"/v1/tuf/{number}", method=f"INVENTED{number}")
+        server.client.get(f"/invented/{number}")
+        counts.append(len(samples(server)))
+    # The second scrape counts the first one.
+    assert len(set(counts[1:])) == 1
+    requests = {
+        labels: value for (name, labels), value in samples(server).items() if name == "pocketrec_requests_total"
+    }
+    assert requests[("method", "other"), ("route", "other"), ("status", "405")] == 30
+    assert requests[("method", "GET"), ("route", "other"), ("status", "404")] == 30
+
+
+def test_token_of_the_metrics_may_be_guessed_in_any_characters(server):
+    assert server.client.get("/metrics", headers={"Authorization": "Bearer \xfc\xdf"}).status_code == 403
+
+
 def test_metrics_show_the_state_of_the_fleet(server):
     found = samples(server)
     assert found["pocketrec_devices_enrolled", ()] == 0
