@@ -39,8 +39,8 @@ _SECURITY_HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
-# A disk that cannot be used needs an operator, so clients wait a while. Limits of requests count for one minute.
-_RETRY_AFTER_S, _RETRY_NEXT_MINUTE_S = "30", "60"
+# A disk that cannot be used needs an operator, so clients wait a while.
+_RETRY_AFTER_S = "30"
 
 
 def create_app(config: ServerConfig, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> Flask:
@@ -111,7 +111,7 @@ def _our_error(error: PocketrecError) -> JsonAnswer:
     match error:
         case RequestError():
             body, status, headers = json_answer({"error": str(error)}, error.status_code)
-            return body, status, {**headers, "Retry-After": _RETRY_NEXT_MINUTE_S} if status == 429 else headers
+            return body, status, {**headers, "Retry-After": str(error.retry_after_s)} if status == 429 else headers
         case PublicationConflictError():
             return json_answer({"error": str(error)}, 409)
         case PublicationError() | SignatureError():

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from edge_runtime.contract.counts import CountSettings
 from edge_runtime.contract.errors import ConfigError
+from sync_server.events.daily_quota import DailyQuota
 
 DATABASE_FILE = "server.sqlite"
 DATABASE_URL_VARIABLE = "POCKETREC_DATABASE_URL_FILE"
@@ -46,6 +47,9 @@ class ServerConfig:
     `reports_per_minute` batches of reports about bundles, and ask `data_requests_per_minute` times for its stored data or their
     erasure; one address may send `enrollments_per_minute` codes.
 
+    In a day (UTC), one device may send `feedback_bytes_per_day` of unpacked bodies and `feedback_events_per_day` events and
+    reports; above that it is asked to send later.
+
     Reports of devices at level `counts` are stored when they have the privacy loss `counts_epsilon` and windows of
     `counts_window_s`, which are also the defaults of devices (`counts` of node.json).
 
@@ -78,6 +82,8 @@ class ServerConfig:
     slow_transfer_s: int = 900
     retention_days: int = 400
     feedback_per_minute: int = 600
+    feedback_bytes_per_day: int = DailyQuota().max_bytes
+    feedback_events_per_day: int = DailyQuota().max_events
     enrollments_per_minute: int = 60
     counts_per_minute: int = 60
     reports_per_minute: int = 60
@@ -102,6 +108,11 @@ class ServerConfig:
         return self.database_url or self.home / DATABASE_FILE
 
     @property
+    def quota(self) -> DailyQuota:
+        """The most that one device may send in a day."""
+        return DailyQuota(max_bytes=self.feedback_bytes_per_day, max_events=self.feedback_events_per_day)
+
+    @property
     def counts(self) -> CountSettings:
         """What every report of counts must be made by."""
         return CountSettings(epsilon=self.counts_epsilon, window_s=self.counts_window_s)
@@ -121,6 +132,11 @@ class ServerConfig:
         for name in sorted(numbers):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name}: expected at least 1, got {getattr(self, name)}")
+        for day, request in (("bytes_per_day", "bytes"), ("events_per_day", "events")):
+            if getattr(self, f"feedback_{day}") < getattr(self, f"max_feedback_{request}"):
+                raise ConfigError(
+                    f"feedback_{day}: expected at least max_feedback_{request}, or no full batch is ever taken"
+                )
         # Refuses values without a meaning.
         _ = self.counts
 

@@ -18,11 +18,13 @@ class RequestError(PocketrecError):
 
     Attributes:
         status_code: the HTTP status of the answer.
+        retry_after_s: with status 429, after how many seconds the client may ask again.
     """
 
-    def __init__(self, message: str, *, status_code: int) -> None:
+    def __init__(self, message: str, *, status_code: int, retry_after_s: int = 60) -> None:
         super().__init__(message)
         self.status_code = status_code
+        self.retry_after_s = retry_after_s
 
 
 class LoginError(RequestError):

@@ -56,7 +56,8 @@ class ServerProcess:
         create_keys(self.keys, expires_days=3650, passphrase=None, now=datetime.now(UTC))
         prepare_home(self.config, keys=self.keys)
         # The load comes from few devices and one address.
-        lines = ["feedback_per_minute = 10_000_000"]
+        names = ("feedback_per_minute", "feedback_bytes_per_day", "feedback_events_per_day")
+        lines = [f"{name} = 1_000_000_000_000" for name in names]
         lines += [f'home = "{self.config.home}"', f'database_url = "{database_url}"', f'redis_url = "{redis_url}"']
         (self.folder / "server.toml").write_text("\n".join([*lines, *settings]) + "\n")
         self.port = 0

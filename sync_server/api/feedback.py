@@ -7,7 +7,7 @@ from flask import Blueprint, Response
 from edge_runtime.contract.events import EVENT_KINDS, FeedbackBatch
 from sync_server.api.answers import JsonAnswer, json_answer
 from sync_server.api.auth import require_device, require_role, require_sender
-from sync_server.api.request_body import decode_body
+from sync_server.api.request_body import decode_json, unpacked_body
 from sync_server.errors import RequestError
 from sync_server.events.data_requests import device_data, erase_device
 from sync_server.services import services
@@ -21,7 +21,8 @@ def receive() -> JsonAnswer:
     device_id = require_sender()
     config = services().config
     services().rates.take("feedback", device_id, per_minute=config.feedback_per_minute)
-    batch = decode_body(FeedbackBatch, max_bytes=config.max_feedback_bytes)
+    data = unpacked_body(config.max_feedback_bytes)
+    batch = decode_json(data, FeedbackBatch)
     if batch.device_id != device_id:
         raise RequestError("the batch names another device than the credential; nothing was stored", status_code=403)
     if len(batch.events) > config.max_feedback_events:
@@ -29,7 +30,7 @@ def receive() -> JsonAnswer:
             f"{len(batch.events)} events in one batch, {config.max_feedback_events} are allowed; nothing was stored",
             status_code=413,
         )
-    receipt = services().ingest.store(batch)
+    receipt = services().ingest.store(batch, size_bytes=len(data))
     services().metrics.count_events(
         stored=receipt.stored,
         duplicates=receipt.duplicates,

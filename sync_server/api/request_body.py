@@ -49,7 +49,16 @@ def decode_body(kind: type[_Body], *, max_bytes: int) -> _Body:
     Raises:
         RequestError: not JSON, or a field is missing, unknown or of the wrong type.
     """
+    return decode_json(unpacked_body(max_bytes), kind)
+
+
+def decode_json(data: bytes, kind: type[_Body]) -> _Body:
+    """Return the JSON of an unpacked body as `kind`.
+
+    Raises:
+        RequestError: not JSON, or a field is missing, unknown or of the wrong type.
+    """
     try:
-        return msgspec.json.decode(unpacked_body(max_bytes), type=kind)
+        return msgspec.json.decode(data, type=kind)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise RequestError(f"the body is not valid: {error}", status_code=400) from error

@@ -8,7 +8,7 @@ from flask import Blueprint, Response
 from edge_runtime.contract.reports import MAX_REPORTS, ReportBatch
 from sync_server.api.answers import JsonAnswer, json_answer
 from sync_server.api.auth import require_device, require_role
-from sync_server.api.request_body import decode_body
+from sync_server.api.request_body import decode_body, decode_json, unpacked_body
 from sync_server.errors import RequestError
 from sync_server.rollouts.plan import RolloutPlan
 from sync_server.rollouts.service import RolloutAction
@@ -49,12 +49,13 @@ def receive_reports() -> JsonAnswer:
     """Store reports about bundles of the device that the credential names."""
     device_id = require_device()
     services().rates.take("reports", device_id, per_minute=services().config.reports_per_minute)
-    batch = decode_body(ReportBatch, max_bytes=_MAX_REPORT_BYTES)
+    data = unpacked_body(_MAX_REPORT_BYTES)
+    batch = decode_json(data, ReportBatch)
     if batch.device_id != device_id:
         raise RequestError("the batch names another device than the credential; nothing was stored", status_code=403)
     if len(batch.reports) > MAX_REPORTS:
         raise RequestError(f"{len(batch.reports)} reports, {MAX_REPORTS} are allowed", status_code=413)
-    return json_answer(services().reports.store(batch))
+    return json_answer(services().reports.store(batch, size_bytes=len(data)))
 
 
 @blueprint.get("/rollouts")

@@ -1,7 +1,7 @@
 """Devices' reports about their bundles, each stored once, and which release every device has."""
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import msgspec
 from sqlalchemy import delete, func, select
@@ -12,6 +12,7 @@ from edge_runtime.contract.reports import ReportBatch, ReportReceipt, check_repo
 from sync_server.database.engine import DatabaseService, read_session, struct_of, write_session
 from sync_server.database.tables.devices import DeviceBundle, DeviceReportRow
 from sync_server.errors import RequestError
+from sync_server.events.daily_quota import DailyQuota
 
 _HOLDS = {"installed", "went_back"}
 """Kinds of reports after which the device has the reported release."""
@@ -28,16 +29,24 @@ class ReleaseCount(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True)
 class DeviceReports(DatabaseService):
-    """The reports of a fleet in its database."""
+    """The reports of a fleet in its database.
 
-    def store(self, batch: ReportBatch) -> ReportReceipt:
+    Args:
+        quota: how much one device may send in a day.
+    """
+
+    quota: DailyQuota = field(default_factory=DailyQuota)
+
+    def store(self, batch: ReportBatch, *, size_bytes: int = 0) -> ReportReceipt:
         """Store a batch in one transaction; reports that are stored already stay as they are.
 
         Args:
             batch: reports of an enrolled device, whose identity the caller has checked.
+            size_bytes: length of the body that they came in.
 
         Raises:
-            RequestError: no reports, numbers that do not rise, or a report that breaks the contract.
+            RequestError: no reports, numbers that do not rise, a report that breaks the contract, or a device that is over
+                its quota.
             StorageError: the database cannot be written; nothing of the batch is stored.
         """
         numbers = [report.number for report in batch.reports]
@@ -55,6 +64,7 @@ class DeviceReports(DatabaseService):
         ]
         dialect = postgresql if self.engine.dialect.name == "postgresql" else sqlite
         with write_session(self.engine) as session:
+            self.quota.charge(session, batch.device_id, at_s=now, size_bytes=size_bytes, events=len(rows))
             new = 0
             for row in rows:
                 unless_known = dialect.insert(DeviceReportRow).values(row).on_conflict_do_nothing()

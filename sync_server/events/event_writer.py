@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Dialect, Engine, bindparam, select
+from sqlalchemy import Connection, Dialect, Engine, Row, bindparam, select
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
@@ -20,6 +20,7 @@ from sync_server.database.engine import database_errors_named, is_postgresql, wr
 from sync_server.database.tables.devices import Device
 from sync_server.database.tables.events import Event
 from sync_server.errors import UNKNOWN_DEVICE, RequestError
+from sync_server.events.daily_quota import DailyQuota, Usage, over_quota
 
 # 20 of the largest batches (`max_feedback_events`); it bounds the memory and the time of one transaction.
 MAX_GROUP_EVENTS = 20_000
@@ -28,8 +29,8 @@ EVENT_COLUMNS = ("device_id", "sequence", "received_at_s", *FeedbackEvent.__stru
 """The order of a row's values."""
 
 _SEQUENCE = EVENT_COLUMNS.index("sequence")
-# The fields of `DeviceNews`, then the device.
-_NEWS_COLUMNS = ("last_feedback_at_s", "bundle_id", "privacy_level", "consented_at_s", "device_id")
+# The fields of `DeviceNews`, those of `Usage`, then the device.
+_NEWS_COLUMNS = ("last_feedback_at_s", "bundle_id", "privacy_level", "consented_at_s", *Usage._fields, "device_id")
 
 
 EventRow = tuple[Any, ...]
@@ -52,11 +53,13 @@ class DeviceEvents:
         device_id: an enrolled device.
         rows: the values of each event in the order of EVENT_COLUMNS, rising by sequence; text without the character NUL.
         news: for the device's own row.
+        size_bytes: length of the unpacked body that they came in.
     """
 
     device_id: str
     rows: Sequence[EventRow]
     news: DeviceNews
+    size_bytes: int = 0
 
     def after(self, sequence: int) -> "DeviceEvents":
         """Return the same without the events up to `sequence`."""
@@ -80,9 +83,15 @@ class _Waiting:
 
 @dataclass
 class EventWriter:
-    """Stores each event of a device once, however often it comes; safe to use from several threads and processes."""
+    """Stores each event of a device once, however often it comes; safe to use from several threads and processes.
+
+    Args:
+        engine: the database.
+        quota: how much one device may send in a day.
+    """
 
     engine: Engine
+    quota: DailyQuota = field(default_factory=DailyQuota)
     _waiting: list[_Waiting] = field(default_factory=list)
     _gathering: threading.Lock = field(default_factory=threading.Lock)
     _writing: threading.Lock = field(default_factory=threading.Lock)
@@ -91,7 +100,7 @@ class EventWriter:
         """Store a batch; return how many of its events are new. When this returns, they survive a crash.
 
         Raises:
-            RequestError: the device does not exist any more, or it was revoked.
+            RequestError: the device does not exist any more, it was revoked, or it is over its quota.
             StorageError: the database cannot be written; nothing of the batch is stored.
             Exception: any other fault; nothing of the batch is stored.
         """
@@ -130,7 +139,7 @@ class EventWriter:
     def _write(self, group: list[_Waiting]) -> None:
         try:
             with database_errors_named(), writers_turn(self.engine), self.engine.begin() as connection:
-                stored = _store_group(connection, [waiting.batch for waiting in group])
+                stored = _store_group(connection, [waiting.batch for waiting in group], self.quota)
         except Exception as error:  # noqa: BLE001  (each batch of the group has a thread that waits for its end)
             if len(group) > 1 and not _concerns_all(error):
                 # A batch that cannot be stored must not stop the others.
@@ -141,11 +150,13 @@ class EventWriter:
                 waiting.fail(_as_named(error))
             return
         for waiting in group:
-            if waiting.batch.device_id in stored:
-                waiting.stored = stored[waiting.batch.device_id]
+            count = stored.get(waiting.batch.device_id)
+            if count is not None:
+                waiting.stored, waiting.is_done = count, True
+            elif waiting.batch.device_id in stored:
+                waiting.fail(over_quota(waiting.batch.news.at_s))
             else:
-                waiting.error = RequestError(UNKNOWN_DEVICE, status_code=401)
-            waiting.is_done = True
+                waiting.fail(RequestError(UNKNOWN_DEVICE, status_code=401))
 
 
 def _concerns_all(error: Exception) -> bool:
@@ -162,22 +173,35 @@ def _as_named(error: Exception) -> Exception:
     return StorageError(str(error)) if isinstance(error, StorageError) else error
 
 
-def _store_group(connection: Connection, batches: Sequence[DeviceEvents]) -> dict[str, int]:
-    """Store the batches of different devices; return the count of new events by device, without unknown devices."""
+def _store_group(connection: Connection, batches: Sequence[DeviceEvents], quota: DailyQuota) -> dict[str, int | None]:
+    """Store the batches of different devices.
+
+    Returns:
+        The count of new events by device, None for one that is over its quota, and nothing for an unknown one.
+    """
     # The lock replaces a foreign key, whose check takes PostgreSQL longer than inserting the event.
     locked = connection.execute(_LOCK_DEVICES, {"devices": [batch.device_id for batch in batches]})
-    forgotten = {row.device_id: row.forgotten_sequence for row in locked}
+    known = {row.device_id: row for row in locked}
+    forgotten = {device_id: row.forgotten_sequence for device_id, row in known.items()}
     wanted = [batch.after(forgotten[batch.device_id]) for batch in batches if batch.device_id in forgotten]
+    usage = {batch.device_id: _usage(known[batch.device_id], batch) for batch in wanted}
+    wanted = [batch for batch in wanted if quota.allows(usage[batch.device_id])]
+    answers: dict[str, int | None] = dict.fromkeys(known)
     if not wanted:
-        return {}
-    news = [(*batch.news, batch.device_id) for batch in wanted]
+        return answers
+    news = [(*batch.news, *usage[batch.device_id], batch.device_id) for batch in wanted]
     if is_postgresql(connection):
         connection.exec_driver_sql(_POSTGRESQL_NEWS, _arrays(news))
         insert = _insert_into_postgresql
     else:
         connection.exec_driver_sql(_SQLITE_NEWS, news)
         insert = _insert_into_sqlite
-    return dict.fromkeys(forgotten, 0) | insert(connection, wanted)
+    return answers | {batch.device_id: 0 for batch in wanted} | insert(connection, wanted)
+
+
+def _usage(row: Row[Any], batch: DeviceEvents) -> Usage:
+    before = Usage(row.quota_day, row.quota_bytes, row.quota_events)
+    return before.plus(at_s=batch.news.at_s, size_bytes=batch.size_bytes, events=len(batch.rows))
 
 
 def _insert_into_postgresql(connection: Connection, batches: Sequence[DeviceEvents]) -> dict[str, int]:
@@ -231,7 +255,7 @@ def _postgresql_types(table: type[Device] | type[Event], names: Sequence[str]) -
 
 
 _LOCK_DEVICES = (
-    select(Device.device_id, Device.forgotten_sequence)
+    select(Device.device_id, Device.forgotten_sequence, *(getattr(Device, name) for name in Usage._fields))
     .where(Device.device_id.in_(bindparam("devices", expanding=True)), Device.revoked_at_s.is_(None))
     .order_by(Device.device_id)
     .with_for_update(key_share=True)
@@ -250,11 +274,13 @@ _SQLITE_INSERT = (
 )
 _POSTGRESQL_NEWS = (
     "UPDATE devices SET last_feedback_at_s = news.at_s, bundle_id = news.bundle_id, "  # noqa: S608
-    "privacy_level = coalesce(news.level, privacy_level), consented_at_s = coalesce(news.consented, consented_at_s) "
-    f"FROM unnest({_postgresql_types(Device, _NEWS_COLUMNS)}) AS news (at_s, bundle_id, level, consented, device_id) "
+    "privacy_level = coalesce(news.level, privacy_level), consented_at_s = coalesce(news.consented, consented_at_s), "
+    "quota_day = news.day, quota_bytes = news.bytes, quota_events = news.events "
+    f"FROM unnest({_postgresql_types(Device, _NEWS_COLUMNS)}) "
+    "AS news (at_s, bundle_id, level, consented, day, bytes, events, device_id) "
     "WHERE devices.device_id = news.device_id"
 )
 _SQLITE_NEWS = (
     "UPDATE devices SET last_feedback_at_s = ?, bundle_id = ?, privacy_level = coalesce(?, privacy_level), "
-    "consented_at_s = coalesce(?, consented_at_s) WHERE device_id = ?"
+    "consented_at_s = coalesce(?, consented_at_s), quota_day = ?, quota_bytes = ?, quota_events = ? WHERE device_id = ?"
 )

@@ -13,6 +13,7 @@ from edge_runtime.contract.events import FeedbackBatch, FeedbackEvent, FeedbackR
 from sync_server.database.engine import DatabaseService, read_session
 from sync_server.database.tables.events import Event
 from sync_server.errors import RequestError
+from sync_server.events.daily_quota import DailyQuota
 from sync_server.events.event_writer import DeviceEvents, DeviceNews, EventRow, EventWriter
 
 # Half of the largest integer of the database, so that a sum with it cannot overflow.
@@ -24,22 +25,28 @@ _TIMESTAMP = FeedbackEvent.__struct_fields__.index("timestamp_s")
 
 @dataclass(frozen=True)
 class EventIngest(DatabaseService):
-    """Stores the events of devices in one database, each once."""
+    """Stores the events of devices in one database, each once.
 
+    Args:
+        quota: how much one device may send in a day.
+    """
+
+    quota: DailyQuota = field(default_factory=DailyQuota)
     _writer: EventWriter = field(init=False)
 
     def __post_init__(self) -> None:
         """Open the writer of events."""
-        object.__setattr__(self, "_writer", EventWriter(self.engine))
+        object.__setattr__(self, "_writer", EventWriter(self.engine, self.quota))
 
-    def store(self, batch: FeedbackBatch) -> FeedbackReceipt:
+    def store(self, batch: FeedbackBatch, *, size_bytes: int = 0) -> FeedbackReceipt:
         """Store a batch in one transaction; events that are stored already are counted, not stored again.
 
         Args:
             batch: events of an enrolled device, whose identity the caller has checked.
+            size_bytes: length of the unpacked body that they came in.
 
         Raises:
-            RequestError: no events, numbers that do not rise, or a device that was revoked.
+            RequestError: no events, numbers that do not rise, a device that was revoked, or one that is over its quota.
             StorageError: the database cannot be written; nothing of the batch is stored.
         """
         numbers = [item.sequence for item in batch.events]
@@ -54,7 +61,7 @@ class EventIngest(DatabaseService):
         news = DeviceNews(now_s, batch.events[-1].event.bundle_id[:64].replace("\0", ""))
         if batch.consent is not None:
             news = news._replace(privacy_level=batch.consent.level, consented_at_s=batch.consent.given_at_s)
-        stored = self._writer.store(DeviceEvents(batch.device_id, rows, news))
+        stored = self._writer.store(DeviceEvents(batch.device_id, rows, news, size_bytes))
         return FeedbackReceipt(acknowledged=numbers[-1], stored=stored, duplicates=len(rows) - stored, refused=refused)
 
     def count_events(self) -> int:

@@ -31,6 +31,10 @@ class Device(Base):
     # Events up to this number were erased or expired. When they are sent again, they count as duplicates.
     forgotten_sequence: Mapped[int] = mapped_column(Big, default=0, server_default="0")
     revoked_at_s: Mapped[float | None] = mapped_column(Double)
+    # What it has sent on the day `quota_day` since 1970 (events/daily_quota.py).
+    quota_day: Mapped[int] = mapped_column(Big, default=0, server_default="0")
+    quota_bytes: Mapped[int] = mapped_column(Big, default=0, server_default="0")
+    quota_events: Mapped[int] = mapped_column(Big, default=0, server_default="0")
     # The bundle of its newest feedback or report.
     bundle_id: Mapped[str | None]
 

@@ -7,10 +7,15 @@ import pytest
 import zstandard
 from sqlalchemy import select
 
+from edge_runtime.contract.errors import ConfigError, HttpStatusError
+from edge_runtime.contract.events import FeedbackEvent
+from edge_runtime.feedback.event_queue import FeedbackQueue, send_feedback
+from edge_runtime.feedback.server_client import ServerClient
 from sync_server.config import ServerConfig
 from sync_server.database.schema import METADATA
 from sync_server.events.json_lines import export_json_lines
 from sync_server.hosting.logs import JsonLines, log_as_json
+from tests.support.server_simulator import URL, ServerSimulator
 
 CREDENTIAL = "c" * 43
 
@@ -260,3 +265,62 @@ def test_batches_out_of_order_are_stored_once_each(server, device_id):
     for numbers in ([3, 4], [1, 2], [4, 5], [1, 5, 6]):
         assert post(server, device_id, [item(number) for number in numbers]).status_code == 200
     assert server.ingest.count_events() == 6
+
+
+@pytest.fixture
+def small(tmp_path):
+    """A server whose devices may send two events or reports in a day."""
+    simulator = ServerSimulator(tmp_path / "small", max_feedback_events=2, feedback_events_per_day=2)
+    yield simulator
+    simulator.close()
+
+
+def test_device_over_its_quota_keeps_its_events_and_sends_them_the_next_day(small, tmp_path):
+    client = ServerClient(small.transport, URL, enroll(small).json["device_id"], CREDENTIAL)
+    click = FeedbackEvent(kind="click", product_id="p", timestamp_s=1.0, bundle_id="b")
+    with FeedbackQueue(tmp_path / "queue.sqlite") as queue:
+        queue.record_all([click, click])
+        assert send_feedback(queue, client).sent == 2
+        queue.record(click)
+        with pytest.raises(HttpStatusError, match="in a day") as later:
+            send_feedback(queue, client)
+        assert later.value.status_code == 429 and 0 < later.value.retry_after_s <= 3_600
+        assert queue.status().waiting == 1
+        small.pass_time(days=1)
+        assert send_feedback(queue, client).sent == 1
+    assert small.ingest.count_events() == 3
+
+
+def test_reports_count_towards_the_same_quota(small):
+    device_id = enroll(small).json["device_id"]
+    headers = {"Authorization": f"Bearer {CREDENTIAL}"}
+    one = {"kind": "crashed", "channel": "stable", "release": 1, "bundle_id": "b", "timestamp_s": 1.0}
+    statuses = []
+    for number in range(1, 5):
+        body = {"version": 1, "device_id": device_id, "reports": [one | {"number": number}]}
+        statuses.append(small.client.post("/v1/reports", json=body, headers=headers).status_code)
+    assert statuses == [200, 200, 429, 429]
+
+
+def test_bodies_that_pack_well_grow_the_database_by_no_more_than_the_quota(tmp_path):
+    quota = 3_000_000
+    server = ServerSimulator(tmp_path / "packed", feedback_bytes_per_day=quota)
+    device_id = enroll(server).json["device_id"]
+    before = sum(path.stat().st_size for path in server.config.home.glob("server.sqlite*"))
+    statuses, sent = [], 0
+    for first in range(1, 20 * 400, 400):
+        items = [item(number, query="x" * 2_000) for number in range(first, first + 400)]
+        body = json.dumps({"version": 1, "device_id": device_id, "events": items}).encode()
+        body = zstandard.ZstdCompressor().compress(body)
+        sent += len(body)
+        statuses.append(packed(server, body).status_code)
+    after = sum(path.stat().st_size for path in server.config.home.glob("server.sqlite*"))
+    assert statuses == [200] * 3 + [429] * 17 and sent < 100_000
+    # The pages are in the log and in the file.
+    assert after - before < 3 * quota
+    server.close()
+
+
+def test_quota_below_one_batch_is_refused():
+    with pytest.raises(ConfigError, match="max_feedback_events"):
+        ServerConfig(feedback_events_per_day=999)

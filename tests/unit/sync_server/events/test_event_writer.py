@@ -13,6 +13,7 @@ from sync_server.database.tables.devices import Device
 from sync_server.database.tables.events import Event
 from sync_server.errors import RequestError
 from sync_server.events import event_writer
+from sync_server.events.daily_quota import DailyQuota
 from sync_server.events.event_writer import EVENT_COLUMNS, DeviceEvents, DeviceNews, EventWriter, array_literal
 
 
@@ -141,10 +142,10 @@ def test_database_that_is_gone_is_waited_for_once_and_not_by_every_batch(engine,
 def test_batch_that_meets_an_unforeseen_error_fails_alone(engine, monkeypatch, error):
     writer, store = EventWriter(engine), event_writer._store_group
 
-    def fail(connection, batches):
+    def fail(connection, batches, quota):
         if any(one.device_id == "d2" for one in batches):
             raise error
-        return store(connection, batches)
+        return store(connection, batches, quota)
 
     failed = write_group(writer, 4, lambda: monkeypatch.setattr(event_writer, "_store_group", fail))
     assert failed == [None, None, error, None]
@@ -171,6 +172,39 @@ def test_what_a_batch_does_not_tell_of_its_device_stays(engine):
     with engine.connect() as connection:
         row = connection.execute(select(Device).where(Device.device_id == "d1")).one()
     assert (row.last_feedback_at_s, row.bundle_id, row.privacy_level, row.consented_at_s) == (2.0, "new", "events", 0.5)
+
+
+def sent_at(device, first, last, *, at_s, size_bytes=100):
+    whole = batch(device, first, last)
+    return DeviceEvents(device, whole.rows, DeviceNews(at_s, "b"), size_bytes)
+
+
+def test_device_over_its_quota_of_events_or_bytes_waits_for_the_next_day_and_others_do_not(engine):
+    writer = EventWriter(engine, DailyQuota(max_bytes=1_000, max_events=10))
+    day_s = 86_400.0
+    assert writer.store(sent_at("d1", 1, 10, at_s=day_s)) == 10
+    assert writer.store(sent_at("d2", 1, 1, at_s=day_s, size_bytes=1_000)) == 1
+    for device, at_s, wait_s in (("d1", 2 * day_s - 600, 600), ("d2", day_s + 60, 3_600)):
+        # A new writer: the usage is not one worker's own.
+        with pytest.raises(RequestError, match="in a day") as refused:
+            EventWriter(engine, writer.quota).store(sent_at(device, 11, 11, at_s=at_s, size_bytes=1))
+        assert (refused.value.status_code, refused.value.retry_after_s) == (429, wait_s)
+        assert 11 not in stored_numbers(engine, device)
+    assert writer.store(sent_at("d3", 1, 3, at_s=day_s)) == 3
+    assert writer.store(sent_at("d1", 11, 20, at_s=2 * day_s)) == 10
+
+
+def test_batch_over_the_quota_fails_alone_in_its_group(engine):
+    writer = EventWriter(engine, DailyQuota(max_bytes=1_000, max_events=2))
+    with ThreadPoolExecutor(2) as pool:
+        with writer._writing:
+            jobs = [pool.submit(writer.store, batch(f"d{n}", 1, 2 + n)) for n in range(2)]
+            while len(writer._waiting) < 2:
+                pass
+        assert jobs[0].result() == 2
+        with pytest.raises(RequestError, match="in a day"):
+            jobs[1].result()
+    assert stored_numbers(engine, "d1") == []
 
 
 def test_forgotten_events_do_not_come_back(engine):
