@@ -7,6 +7,7 @@ from edge_runtime.cli.commands import JSON, Command, path, show
 from pocketrec.cli.places import HOME, SETTINGS, settings_of
 from sync_server.hosting.backup import BackupReport, back_up
 from sync_server.hosting.backup import restore as restore_backup
+from sync_server.operators.audit_log import read_export
 
 
 def _backup(args: argparse.Namespace) -> int:
@@ -18,7 +19,8 @@ def _backup(args: argparse.Namespace) -> int:
 def _restore(args: argparse.Namespace) -> int:
     config = settings_of(args, started=False)
     print(f"checking {args.folder} ...", file=sys.stderr, flush=True)
-    report = restore_backup(config, args.folder)
+    entries = list(read_export(args.erasures)) if args.erasures else []
+    report = restore_backup(config, args.folder, erasures=entries)
     return _show(args, report, f"restored into {config.home}; start the server there with --keys once")
 
 
@@ -27,4 +29,11 @@ def _show(args: argparse.Namespace, report: BackupReport, text: str) -> int:
 
 
 backup = Command(_backup, path("folder", "BACKUP", "a new folder for the backup"), HOME, SETTINGS, JSON)
-restore = Command(_restore, path("folder", "BACKUP", "folder that pocketrec backup wrote"), HOME, SETTINGS, JSON)
+restore = Command(
+    _restore,
+    path("folder", "BACKUP", "folder that pocketrec backup wrote"),
+    path("--erasures", "FILE", "an export of the audit log; erases again what was erased since the backup"),
+    HOME,
+    SETTINGS,
+    JSON,
+)

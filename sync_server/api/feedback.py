@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from flask import Blueprint, Response
+from flask import Blueprint, Response, request
 
 from edge_runtime.contract.events import EVENT_KINDS, FeedbackBatch
 from sync_server.api.answers import JsonAnswer, json_answer
@@ -10,6 +10,7 @@ from sync_server.api.auth import require_device, require_role, require_sender
 from sync_server.api.request_body import decode_json, unpacked_body
 from sync_server.errors import RequestError
 from sync_server.events.data_requests import device_data, erase_device
+from sync_server.events.ingest import MAX_SEQUENCE
 from sync_server.services import services
 
 blueprint = Blueprint("feedback", __name__, url_prefix="/v1")
@@ -44,9 +45,14 @@ def receive() -> JsonAnswer:
 
 @blueprint.delete("/feedback")
 def erase() -> JsonAnswer:
-    """Erase the stored data of the device that the credential names."""
+    """Erase the stored data of the device that the credential names, and its events up to `through` that are on their way."""
     device_id = _require_owner()
-    return json_answer(erase_device(services().engine, device_id, actor=device_id, now_s=services().clock_s()))
+    through = request.args.get("through", 0, type=int)
+    if not 0 <= through <= MAX_SEQUENCE:
+        raise RequestError(f"through: expected the number of an event, got {through}", status_code=400)
+    here = services()
+    done = erase_device(here.engine, device_id, actor=device_id, now_s=here.clock_s(), through=through)
+    return json_answer(done)
 
 
 @blueprint.get("/feedback")

@@ -98,6 +98,8 @@ def _prepare_connection(connection: DBAPIConnection, _: ConnectionPoolEntry) -> 
     # FULL: acknowledged events must survive a power loss, because the device deletes them.
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA foreign_keys = ON")
+    # What is deleted is overwritten, so that erased texts are not left in free pages.
+    connection.execute("PRAGMA secure_delete = ON")
 
 
 def _begin_by_name(connection: Connection) -> None:
@@ -133,6 +135,24 @@ def write_session(engine: Engine) -> Iterator[Session]:
     """
     with database_errors_named(), Session(engine) as session, session.begin():
         yield session
+
+
+def empty_log(engine: Engine) -> bool:
+    """Move SQLite's write-ahead log into the database and cut it to nothing, so that nothing deleted is left in it.
+
+    Returns:
+        False when a reader that takes longer than the lock timeout still needs the log.
+
+    Raises:
+        StorageError: the database cannot be written.
+    """
+    if is_postgresql(engine):
+        return True
+    with database_errors_named(), contextlib.closing(engine.raw_connection()) as connection:
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        found = cursor.fetchone()
+        return found is not None and not found[0]
 
 
 @dataclass(frozen=True)

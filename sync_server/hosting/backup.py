@@ -12,7 +12,8 @@ import os
 import shutil
 import sqlite3
 import subprocess
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,6 +24,9 @@ from sqlalchemy import make_url
 from edge_runtime.contract.atomic_files import disk_errors_named, write_bytes_atomically
 from edge_runtime.contract.errors import ConfigError, DigestMismatchError, StorageError
 from sync_server.config import DATABASE_FILE, ServerConfig
+from sync_server.database.engine import migrate, open_database
+from sync_server.events.data_requests import repeat_erasures
+from sync_server.operators.audit_log import AuditEntry
 
 NOTE_FILE, DUMP_FILE, REPOSITORY = "backup.json", "database.dump", "repository"
 _PARTIAL = ".partial"
@@ -62,6 +66,7 @@ def back_up(
     if not (config.home / REPOSITORY).is_dir():
         raise ConfigError(f"{config.home} is not a server's home; name it by --home")
     partial = folder.with_name(folder.name + _PARTIAL)
+    begun = clock()
     with disk_errors_named(partial):
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
@@ -77,7 +82,7 @@ def back_up(
     digests = {path.relative_to(partial).as_posix(): _sha256(path) for path in _files(partial)}
     note = BackupNote(
         version=1,
-        created_at=clock().isoformat(timespec="seconds"),
+        created_at=begun.isoformat(timespec="seconds"),
         database="postgresql" if config.database_url else "sqlite",
         files=digests,
     )
@@ -87,10 +92,18 @@ def back_up(
     return BackupReport(files=len(digests), bytes=sum(path.stat().st_size for path in _files(folder)))
 
 
-def restore(config: ServerConfig, folder: Path) -> BackupReport:
+def restore(
+    config: ServerConfig, folder: Path, *, erasures: Iterable[AuditEntry] = (), clock_s: Callable[[], float] = time.time
+) -> BackupReport:
     """Restore a backup into an empty home and an empty database. Start the server with --keys afterwards.
 
     The database is restored last. Stopped halfway, empty the home and the database, and restore again.
+
+    Args:
+        config: the settings of the new server.
+        folder: the backup.
+        erasures: an audit log, whose erasures since the backup are repeated.
+        clock_s: gives seconds since 1970.
 
     Raises:
         ConfigError: the folder is not a backup, it is of the other kind of database, or the home is not empty.
@@ -111,7 +124,20 @@ def restore(config: ServerConfig, folder: Path) -> BackupReport:
             _restore_postgresql(config.database_url, folder / DUMP_FILE)
         else:
             shutil.copyfile(folder / DATABASE_FILE, config.home / DATABASE_FILE)
+    _repeat(config, erasures, note, now_s=clock_s())
     return BackupReport(files=len(note.files), bytes=sum(path.stat().st_size for path in _files(folder)))
+
+
+def _repeat(config: ServerConfig, erasures: Iterable[AuditEntry], note: BackupNote, *, now_s: float) -> None:
+    entries = list(erasures)
+    if not entries:
+        return
+    engine = open_database(config.database)
+    try:
+        migrate(engine)
+        repeat_erasures(engine, entries, since=datetime.fromisoformat(note.created_at), now_s=now_s)
+    finally:
+        engine.dispose()
 
 
 def _checked_note(folder: Path) -> BackupNote:

@@ -46,10 +46,13 @@ class SimulatedTransport:
     def open(
         self, method: str, url: str, *, headers: Mapping[str, str] | None = None, body: bytes | None = None
     ) -> Iterator[Answer]:
-        path = urllib.parse.urlsplit(url).path
+        parts = urllib.parse.urlsplit(url)
+        path = parts.path
         self.requests.append(f"{method} {path}")
         self.headers.append(dict(headers or {}))
-        response = self._client.open(path, method=method, headers=dict(headers or {}), data=body, buffered=True)
+        response = self._client.open(
+            path, method=method, query_string=parts.query, headers=dict(headers or {}), data=body, buffered=True
+        )
         data = response.data
         lower = {name.lower(): value for name, value in response.headers.items()}
         response.close()

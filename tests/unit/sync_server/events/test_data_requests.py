@@ -11,6 +11,7 @@ from sync_server.errors import RequestError
 from sync_server.events.data_requests import device_data, erase_device
 from sync_server.events.export import export_parquet
 from sync_server.events.retention import sweep
+from tests.support.server_simulator import ServerSimulator
 from tests.unit.sync_server.api.test_feedback_endpoint import CREDENTIAL, enroll, item, post
 
 DAY_S = 86_400.0
@@ -35,6 +36,32 @@ def test_erased_events_stay_away_though_they_are_sent_again(server, device_id):
     again = post(server, device_id, [item(1), item(2), item(3)]).json
     assert (again["stored"], again["duplicates"]) == (1, 2)
     assert server.ingest.count_events() == 1
+
+
+def test_batch_under_way_during_the_erasure_is_not_stored_after_it(server, device_id):
+    post(server, device_id, [item(1), item(2)])
+    headers = {"Authorization": f"Bearer {CREDENTIAL}"}
+    assert server.client.delete("/v1/feedback?through=5", headers=headers).json["events"] == 2
+    under_way = post(server, device_id, [item(3, query="words"), item(5), item(6)]).json
+    assert (under_way["stored"], under_way["duplicates"], under_way["acknowledged"]) == (1, 2, 6)
+    assert server.client.delete("/v1/feedback?through=-1", headers=headers).status_code == 400
+
+
+def test_erased_texts_are_in_no_file_of_the_database(tmp_path):
+    server = ServerSimulator(tmp_path / "sqlite")
+    device_id = enroll(server).json["device_id"]
+    other = enroll(server, credential="d" * 43).json["device_id"]
+    post(server, other, [item(1, query="kept words")], credential="d" * 43)
+    for first in range(1, 300, 100):
+        post(server, device_id, [item(number, query="vanishing words " * 20) for number in range(first, first + 100)])
+
+    def content():
+        return b"".join(path.read_bytes() for path in server.config.home.glob("server.sqlite*"))
+
+    assert b"vanishing words" in content()
+    assert ask(server, "DELETE").json["events"] == 300
+    assert b"vanishing words" not in content() and b"kept words" in content()
+    server.close()
 
 
 def test_erasing_one_device_leaves_the_others(server, device_id):

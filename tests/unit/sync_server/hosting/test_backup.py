@@ -2,15 +2,19 @@
 
 import json
 import shutil
+from datetime import timedelta
 
+import msgspec
 import pytest
 
 from edge_runtime.contract.errors import ConfigError, DigestMismatchError, StorageError
 from pocketrec.verbs import main
 from sync_server.app import create_app
 from sync_server.config import ServerConfig
+from sync_server.events.data_requests import erase_device, repeat_erasures
 from sync_server.hosting.backup import back_up, restore
 from sync_server.hosting.home import prepare_home
+from sync_server.operators.audit_log import read_export
 from sync_server.services import EXTENSION
 from tests.support.fleet_bundles import write_bundle
 from tests.support.server_simulator import ServerSimulator
@@ -63,6 +67,36 @@ def test_backup_holds_no_key_and_no_secret(server, tmp_path):
     content = b"".join(path.read_bytes() for path in (tmp_path / "backup").rglob("*") if path.is_file())
     assert not [name for name in names if name.endswith((".pem", ".token", ".key"))]
     assert CREDENTIAL.encode() not in content and b"PRIVATE KEY" not in content and server.token.encode() not in content
+
+
+def test_restored_backup_has_nothing_that_was_erased_since_it_was_made(server, tmp_path, request, database_url):
+    device_id = server.enrollment.device_of(CREDENTIAL)
+    back_up(server.config, tmp_path / "backup", clock=lambda: server.now)
+    server.pass_time(minutes=1)
+    headers = {"Authorization": f"Bearer {CREDENTIAL}"}
+    assert server.client.delete("/v1/feedback?through=2", headers=headers).json["events"] == 2
+    server.services.audit.export(tmp_path / "audit.jsonl")
+    config = ServerConfig(home=tmp_path / "new", database_url=empty_database(request, database_url))
+    restore(config, tmp_path / "backup", erasures=read_export(tmp_path / "audit.jsonl"))
+    prepare_home(config, keys=server.keys)
+    app = create_app(config)
+    assert app.extensions[EXTENSION].ingest.count_events() == 0
+    # What the device still has of the erased events does not come back either.
+    assert send(app.test_client(), device_id, 1, 2, 3)["stored"] == 1
+    app.extensions[EXTENSION].close()
+
+
+def test_erasure_before_the_backup_is_not_repeated(server, tmp_path):
+    device_id = server.enrollment.device_of(CREDENTIAL)
+    erase_device(server.engine, device_id, actor="ann", now_s=server.services.clock_s())
+    send(server.client, device_id, 3)
+    server.services.audit.export(tmp_path / "audit.jsonl")
+    since = server.now + timedelta(seconds=1)
+    entries = list(read_export(tmp_path / "audit.jsonl"))
+    assert repeat_erasures(server.engine, entries, since=since, now_s=since.timestamp()) == 0
+    assert server.ingest.count_events() == 1
+    unknown = [msgspec.structs.replace(entry, subject="device-of-later") for entry in entries]
+    assert repeat_erasures(server.engine, unknown, since=server.now - timedelta(days=1), now_s=0.0) == 0
 
 
 @pytest.fixture
