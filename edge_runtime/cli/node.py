@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from edge_runtime.cli.commands import JSON, Actions, AddArguments, Command, argument, path, show, show_line
-from edge_runtime.contract.atomic_files import write_bytes_atomically
+from edge_runtime.contract.atomic_files import PRIVATE_MODE, write_bytes_atomically
 from edge_runtime.contract.errors import ConfigError
 from edge_runtime.contract.events import EVENT_KINDS, FeedbackEvent
 from edge_runtime.feedback.exploration import LoggingPolicy
@@ -132,7 +132,7 @@ def _forget(args: argparse.Namespace) -> int:
 def _export(args: argparse.Namespace) -> int:
     with EdgeNode.open(args.home) as node:
         data = node.export_data()
-    write_bytes_atomically(args.out, data)
+    write_bytes_atomically(args.out, data, mode=PRIVATE_MODE)
     count = data.count(b"\n")
     return show(args, {"lines": count, "out": str(args.out)}, f"wrote {count} lines to {args.out}")
 

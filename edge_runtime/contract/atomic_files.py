@@ -14,6 +14,9 @@ from edge_runtime.contract.errors import StorageError
 
 T = TypeVar("T")
 
+PUBLIC_MODE, PRIVATE_MODE = 0o644, 0o600
+"""Rights of files that anybody on the machine may read, like bundles, and of those about a person."""
+
 _DISK_ERRORS = {
     errno.ENOSPC,
     errno.EDQUOT,
@@ -53,7 +56,7 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def write_bytes_atomically(path: Path, data: bytes) -> None:
+def write_bytes_atomically(path: Path, data: bytes, *, mode: int = PUBLIC_MODE) -> None:
     """Write `data` to `path`: temporary file in the same folder, fsync, rename.
 
     Stopped halfway, `path` holds its old content, and a `.tmp-*` file may lie beside it.
@@ -69,7 +72,7 @@ def write_bytes_atomically(path: Path, data: bytes) -> None:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
-            temporary.chmod(0o644)
+            temporary.chmod(mode)
             temporary.replace(path)
         except BaseException:
             with contextlib.suppress(OSError):

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edge_runtime.contract.atomic_files import disk_errors_named, write_bytes_atomically
+from edge_runtime.contract.atomic_files import PRIVATE_MODE, disk_errors_named, write_bytes_atomically
 from edge_runtime.contract.errors import ConfigError
 from edge_runtime.contract.events import EVENT_KINDS
 from edge_runtime.contract.types import Float32
@@ -106,7 +106,8 @@ class PersonalTaste:
     def _replace(self, events: tuple[TasteEvent, ...]) -> None:
         kept = events[-MAX_EVENTS:]
         content = {"version": _VERSION, "events": [[one.product_id, one.kind, one.at_s] for one in kept]}
-        write_bytes_atomically(self._path, json.dumps(content, ensure_ascii=False).encode("utf-8", "replace"))
+        data = json.dumps(content, ensure_ascii=False).encode("utf-8", "replace")
+        write_bytes_atomically(self._path, data, mode=PRIVATE_MODE)
         self._events = kept
 
 

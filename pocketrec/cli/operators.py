@@ -11,7 +11,7 @@ import msgspec
 from sqlalchemy import Engine
 
 from edge_runtime.cli.commands import JSON, Actions, Command, Run, argument, path, show
-from edge_runtime.contract.atomic_files import write_bytes_atomically
+from edge_runtime.contract.atomic_files import PRIVATE_MODE, write_bytes_atomically
 from edge_runtime.contract.errors import ConfigError
 from pocketrec.cli.places import HOME, SETTINGS, opened_database, settings_of
 from sync_server.devices.registry import DeviceRegistry
@@ -145,7 +145,7 @@ def _revoke_device(args: argparse.Namespace, engine: Engine) -> int:
 
 def _export_device(args: argparse.Namespace, engine: Engine) -> int:
     lines = list(device_data(engine, args.device_id))
-    write_bytes_atomically(args.out, b"".join(lines))
+    write_bytes_atomically(args.out, b"".join(lines), mode=PRIVATE_MODE)
     return show(args, {"lines": len(lines), "out": str(args.out)}, f"wrote {len(lines)} lines to {args.out}")
 
 

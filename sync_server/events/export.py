@@ -40,7 +40,8 @@ def export_parquet(engine: Engine, out: Path) -> int:
     written = 0
     with disk_errors_named(out):
         shutil.rmtree(staging, ignore_errors=True)
-        staging.mkdir()
+        # Nobody else gets into the folder, whatever the rights of its files.
+        staging.mkdir(mode=0o700)
         for number, page in enumerate(pages(engine), 1):
             for (day, kind), rows in _partitions(page).items():
                 folder = staging / f"dt={day}" / f"kind={kind}"

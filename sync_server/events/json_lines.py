@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 from sqlalchemy import Engine, select
 
-from edge_runtime.contract.atomic_files import disk_errors_named
+from edge_runtime.contract.atomic_files import PRIVATE_MODE, disk_errors_named
 from edge_runtime.contract.errors import ConfigError
 from sync_server.database.engine import read_session
 from sync_server.database.tables.events import Event
@@ -28,6 +28,9 @@ def export_json_lines(engine: Engine, path: Path) -> int:
         raise ConfigError(f"cannot write {path}: {path.parent} is not a folder; make it first")
     temporary = path.with_name(f".{path.name}.new")
     written = 0
+    with disk_errors_named(path):
+        temporary.unlink(missing_ok=True)
+        temporary.touch(mode=PRIVATE_MODE)
     with disk_errors_named(path), temporary.open("wb") as file:
         for page in pages(engine):
             for row in page:

@@ -21,7 +21,7 @@ from pathlib import Path
 import msgspec
 from sqlalchemy import make_url
 
-from edge_runtime.contract.atomic_files import disk_errors_named, write_bytes_atomically
+from edge_runtime.contract.atomic_files import PRIVATE_MODE, disk_errors_named, write_bytes_atomically
 from edge_runtime.contract.errors import ConfigError, DigestMismatchError, StorageError
 from sync_server.config import DATABASE_FILE, ServerConfig
 from sync_server.database.engine import migrate, open_database
@@ -69,10 +69,13 @@ def back_up(
     begun = clock()
     with disk_errors_named(partial):
         shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
+        # Nobody else gets into the folder, whatever the rights of its files.
+        partial.mkdir(parents=True, mode=0o700)
         if config.database_url:
+            (partial / DUMP_FILE).touch(mode=PRIVATE_MODE)
             _dump_postgresql(config.database_url, partial / DUMP_FILE)
         else:
+            (partial / DATABASE_FILE).touch(mode=PRIVATE_MODE)
             _copy_sqlite(config.home / DATABASE_FILE, partial / DATABASE_FILE)
         # The metadata first: the files that it names exist by then, and no file is ever changed.
         for name in ("metadata", "files"):
@@ -123,6 +126,7 @@ def restore(
         if config.database_url:
             _restore_postgresql(config.database_url, folder / DUMP_FILE)
         else:
+            (config.home / DATABASE_FILE).touch(mode=PRIVATE_MODE)
             shutil.copyfile(folder / DATABASE_FILE, config.home / DATABASE_FILE)
     _repeat(config, erasures, note, now_s=clock_s())
     return BackupReport(files=len(note.files), bytes=sum(path.stat().st_size for path in _files(folder)))

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from edge_runtime.contract.atomic_files import disk_errors_named, write_bytes_atomically
+from edge_runtime.contract.atomic_files import PRIVATE_MODE, disk_errors_named, write_bytes_atomically
 from edge_runtime.contract.errors import ConfigError
-from sync_server.config import ServerConfig
+from sync_server.config import DATABASE_FILE, ServerConfig
 from sync_server.database.engine import migrate, open_database
 from sync_server.operators.api_keys import ApiKeys
 from sync_server.repository.file_store import FileStore
@@ -81,6 +81,7 @@ def prepare_home(config: ServerConfig, *, keys: Path | None) -> PreparedHome:
     token_path = home / TOKEN_FILE
     token_is_new = _make_secret(token_path)
     _make_secret(home / SESSION_KEY_FILE)
+    _make_database_private(config)
     engine = open_database(config.database)
     try:
         migrate(engine)
@@ -88,6 +89,15 @@ def prepare_home(config: ServerConfig, *, keys: Path | None) -> PreparedHome:
     finally:
         engine.dispose()
     return PreparedHome(token_path=token_path, token_is_new=token_is_new, keys_note=keys_note)
+
+
+def _make_database_private(config: ServerConfig) -> None:
+    """Make the SQLite file readable for the server alone; SQLite gives its log the same rights."""
+    if isinstance(config.database, Path):
+        with disk_errors_named(config.database):
+            config.database.touch(mode=PRIVATE_MODE)
+            for path in config.home.glob(f"{DATABASE_FILE}*"):
+                path.chmod(PRIVATE_MODE)
 
 
 def _not_taken(keys: Path, repository: Repository, home: Path) -> str:

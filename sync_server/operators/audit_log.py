@@ -16,7 +16,7 @@ import msgspec
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from edge_runtime.contract.atomic_files import write_bytes_atomically
+from edge_runtime.contract.atomic_files import PRIVATE_MODE, write_bytes_atomically
 from edge_runtime.contract.errors import ConfigError
 from sync_server.database.engine import DatabaseService, every_row, read_session, struct_of, write_session
 from sync_server.database.tables.operators import AuditHead, AuditRow
@@ -218,5 +218,5 @@ class AuditLog(DatabaseService):
             raise ConfigError(f"cannot write {path}: {path.parent} is not a folder; make it first")
         head = self.verify()
         lines = b"".join(msgspec.json.encode(entry) + b"\n" for entry in self.entries())
-        write_bytes_atomically(path, lines)
+        write_bytes_atomically(path, lines, mode=PRIVATE_MODE)
         return head

@@ -42,6 +42,8 @@ def test_unit_of_systemd_starts_a_known_command_with_its_secrets():
     unit.optionxform = str
     unit.read(DEPLOY / "pocketrec.service")
     assert unit["Service"]["ExecStart"].split()[1] in VERBS
+    # Nobody else on the machine reads what devices sent.
+    assert unit["Service"]["UMask"] == "0077"
     text = (DEPLOY / "pocketrec.service").read_text()
     assert set(re.findall(r"Environment=(\w+)=", text)) == VARIABLES
 
