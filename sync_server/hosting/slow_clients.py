@@ -5,6 +5,7 @@ costs almost nothing. A request that has a thread is ended when it takes longer 
 """
 
 import contextlib
+import errno
 import socket
 import time
 from dataclasses import dataclass
@@ -50,6 +51,12 @@ class DeadlineWorker(ThreadWorker):
         try:
             client, address = listener.accept()
         except (BlockingIOError, ConnectionAbortedError):
+            return
+        except OSError as error:
+            if error.errno not in (errno.EMFILE, errno.ENFILE):
+                raise
+            # Connections that end give theirs back; the listener stays readable, so without a pause this would spin.
+            time.sleep(_LOOK_EVERY_S)
             return
         self.nr_conns += 1
         self._await_header(TConn(self.cfg, client, address, listener.getsockname()))
