@@ -6,7 +6,7 @@ HOME/credential       the secret that authenticates the device; mode 0600
 HOME/consent.jsonl    every choice of a privacy level, with its time
 HOME/feedback.sqlite  the queue; counts.sqlite instead at privacy level counts
 HOME/reports.json     reports about bundles that wait to be sent (bundle_reports.py)
-HOME/starts.json      starts that did not finish (crash_guard.py)
+HOME/starts/          processes that died while they opened a bundle (crash_guard.py)
 HOME/current …        the installed bundle (slots.py)
 """
 
@@ -227,7 +227,8 @@ class EdgeNode:
     def recommender(self) -> Recommender:
         """The recommender of the installed bundle, closed by a sync that brings another: threads use `reading` instead.
 
-        A bundle that no longer opens, or that broke off three starts in a row, is replaced by the one before it.
+        What another process's sync brings answers within a second. A bundle that no longer opens, or that ended three
+        processes in a row while they opened it, is replaced by the one before it.
 
         Raises:
             BundleFormatError: no bundle is installed yet.
@@ -323,8 +324,11 @@ class EdgeNode:
         what = "answer about this device's data"
         return self._server.request("GET", "/v1/feedback", what=what, max_bytes=_MAX_EXPORT_BYTES)
 
-    def sync(self) -> SyncReport:
+    def sync(self, *, retry_refused: bool = False) -> SyncReport:
         """Send the waiting feedback, then bring the bundle up to date; a failure of one does not stop the other.
+
+        Args:
+            retry_refused: try a bundle again that did not work on this device before.
 
         Raises:
             UpdateError, BundleError, InferenceError, StorageError: as `Updater.update` and `send_feedback`. When both
@@ -338,7 +342,7 @@ class EdgeNode:
         except PocketrecError as error:
             failures.append(error)
         try:
-            update = self._bundles.update()
+            update = self._bundles.update(retry_refused=retry_refused)
         except PocketrecError as error:
             failures.append(error)
         if self.settings.privacy != "off":

@@ -52,7 +52,7 @@ def _sync(args: argparse.Namespace) -> int:
     with EdgeNode.open(args.home, on_bytes=_progress()) as node:
         if args.server and args.server.rstrip("/") != node.settings.server_url:
             raise ConfigError(f"{args.home} is enrolled with {node.settings.server_url}, not with {args.server}")
-        report = node.sync()
+        report = node.sync(retry_refused=args.retry_refused)
     return show(args, report, _sync_line(report))
 
 
@@ -182,7 +182,10 @@ node = Actions(
             _enroll, *_enrollment(required=True), about="make a home folder the home of a device that the server knows"
         ),
         "sync": Command(
-            _sync, *_enrollment(required=False), about="send feedback and install the newest release, once"
+            _sync,
+            *_enrollment(required=False),
+            argument("--retry-refused", action="store_true", help="try a bundle again that did not work here before"),
+            about="send feedback and install the newest release, once",
         ),
         "run": Command(
             _run,

@@ -16,6 +16,7 @@ from edge_runtime.contract.errors import (
     DownloadError,
     InferenceError,
     PocketrecError,
+    StorageError,
     UpdateError,
 )
 from edge_runtime.contract.events import FeedbackEvent
@@ -23,13 +24,13 @@ from edge_runtime.contract.reports import DeviceReport, ReportKind
 from edge_runtime.feedback.bundle_reports import ReportLog
 from edge_runtime.feedback.server_client import ServerClient
 from edge_runtime.recommender import Recommender
-from edge_runtime.updates.crash_guard import CrashGuard
-from edge_runtime.updates.slots import Installed, Slots
-from edge_runtime.updates.updater import Updater, UpdateReport
+from edge_runtime.updates.slots import Installed, Slots, SwitchMark
+from edge_runtime.updates.updater import CRASHED, Updater, UpdateReport
 
 _LOG = logging.getLogger(__name__)
 _REPORTS_FILE = "reports.json"
-_STARTS_FILE = "starts.json"
+_LOOK_EVERY_S = 0.5
+"""How often a process that answers looks whether another one has switched: a second later at most, it answers as well."""
 
 OpenBundle = Callable[[Path], Recommender]
 
@@ -42,17 +43,26 @@ class ActiveBundle:
         updater: brings the next bundle.
         open_bundle: opens a bundle's folder.
         clock_s: gives seconds since 1970.
+        monotonic_s: gives seconds that only grow.
     """
 
     def __init__(
-        self, home: Path, *, updater: Updater, open_bundle: OpenBundle, clock_s: Callable[[], float] = time.time
+        self,
+        home: Path,
+        *,
+        updater: Updater,
+        open_bundle: OpenBundle,
+        clock_s: Callable[[], float] = time.time,
+        monotonic_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self.slots = Slots(home)
         self.reports = ReportLog(home / _REPORTS_FILE)
-        self._starts = CrashGuard(home / _STARTS_FILE)
         self._updater = updater
         self._open_bundle = open_bundle
         self._clock_s = clock_s
+        self._monotonic_s = monotonic_s
+        self._looked_at_s = 0.0
+        self._switch: SwitchMark | None = None
         self._recommender: Recommender | None = None
         self._readers: Counter[Recommender] = Counter()
         self._lock = threading.RLock()
@@ -61,7 +71,8 @@ class ActiveBundle:
     def recommender(self) -> Recommender:
         """The recommender of the installed bundle; an update that switches closes it, unless `reading` holds it.
 
-        A bundle that no longer opens, or whose last starts broke off, is replaced by the one before it.
+        An update by another process is noticed within a second. A bundle that no longer opens, or that ended the last
+        processes that opened it, is replaced by the one before it.
 
         Raises:
             BundleFormatError: no bundle is installed yet.
@@ -69,9 +80,28 @@ class ActiveBundle:
         """
         with self._lock:
             if self._recommender is None:
+                self._switch = self.slots.switch_mark
                 self._recommender = self._open()
-            self._starts.tick()
+            else:
+                self._follow(self._recommender)
             return self._recommender
+
+    def _follow(self, answering: Recommender) -> None:
+        """Open the bundle to which another process has switched, if one has; where it does not open, this one stays."""
+        now_s = self._monotonic_s()
+        if now_s - self._looked_at_s < _LOOK_EVERY_S:
+            return
+        self._looked_at_s = now_s
+        switch = self.slots.switch_mark
+        if switch is None or switch == self._switch:
+            return
+        self._switch = switch
+        try:
+            self._recommender = self._open()
+        except (BundleError, InferenceError) as error:
+            _LOG.warning("the bundle that another process installed does not open; the one before answers: %s", error)
+            return
+        self._close_unread(answering)
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[Recommender]:
@@ -91,46 +121,81 @@ class ActiveBundle:
                 if not self._readers[held]:
                     del self._readers[held]
                     if held is not self._recommender:
-                        held.close()
+                        self._close_unread(held)
+
+    def _close_unread(self, replaced: Recommender) -> None:
+        if not self._readers[replaced]:
+            replaced.close()
 
     def _open(self) -> Recommender:
         folder, installed = self.slots.current, self.slots.installed
         if folder is None:
             raise BundleFormatError("this device has no bundle yet; sync it first")
-        broke_off = installed is not None and self._starts.begin(installed.bundle_id)
-        if broke_off and self._go_back(installed, "its last starts broke off"):
-            return self._open()
+        if installed is not None and self._updater.crashes.crashed(installed.bundle_id):
+            before = self._go_back(installed, CRASHED)
+            if before is not None:
+                return self._open_guarded(before)
         try:
-            return self._open_bundle(folder)
+            return self._open_guarded(folder)
         except (BundleError, InferenceError) as error:
-            if not self._go_back(installed, str(error), error=error):
+            before = self._go_back(installed, str(error), error=error)
+            if before is None:
                 raise
-            return self._open_bundle(self.slots.current or folder)
+            return self._open_guarded(before)
 
-    def _go_back(self, bad: Installed | None, reason: str, *, error: PocketrecError | None = None) -> bool:
-        """Let the bundle before answer again; return whether there is one."""
+    def _open_guarded(self, folder: Path) -> Recommender:
+        name = folder.name  # begins as the bundle id does
+        with self._updater.crashes.opening(name):
+            opened = self._open_bundle(folder)
+        self._updater.crashes.clear(name)
+        return opened
+
+    def _go_back(self, bad: Installed | None, reason: str, *, error: PocketrecError | None = None) -> Path | None:
+        """Let the bundle before answer again; return its folder, or None when there is none that works.
+
+        Where the disk cannot be written, or another process is updating, it answers for this process alone.
+        """
+        folder, before = self.slots.previous_folder, self.slots.previous
+        if folder is None or before is None or self._updater.is_refused(before.bundle_id):
+            _LOG.warning("the installed bundle does not work, and there is none before it: %s", reason)
+            return None
         _LOG.warning("the installed bundle does not work, going back to the one before: %s", reason)
         try:
             with self.slots.locked():
+                if self.slots.installed != bad:  # another process went back, or brought a new one
+                    return self.slots.current or folder
                 self.slots.roll_back()
-        except UpdateError as problem:
-            _LOG.warning("%s", problem)
-            return False
+                self._switch = self.slots.switch_mark
+        except (UpdateError, StorageError) as problem:
+            _LOG.warning("only this process goes back: %s", problem)
+            return folder
         if bad is not None:
-            self._report("crashed", bad, error=error)
-            if error is None:
-                # A damaged bundle is mended by the next sync; one that kills its process must not come back.
-                self._updater.refuse(bad.bundle_id, reason)
-        return True
+            self._give_up(bad, reason, error)
+        return folder
 
-    def update(self) -> UpdateReport:
+    def _give_up(self, bad: Installed, reason: str, error: PocketrecError | None) -> None:
+        self._report("crashed", bad, error=error)
+        if error is not None:
+            return  # a damaged bundle is mended by the next sync
+        try:
+            self._updater.refuse(bad, reason)
+        except StorageError as problem:
+            _LOG.warning("the next sync will try the bundle again: %s", problem)
+        self._updater.crashes.clear(bad.bundle_id)
+
+    def update(self, *, retry_refused: bool = False) -> UpdateReport:
         """Bring the channel's release; what comes of it waits to be reported.
+
+        Args:
+            retry_refused: try a bundle again that did not work here before.
 
         Raises:
             UpdateError, BundleError, InferenceError, StorageError: as `Updater.update`.
         """
         before = self.slots.installed
         self._updater.attempted = None
+        if retry_refused:
+            self._updater.forget_refusals()
         try:
             done = self._updater.update()
         except PocketrecError as error:
@@ -140,7 +205,9 @@ class ActiveBundle:
             kind: ReportKind = "went_back" if before is not None and done.release < before.release else "installed"
             self._report(kind, self._updater.attempted, latency_ms=done.latency_ms)
         if done.switched:
-            self.drop()
+            with self._lock:
+                if self._switch != self.slots.switch_mark:
+                    self.drop()
         return done
 
     def _report_failure(self, error: PocketrecError) -> None:
@@ -198,8 +265,5 @@ class ActiveBundle:
         """Free the model, once nobody reads it; the next use opens the installed bundle again."""
         with self._lock:
             dropped, self._recommender = self._recommender, None
-            if dropped is None:
-                return
-            self._starts.settle()
-            if not self._readers[dropped]:
-                dropped.close()
+            if dropped is not None:
+                self._close_unread(dropped)

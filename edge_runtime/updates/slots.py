@@ -12,6 +12,7 @@ passed its self-test: the old one or the new one.
 
 import contextlib
 import fcntl
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +24,10 @@ from edge_runtime.contract.bundle import MANIFEST_FILE, Artifact, decode_manifes
 from edge_runtime.contract.errors import BundleError, UpdateError
 
 _NAME_CHARS = 24  # 96 bits of the bundle id: never the same twice, and short enough for every file system
+
+
+SwitchMark = tuple[int, int]
+"""Inode and time of the link `current`: another one after each switch, whichever process made it."""
 
 
 class Installed(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,6 +83,15 @@ class Slots:
         return self._target(self.current_link)
 
     @property
+    def switch_mark(self) -> SwitchMark | None:
+        """What changes with every switch, by one system call; None when the link is missing."""
+        try:
+            status = os.lstat(self.current_link)
+        except OSError:
+            return None
+        return status.st_ino, status.st_mtime_ns
+
+    @property
     def installed(self) -> Installed | None:
         """Metadata of the active bundle."""
         return _read_installed(self.current)
@@ -85,7 +99,12 @@ class Slots:
     @property
     def previous(self) -> Installed | None:
         """Metadata of the previous bundle, to which `roll_back` returns."""
-        return _read_installed(self._target(self.previous_link))
+        return _read_installed(self.previous_folder)
+
+    @property
+    def previous_folder(self) -> Path | None:
+        """The folder of the previous bundle, or None when there is none."""
+        return self._target(self.previous_link)
 
     def _target(self, link: Path) -> Path | None:
         try:
@@ -157,7 +176,7 @@ class Slots:
         Raises:
             UpdateError: there is no previous bundle.
         """
-        folder, previous = self._target(self.previous_link), self.previous
+        folder, previous = self.previous_folder, self.previous
         if folder is None or previous is None:
             raise UpdateError("there is no previous bundle to go back to; the current one goes on answering")
         bad = self.current
@@ -176,7 +195,7 @@ class Slots:
 
     def remove_unused(self) -> None:
         """Remove staging, broken-off downloads and every bundle but the current and the previous one."""
-        keep = {self.current, self._target(self.previous_link)}
+        keep = {self.current, self.previous_folder}
         for path in self._slots.iterdir():
             if path.is_dir() and path not in keep:
                 shutil.rmtree(path, ignore_errors=True)

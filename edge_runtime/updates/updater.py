@@ -13,11 +13,17 @@ from pathlib import Path
 import msgspec
 from tuf.api.metadata import TargetFile
 
-from edge_runtime.contract.atomic_files import read_json, write_bytes_atomically, write_json_atomically
+from edge_runtime.contract.atomic_files import (
+    disk_errors_named,
+    read_json,
+    write_bytes_atomically,
+    write_json_atomically,
+)
 from edge_runtime.contract.bundle import MANIFEST_FILE, MAX_MANIFEST_BYTES, decode_manifest, open_bundle
 from edge_runtime.contract.errors import BundleError, InferenceError, RollbackError, SignatureError, UpdateError
 from edge_runtime.contract.offer import Assignment, assign
 from edge_runtime.contract.release import ReleaseNote, manifest_target
+from edge_runtime.updates.crash_guard import CrashGuard
 from edge_runtime.updates.downloads import Downloads
 from edge_runtime.updates.http_transport import Transport
 from edge_runtime.updates.slots import Installed, Slots
@@ -26,6 +32,8 @@ from edge_runtime.updates.tuf_client import METADATA_PATH, TrustedTargets, check
 from edge_runtime.updates.update_check import OfferedMetadata, ask_for_offer, keep_offer
 
 _LOG = logging.getLogger(__name__)
+CRASHED = "the last processes that opened it ended while they did"
+"""Why a bundle is refused that kills its process."""
 _REMEMBERED_REFUSALS = 10  # a channel offers one release at a time, so older ones do not come back
 
 Prove = Callable[[Path], float | None]
@@ -62,6 +70,13 @@ class UpdateReport:
         return self.bytes_downloaded > 0 or self.from_bundle_id != self.to_bundle_id
 
 
+class _Refusal(msgspec.Struct, frozen=True):
+    """Why a bundle is refused, and as which release it was offered."""
+
+    reason: str
+    release: int
+
+
 class Updater:
     """Keeps the bundle in a device's home at the release of one channel.
 
@@ -91,6 +106,7 @@ class Updater:
         on_bytes: Callable[[int], None] = lambda _: None,
     ) -> None:
         self.slots = Slots(home)
+        self.crashes = CrashGuard(home / "starts")
         self._metadata = home / "metadata"
         self._refused = home / "refused.json"
         self._offer = home / "offer.json"
@@ -142,11 +158,12 @@ class Updater:
         self._check_not_older(trusted, note, installed, assignment)
         if installed is not None and installed.bundle_id == note.bundle_id and self._current_is_whole():
             return self._unchanged(record, installed)
-        self._check_not_refused(note.bundle_id)
+        self._check_not_refused(record)
         staged = self._stage(trusted, target, note)
-        latency_ms = self._prove_staged(note.bundle_id)
+        latency_ms = self._prove_staged(record)
         self.slots.adopt_staging(record)
         self.slots.remove_unused()
+        self.crashes.keep_only([one.bundle_id for one in (record, installed) if one is not None])
         return _report(installed, record, staged, latency_ms=latency_ms)
 
     def _unchanged(self, record: Installed, installed: Installed) -> UpdateReport:
@@ -218,34 +235,58 @@ class Updater:
         write_bytes_atomically(self.slots.staging / MANIFEST_FILE, data)
         return staged
 
-    def _prove_staged(self, bundle_id: str) -> float | None:
+    def _prove_staged(self, record: Installed) -> float | None:
         open_bundle(self.slots.staging)
         try:
-            return self._prove(self.slots.staging)
+            with self.crashes.opening(record.bundle_id):
+                latency_ms = self._prove(self.slots.staging)
         except (BundleError, InferenceError) as error:
-            self.refuse(bundle_id, str(error))
+            self.refuse(record, str(error))
             raise
+        self.crashes.clear(record.bundle_id)
+        return latency_ms
 
-    def _refused_bundles(self) -> dict[str, str]:
-        return read_json(self._refused, dict[str, str]) or {}
+    def _refused_bundles(self) -> dict[str, str | _Refusal]:
+        # A text alone is what devices wrote before they noted the release.
+        return read_json(self._refused, dict[str, str | _Refusal]) or {}
 
-    def refuse(self, bundle_id: str, reason: str) -> None:
-        """Remember that a bundle does not work on this device, so that it is not installed again.
+    def refuse(self, record: Installed, reason: str) -> None:
+        """Remember that a bundle does not work on this device: it is installed again only as a newer release.
 
         Raises:
             StorageError: the disk is full, read-only or not permitted.
         """
-        recent = list(self._refused_bundles().items())[-_REMEMBERED_REFUSALS + 1 :]
-        write_json_atomically(self._refused, {**dict(recent), bundle_id: reason})
+        others = [item for item in self._refused_bundles().items() if item[0] != record.bundle_id]
+        recent = dict(others[-_REMEMBERED_REFUSALS + 1 :])
+        write_json_atomically(self._refused, {**recent, record.bundle_id: _Refusal(reason, record.release)})
 
-    def _check_not_refused(self, bundle_id: str) -> None:
-        reason = self._refused_bundles().get(bundle_id)
-        if reason is not None:
-            self.was_refused_before = True
-            raise BundleError(
-                f"bundle {bundle_id[:12]} did not work on this device before and is not tried again ({reason}); "
-                f"publish a better one, or remove {self._refused} to try it once more"
-            )
+    def is_refused(self, bundle_id: str) -> bool:
+        """Tell whether a bundle did not work on this device."""
+        return bundle_id in self._refused_bundles()
+
+    def forget_refusals(self) -> None:
+        """Let the next update try every bundle again.
+
+        Raises:
+            StorageError: the disk is read-only or not permitted.
+        """
+        with disk_errors_named(self._refused):
+            self._refused.unlink(missing_ok=True)
+
+    def _check_not_refused(self, record: Installed) -> None:
+        if self.crashes.crashed(record.bundle_id):
+            self.refuse(record, CRASHED)
+            self.crashes.clear(record.bundle_id)
+            raise BundleError(f"bundle {record.bundle_id[:12]} is not tried again: {CRASHED}")
+        refusal = self._refused_bundles().get(record.bundle_id)
+        if refusal is None or (isinstance(refusal, _Refusal) and refusal.release < record.release):
+            return
+        self.was_refused_before = True
+        reason = refusal.reason if isinstance(refusal, _Refusal) else refusal
+        raise BundleError(
+            f"bundle {record.bundle_id[:12]} did not work on this device before and is not tried again ({reason}); "
+            "publish a better one, or the same as a new release; `pocketrec node sync --retry-refused` tries it once more"
+        )
 
 
 def _report(

@@ -1,5 +1,6 @@
 """Calls that are under way while an update switches: each sees one bundle, which stays open until the call ends."""
 
+import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -83,6 +84,71 @@ def test_readers_of_a_bundle_that_was_replaced_close_it_when_the_last_one_ends(s
             assert first is second is not third
         assert not first.closed and not third.closed
     assert first.closed and not third.closed
+
+
+@pytest.fixture
+def elsewhere(server, node, tmp_path):
+    """Publish a bundle and install it by another process's node over the same home."""
+
+    def install(words):
+        bundle = write_bundle(tmp_path / words, words=words)
+        server.publish(bundle)
+        with EdgeNode.open(tmp_path / "device", transport=server.transport) as other:
+            other.sync()
+        return bundle
+
+    return install
+
+
+@pytest.fixture
+def now(node):
+    """The clock of the node."""
+    clock = [100.0]
+    node._bundles._monotonic_s = lambda: clock[0]
+    return clock
+
+
+def test_sync_of_another_process_is_noticed_within_a_second(node, elsewhere, now):
+    old = node.recommender
+    assert node.recommender is old
+    new = elsewhere("two")
+    with node.reading() as held:
+        assert held is old
+        now[0] += 1.0
+        assert node.recommender.bundle.bundle_id == new.bundle_id and not old.closed
+    assert old.closed and node.recommender is node.recommender
+    unread = node.recommender
+    elsewhere("three")
+    now[0] += 1.0
+    assert node.recommender is not unread and unread.closed
+
+
+def test_look_for_another_bundle_is_one_system_call_twice_a_second(node, elsewhere, now, monkeypatch):
+    looks = []
+    lstat = os.lstat
+    monkeypatch.setattr("edge_runtime.updates.slots.os.lstat", lambda path: looks.append(path) or lstat(path))
+    _ = node.recommender
+    looks.clear()
+    for _ in range(64):
+        now[0] += 0.125
+        _ = node.recommender
+    assert len(looks) == 16
+
+
+def test_bundle_of_another_process_that_does_not_open_leaves_the_open_one_answering(node, elsewhere, now, tmp_path):
+    old = node.recommender
+    elsewhere("two")
+    for link in ("current", "previous"):
+        (tmp_path / "device" / link / "manifest.json").unlink()
+    now[0] += 1.0
+    assert node.recommender is old and not old.closed
+
+
+def test_lost_link_leaves_the_open_bundle_answering(node, now, tmp_path):
+    old = node.recommender
+    (tmp_path / "device" / "current").unlink()
+    now[0] += 1.0
+    assert node.recommender is old and not old.closed
 
 
 def test_click_after_a_switch_is_told_of_the_variant_that_ranked_the_page(server, node, tmp_path):
