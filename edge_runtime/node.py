@@ -4,7 +4,7 @@ HOME/node.json        NodeSettings, written by `enroll`
 HOME/root.json        the keys that this device trusts
 HOME/credential       the secret that authenticates the device; mode 0600
 HOME/consent.jsonl    every choice of a privacy level, with its time
-HOME/feedback.sqlite  the queue; counts.sqlite instead at privacy level counts
+HOME/feedback.sqlite  the queue (lasting_queue.py); counts.sqlite instead at privacy level counts
 HOME/reports.json     reports about bundles that wait to be sent (bundle_reports.py)
 HOME/starts/          processes that died while they opened a bundle (crash_guard.py)
 HOME/current …        the installed bundle (slots.py)
@@ -23,7 +23,7 @@ from pathlib import Path
 import msgspec
 
 from edge_runtime.contract.atomic_files import disk_errors_named, write_bytes_atomically
-from edge_runtime.contract.errors import ConfigError, PocketrecError
+from edge_runtime.contract.errors import ConfigError, PocketrecError, QueueDamagedError, StorageError
 from edge_runtime.contract.events import ErasureReceipt, FeedbackEvent
 from edge_runtime.contract.release import EnrollmentAnswer, EnrollmentRequest, check_channel
 from edge_runtime.feedback.collector import NodeFeedback
@@ -56,12 +56,12 @@ class SyncReport:
 
 @dataclass(frozen=True)
 class NodeStatus:
-    """How a device stands, without asking the server."""
+    """How a device stands, without asking the server; `queue` is None when its file cannot be opened."""
 
     settings: NodeSettings
     installed: Installed | None
     previous: Installed | None
-    queue: QueueStatus
+    queue: QueueStatus | None
 
 
 def prove_bundle(folder: Path) -> float:
@@ -157,6 +157,7 @@ class EdgeNode:
         self._bundles = bundles
         self._feedback = feedback
         self._server = server
+        self._keeps_impressions = True
 
     @classmethod
     def open(
@@ -177,7 +178,6 @@ class EdgeNode:
 
         Raises:
             ConfigError: the home is not enrolled, or its settings are malformed.
-            StorageError: the disk is full, read-only or not permitted.
         """
         home = Path(home)
         network = transport or HttpTransport()
@@ -267,6 +267,8 @@ class EdgeNode:
     ) -> ShownList:
         """Rank the catalogue for a query, randomize the page a little, and record an impression of each product on it.
 
+        Where impressions cannot be kept (a full disk), the page is returned all the same; the log says so once.
+
         What happens to a product of the page is recorded by `record(page.action("click", product_id, time.time()))`.
 
         Args:
@@ -281,7 +283,6 @@ class EdgeNode:
 
         Raises:
             ConfigError, BundleError, InferenceError: as `Recommender.search`.
-            StorageError: the disk is full, read-only or not permitted; the page is not returned.
         """
         policy = policy or self.settings.logging
         with self.reading() as recommender:
@@ -295,8 +296,18 @@ class EdgeNode:
             query=query,
             products=tuple(replace(one, score=scores[one.product_id]) for one in page),
         )
-        self._feedback.record_all([self._bundles.tagged(event) for event in shown.impressions(time.time())])
+        self._keep([self._bundles.tagged(event) for event in shown.impressions(time.time())])
         return shown
+
+    def _keep(self, impressions: list[FeedbackEvent]) -> None:
+        try:
+            self._feedback.record_all(impressions)
+        except (StorageError, QueueDamagedError) as error:
+            if self._keeps_impressions:
+                _LOG.warning("impressions are not kept: %s", error)
+            self._keeps_impressions = False
+        else:
+            self._keeps_impressions = True
 
     def forget(self) -> ErasureReceipt:
         """Remove the waiting feedback here, then have the server erase what it holds of this device.
@@ -354,14 +365,13 @@ class EdgeNode:
         return SyncReport(update=update, feedback=feedback)
 
     def status(self) -> NodeStatus:
-        """Return settings, installed bundles and the state of the queue, without the network.
-
-        Raises:
-            FeedbackError: the queue's file is damaged.
-        """
+        """Return settings, installed bundles and the state of the queue, without the network."""
+        queue: QueueStatus | None = None
+        with contextlib.suppress(StorageError):  # the log said so when the device was opened
+            queue = self._feedback.status()
         return NodeStatus(
             settings=self.settings,
             installed=self._bundles.slots.installed,
             previous=self._bundles.slots.previous,
-            queue=self._feedback.status(),
+            queue=queue,
         )

@@ -77,12 +77,18 @@ def _status(args: argparse.Namespace) -> int:
     with EdgeNode.open(args.home) as node:
         status = node.status()
     installed = status.installed
+    queue = status.queue
+    waits = (
+        f"{queue.waiting} events wait, {queue.dropped} were dropped, {queue.set_aside} wait for a newer runtime"
+        if queue is not None
+        else "the feedback queue cannot be opened"
+    )
     what = f"release {installed.release}, bundle {installed.bundle_id[:12]}" if installed else "no bundle yet"
     return show(
         args,
         status,
         f"{status.settings.device_id}: {what}; channel {status.settings.channel}, privacy {status.settings.privacy}, "
-        f"{status.queue.waiting} events wait, {status.queue.dropped} were dropped, {status.queue.set_aside} wait for a newer runtime",
+        f"{waits}",
     )
 
 

@@ -13,6 +13,8 @@ import msgspec
 from edge_runtime.contract.errors import StorageError
 
 T = TypeVar("T")
+TEMPORARY_PREFIX = ".tmp-"
+"""How the name of a file begins that is not complete yet."""
 
 PUBLIC_MODE, PRIVATE_MODE = 0o644, 0o600
 """Rights of files that anybody on the machine may read, like bundles, and of those about a person."""
@@ -65,7 +67,7 @@ def write_bytes_atomically(path: Path, data: bytes, *, mode: int = PUBLIC_MODE) 
         StorageError: the disk is full, read-only or not permitted.
     """
     with disk_errors_named(path):
-        descriptor, name = tempfile.mkstemp(prefix=".tmp-", dir=path.parent)
+        descriptor, name = tempfile.mkstemp(prefix=TEMPORARY_PREFIX, dir=path.parent)
         temporary = Path(name)
         try:
             with os.fdopen(descriptor, "wb") as file:

@@ -22,6 +22,7 @@ Branches say what the caller can do, leaves say what went wrong:
     │   └─ InputShapeError
     ├─ FeedbackError               an event was not stored
     │   ├─ QueueFullError
+    │   ├─ QueueDamagedError
     │   └─ EventRejectedError
     ├─ StorageError                the disk: full, read-only, no permission
     ├─ TrainingError               in train/errors.py
@@ -119,6 +120,10 @@ class FeedbackError(PocketrecError):
 
 class QueueFullError(FeedbackError):
     """The feedback queue has reached its bound."""
+
+
+class QueueDamagedError(FeedbackError):
+    """The file of the feedback queue is damaged; a device sets it aside and begins a new one."""
 
 
 class EventRejectedError(FeedbackError):

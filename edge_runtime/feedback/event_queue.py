@@ -7,6 +7,7 @@ An event of a kind that only a newer runtime knows (which used this file before)
 the newer runtime sends it later.
 """
 
+import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from pathlib import Path
 import msgspec
 import zstandard
 
-from edge_runtime.contract.errors import DownloadError, FeedbackError, QueueFullError
+from edge_runtime.contract.errors import DownloadError, QueueFullError
 from edge_runtime.contract.events import (
     COMPRESSED_ENCODING,
     EVENT_KINDS,
@@ -32,6 +33,7 @@ from edge_runtime.feedback.privacy import PrivacyLevel, permitted
 from edge_runtime.feedback.queue_file import QueueFile
 from edge_runtime.feedback.server_client import ServerClient, decode_answer
 
+_LOG = logging.getLogger(__name__)
 # Half of what a server takes in one request by default (sync_server/config.py), so that its limits may be lowered.
 _MAX_BATCH_EVENTS = 500
 _MAX_BATCH_BYTES = 400_000
@@ -80,18 +82,22 @@ class FeedbackQueue:
         path: the SQLite file; made when missing.
         privacy: what of an event may be stored and sent.
         max_events: the bound.
+        given_before: numbers up to this one were given by a queue that was lost; a new file begins above it.
 
     Raises:
         StorageError: the file cannot be made or written.
-        FeedbackError: the file is not a queue, or damaged.
+        QueueDamagedError: the file is not a queue, or damaged.
     """
 
-    def __init__(self, path: Path, *, privacy: PrivacyLevel = "events", max_events: int = 10_000) -> None:
+    def __init__(
+        self, path: Path, *, privacy: PrivacyLevel = "events", max_events: int = 10_000, given_before: int = 0
+    ) -> None:
         self._path = path
         self._privacy = privacy
         self._max_events = max_events
         self._file = QueueFile(path, _TABLES)
         try:
+            self._skip(given_before)
             self._take_back()
         except BaseException:
             self._file.close()
@@ -106,6 +112,14 @@ class FeedbackQueue:
     def close(self) -> None:
         """Close the file; what was recorded stays."""
         self._file.close()
+
+    def check(self) -> None:
+        """Read the whole file.
+
+        Raises:
+            QueueDamagedError: it is damaged.
+        """
+        self._file.check()
 
     def record(self, event: FeedbackEvent) -> int | None:
         """Store what the privacy level permits of `event`; return its number, or None when nothing was stored.
@@ -167,10 +181,10 @@ class FeedbackQueue:
         """Return the oldest waiting events in rising sequence: at most `limit`, some `max_bytes` in all, at least one.
 
         An event is cut to what the privacy level permits now, whatever it was when the event was stored. Events of an
-        unknown kind are set aside.
+        unknown kind are set aside, events that cannot be read are dropped and counted.
 
         Raises:
-            FeedbackError: the file is damaged.
+            QueueDamagedError: the file is damaged.
             StorageError: the disk is full, read-only or not permitted.
         """
         events = self._oldest(limit)
@@ -191,8 +205,15 @@ class FeedbackQueue:
     def _oldest(self, limit: int) -> list[tuple[SequencedEvent, int]]:
         with self._file.errors_named():
             rows = self._file.database.execute("SELECT sequence, event FROM events ORDER BY sequence LIMIT ?", (limit,))
-            found = rows.fetchall()
-        return [(SequencedEvent(sequence, _decoded(data, self._path)), len(data)) for sequence, data in found]
+            found = [(sequence, _decoded(data), len(data)) for sequence, data in rows]
+        unreadable = [(sequence,) for sequence, event, _ in found if event is None]
+        if unreadable:
+            _LOG.warning("%s holds %d events that cannot be read; they are dropped", self._path, len(unreadable))
+            with self._file.transaction():
+                self._file.database.executemany("DELETE FROM events WHERE sequence = ?", unreadable)
+                self._count_dropped(len(unreadable))
+            return self._oldest(limit)
+        return [(SequencedEvent(sequence, event), size) for sequence, event, size in found if event is not None]
 
     def _set_aside(self, unknown: list[tuple[int, str]]) -> None:
         with self._file.transaction():
@@ -202,6 +223,11 @@ class FeedbackQueue:
             self._file.database.executemany(
                 "DELETE FROM events WHERE sequence = ?", [(sequence,) for sequence, _ in unknown]
             )
+
+    def _skip(self, given_before: int) -> None:
+        with self._file.errors_named():
+            if given_before and not self._file.scalar("SELECT count(*) FROM sqlite_sequence WHERE name = 'events'"):
+                self._file.database.execute("INSERT INTO sqlite_sequence VALUES ('events', ?)", (given_before,))
 
     def _take_back(self) -> None:
         """Let what was set aside wait again as far as its kind is known by now, under its own number."""
@@ -237,7 +263,7 @@ class FeedbackQueue:
         """Count what waits and what was dropped.
 
         Raises:
-            FeedbackError: the file is damaged.
+            QueueDamagedError: the file is damaged.
         """
         with self._file.errors_named():
             return QueueStatus(
@@ -248,13 +274,11 @@ class FeedbackQueue:
             )
 
 
-def _decoded(data: bytes, path: Path) -> FeedbackEvent:
+def _decoded(data: bytes) -> FeedbackEvent | None:
     try:
         return msgspec.json.decode(data, type=FeedbackEvent)
-    except msgspec.MsgspecError as error:
-        raise FeedbackError(
-            f"{path} holds a malformed event ({error}); enroll this device in a new home folder"
-        ) from error
+    except msgspec.MsgspecError:
+        return None
 
 
 def send_feedback(

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-from edge_runtime.contract.errors import FeedbackError, StorageError
+from edge_runtime.contract.errors import QueueDamagedError, StorageError
 
 
 class QueueFile:
@@ -14,7 +14,7 @@ class QueueFile:
 
     Raises:
         StorageError: the file cannot be made or written.
-        FeedbackError: the file is not a database, or damaged.
+        QueueDamagedError: the file is not a database, or damaged.
     """
 
     def __init__(self, path: Path, tables: str) -> None:
@@ -49,16 +49,29 @@ class QueueFile:
 
         Raises:
             StorageError: the disk is full, read-only or not permitted.
-            FeedbackError: the file is damaged.
+            QueueDamagedError: the file is damaged.
         """
         with self.errors_named():
             self.database.execute("BEGIN IMMEDIATE")
             try:
                 yield
+                self.database.execute("COMMIT")
             except BaseException:
-                self.database.execute("ROLLBACK")
+                # SQLite has rolled back by itself after some failures, such as a full disk.
+                if self.database.in_transaction:
+                    self.database.execute("ROLLBACK")
                 raise
-            self.database.execute("COMMIT")
+
+    def check(self) -> None:
+        """Read the whole file.
+
+        Raises:
+            QueueDamagedError: it is damaged.
+        """
+        with self.errors_named():
+            found = self.database.execute("PRAGMA quick_check(1)").fetchone()[0]
+            if found != "ok":
+                raise sqlite3.DatabaseError(found)
 
     def overwrite_log(self) -> None:
         """Fold the write-ahead log into the file and empty it, so that nothing deleted is left in either."""
@@ -71,7 +84,7 @@ class QueueFile:
 
         Raises:
             StorageError: the disk is full, read-only or not permitted.
-            FeedbackError: the file is damaged.
+            QueueDamagedError: the file is damaged.
         """
         try:
             with self._turn:
@@ -81,6 +94,6 @@ class QueueFile:
                 f"cannot use {self.path}: {error}; free some space or fix the rights, then try again"
             ) from error
         except sqlite3.DatabaseError as error:
-            raise FeedbackError(
-                f"{self.path} is not a feedback queue or is damaged ({error}); enroll this device in a new home folder"
+            raise QueueDamagedError(
+                f"{self.path} is not a feedback queue or is damaged ({error}); move it away, a new one will be begun"
             ) from error

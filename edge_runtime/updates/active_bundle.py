@@ -121,7 +121,7 @@ class ActiveBundle:
                 if not self._readers[held]:
                     del self._readers[held]
                     if held is not self._recommender:
-                        self._close_unread(held)
+                        held.close()
 
     def _close_unread(self, replaced: Recommender) -> None:
         if not self._readers[replaced]:
@@ -211,9 +211,9 @@ class ActiveBundle:
         return done
 
     def _report_failure(self, error: PocketrecError) -> None:
-        """Keep what the network did not do: a bundle that cannot be installed here is the operator's to know, once."""
+        """Keep what is the bundle's own failure, once: neither the network's nor that of the owner's disk."""
         attempted = self._updater.attempted
-        if attempted is None or isinstance(error, DownloadError):
+        if attempted is None or isinstance(error, (DownloadError, StorageError)):
             return
         failed: ReportKind = "proof_failed" if isinstance(error, (BundleError, InferenceError)) else "install_failed"
         known = {(report.kind, report.bundle_id) for report in self.reports.waiting()}

@@ -19,12 +19,18 @@ from pathlib import Path
 
 import msgspec
 
-from edge_runtime.contract.atomic_files import disk_errors_named, read_json, sync_folder, write_json_atomically
+from edge_runtime.contract.atomic_files import (
+    TEMPORARY_PREFIX,
+    disk_errors_named,
+    read_json,
+    sync_folder,
+    write_json_atomically,
+)
 from edge_runtime.contract.bundle import MANIFEST_FILE, Artifact, decode_manifest
 from edge_runtime.contract.errors import BundleError, UpdateError
 
 _NAME_CHARS = 24  # 96 bits of the bundle id: never the same twice, and short enough for every file system
-
+_LEFT_OVER_AFTER_S = 86_400.0  # no process writes one file for so long
 
 SwitchMark = tuple[int, int]
 """Inode and time of the link `current`: another one after each switch, whichever process made it."""
@@ -79,8 +85,31 @@ class Slots:
 
     @property
     def current(self) -> Path | None:
-        """The folder of the bundle that answers, or None before the first installation."""
-        return self._target(self.current_link)
+        """The folder of the bundle that answers, or None before the first installation.
+
+        When the link is lost, it is the bundle that was installed last, other than the previous one.
+        """
+        return self._target(self.current_link) or self._newest()
+
+    def _newest(self) -> Path | None:
+        previous = self.previous_folder
+        dated: list[tuple[str, Path]] = []
+        for folder in self._slots.glob("*"):
+            installed = _read_installed(folder) if folder.is_dir() and folder != previous else None
+            if installed is not None:
+                dated.append((installed.installed_at, folder))
+        return max(dated)[1] if dated else previous
+
+    def mend_link(self) -> None:
+        """Let the link `current` point at the bundle that answers, if it was lost; the caller holds `locked`.
+
+        Raises:
+            StorageError: the disk is full, read-only or not permitted.
+        """
+        folder = self.current
+        if folder is not None and self._target(self.current_link) is None:
+            with disk_errors_named(self._home):
+                self._point(self.current_link, folder)
 
     @property
     def switch_mark(self) -> SwitchMark | None:
@@ -192,6 +221,14 @@ class Slots:
         temporary.symlink_to(Path("slots") / folder.name)
         temporary.replace(link)
         sync_folder(self._home)
+
+    def remove_left_over(self, now_s: float) -> None:
+        """Remove files that processes left half-written when they were killed, a day ago or longer."""
+        for folder in (self._home, self._slots):
+            for path in folder.glob(f"{TEMPORARY_PREFIX}*"):
+                with contextlib.suppress(OSError):
+                    if now_s - path.stat().st_mtime > _LEFT_OVER_AFTER_S:
+                        path.unlink()
 
     def remove_unused(self) -> None:
         """Remove staging, broken-off downloads and every bundle but the current and the previous one."""

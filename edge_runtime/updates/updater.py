@@ -143,6 +143,8 @@ class Updater:
                 self.slots.clear_staging()
 
     def _update(self) -> UpdateReport:
+        self.slots.mend_link()
+        self.slots.remove_left_over(self._clock().timestamp())
         installed = self.slots.installed
         trusted, assignment = self._ask(installed)
         target, note = self._release(trusted, assignment)

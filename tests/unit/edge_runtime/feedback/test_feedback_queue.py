@@ -179,14 +179,14 @@ def test_folder_that_is_missing_is_named(tmp_path):
         FeedbackQueue(tmp_path / "none" / "feedback.sqlite")
 
 
-def test_malformed_stored_event_is_named(path, queue):
-    queue.record(event())
+def test_stored_event_that_cannot_be_read_is_dropped_and_counted(path, queue, caplog):
+    queue.record_all([event()] * 3)
     other = sqlite3.connect(path)
-    other.execute("UPDATE events SET event = 'x'")
+    other.execute("UPDATE events SET event = x'80' WHERE sequence < 3")
     other.commit()
     other.close()
-    with pytest.raises(FeedbackError, match="malformed event"):
-        queue.batch()
+    assert [item.sequence for item in queue.batch(2)] == [3]
+    assert queue.status().dropped == 2 and "2 events that cannot be read" in caplog.text
 
 
 def newer_runtime_records(path, kind, number=1):

@@ -68,7 +68,7 @@ def test_search_records_an_impression_of_each_place_with_its_probabilities(serve
     with opened(server, home) as node:
         policy = LoggingPolicy(swap=0.5, guest=0.5)
         page = node.search("lamp", k=3, policy=policy, chance=random.Random(4))
-        events = [item.event for item in node._feedback._queue.batch()]
+        events = [item.event for item in node._feedback._queue.use(lambda queue: queue.batch())]
     assert [event.product_id for event in events] == [one.product_id for one in page.products]
     assert [event.position for event in events] == [1, 2, 3]
     assert all(0 < event.propensity <= event.page_propensity <= 1 for event in events)
