@@ -154,9 +154,9 @@ def coverage(
             people, reserve, bundle_id="", policy=POLICY, devices=devices, lists=lists, seed=10_000 + repeat
         )
         log = log_of(list(seen), people, devices=devices)
-        told = compare_off_policy(log, base, new, settings=settings.clicks, resamples=100, seed=repeat)
+        compared = compare_off_policy(log, base, new, settings=settings.clicks, resamples=100, seed=repeat)
         for what, true in truth.items():
-            for name, one in getattr(told, what).items():
+            for name, one in getattr(compared, what).items():
                 hits.setdefault(f"{what} {name}", []).append((one.low <= true <= one.high, one.value - true))
     return {
         name: {

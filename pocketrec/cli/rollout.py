@@ -87,9 +87,9 @@ def _whole(found: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _guardrail(told: dict[str, Any]) -> Guardrail:
+def _guardrail(sent: dict[str, Any]) -> Guardrail:
     endless = {"lower": -math.inf, "upper": math.inf}  # JSON has no infinity
-    return Guardrail(**{**told, **{side: value for side, value in endless.items() if told[side] is None}})
+    return Guardrail(**{**sent, **{side: value for side, value in endless.items() if sent[side] is None}})
 
 
 def _percent(value: float | None) -> str:

@@ -12,7 +12,7 @@ from edge_runtime.contract.atomic_files import disk_errors_named
 from edge_runtime.contract.bundle import Bundle
 from edge_runtime.contract.product_columns import PRODUCT_COLUMNS
 from edge_runtime.contract.types import Float32
-from pocketrec.pipeline.cross_encoder import VECTORS_FOLDER, read_said, teach_cross_encoder
+from pocketrec.pipeline.cross_encoder import VECTORS_FOLDER, read_labels, teach_cross_encoder
 from pocketrec.pipeline.graph import StageRunner, record_artifacts
 from pocketrec.pipeline.history_stages import HistoryStages, TaskStages
 from pocketrec.pipeline.packing import BUNDLE_FOLDER, BuildFacts, install_bundle, pack_bundle, refuse_to_replace
@@ -147,7 +147,7 @@ class BundleBuild:
                 settings,
                 progress,
                 remembered=self._remembered or (asked.folder / VECTORS_FOLDER if asked else None),
-                said=read_said(asked.folder) if asked else None,
+                labels=read_labels(asked.folder) if asked else None,
             ),
             teacher=teacher,
             cross_encoder=asked,

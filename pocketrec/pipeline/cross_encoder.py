@@ -4,7 +4,6 @@ The scores are written into the stage's folder, for the stages that train on the
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from train.data.tables import Judgement, Shop
 from train.evaluation.metrics import rerank_ndcg
 from train.losses.distillation import ScoreLoss
 from train.models.cross_encoder_training import CrossEncoderRounds, CrossEncoderSettings
-from train.models.projection import CrossEncoderLessons
+from train.models.projection import CrossEncoderLabels
 from train.models.teacher import Teacher
 from train.sampling.hard_negatives import ScoredLists
 from train.text.embedding_cache import EmbeddingCache
@@ -37,7 +36,7 @@ def teach_cross_encoder(
     *,
     remembered: Path | None = None,
 ) -> tuple[str, dict[str, Any]]:
-    """Teach a cross-encoder that starts as the teacher saved in `teacher_folder`; write what `read_said` reads."""
+    """Teach a cross-encoder that starts as the teacher saved in `teacher_folder`; write what `read_labels` reads."""
     encoder = EmbeddingCache(Teacher.load(teacher_folder), remembered or folder / VECTORS_FOLDER)
     rounds = CrossEncoderRounds(
         Teacher.load(teacher_folder),
@@ -49,15 +48,13 @@ def teach_cross_encoder(
         seed=settings.seed,
         progress=progress,
     )
-    said = rounds.run()
-    write_said(folder, Said(said.lists, said.negatives))
-    quality = _rerank(held_out, said.held_out)
-    mined = sum(map(len, said.negatives.values()))
-    line = (
-        f"{len(said.lists.texts):,} lists scored, {mined:,} hard negatives, {said.dropped:,} more taken for positives"
-    )
+    result = rounds.run()
+    write_labels(folder, result.lists, result.negatives)
+    quality = _rerank(held_out, result.held_out)
+    mined = sum(map(len, result.negatives.values()))
+    line = f"{len(result.lists.texts):,} lists scored, {mined:,} hard negatives, {result.dropped:,} more taken for positives"
     line += f"; re-rank NDCG@10 {quality:.3f}" if quality is not None else ""
-    report = {"lists": len(said.lists.texts), "negatives": mined, "dropped": said.dropped, "loss": said.loss}
+    report = {"lists": len(result.lists.texts), "negatives": mined, "dropped": result.dropped, "loss": result.loss}
     return line, {**report, "rerank_ndcg10": quality}
 
 
@@ -73,22 +70,14 @@ def _rerank(held_out: Mapping[str, Sequence[Judgement]], scores: Sequence[Any]) 
 _LISTS_FILE, _NEGATIVES_FILE = "lists.npz", "negatives.npz"
 
 
-@dataclass(frozen=True)
-class Said:
-    """Scored lists, and query -> int64 rows of mined negatives."""
-
-    lists: ScoredLists
-    negatives: Mapping[str, npt.NDArray[np.int64]]
-
-
-def write_said(folder: Path, said: Said) -> None:
-    """Write what `read_said` reads.
+def write_labels(folder: Path, scored: ScoredLists, mined: Mapping[str, npt.NDArray[np.int64]]) -> None:
+    """Write scored lists, and query -> int64 rows of mined negatives, for `read_labels`.
 
     Raises:
         StorageError: the disk is full, read-only or not permitted.
     """
-    write_lists(folder / _LISTS_FILE, said.lists)
-    queries, negatives = list(said.negatives), list(said.negatives.values())
+    write_lists(folder / _LISTS_FILE, scored)
+    queries, negatives = list(mined), list(mined.values())
     with disk_errors_named(folder):
         np.savez(
             folder / _NEGATIVES_FILE,
@@ -98,11 +87,12 @@ def write_said(folder: Path, said: Said) -> None:
         )
 
 
-def read_said(folder: Path) -> Said:
-    """Return what `write_said` left in `folder`."""
+def read_labels(folder: Path) -> CrossEncoderLabels:
+    """Return what `write_labels` left in `folder`."""
     with np.load(folder / _NEGATIVES_FILE) as content:
         rows = np.split(content["rows"], np.cumsum(content["lengths"])[:-1])
-        return Said(read_lists(folder / _LISTS_FILE), dict(zip(content["queries"].tolist(), rows, strict=True)))
+        negatives = dict(zip(content["queries"].tolist(), rows, strict=True))
+    return CrossEncoderLabels(negatives, read_lists(folder / _LISTS_FILE))
 
 
 def write_lists(path: Path, lists: ScoredLists) -> None:
@@ -121,10 +111,10 @@ def read_lists(path: Path) -> ScoredLists:
         return ScoredLists(content["texts"].tolist(), content["rows"], content["scores"])
 
 
-def lessons(said: Said, settings: CrossEncoderSettings) -> CrossEncoderLessons:
-    """Return what the projection learns of it."""
-    return CrossEncoderLessons(
-        negatives=said.negatives if settings.negatives else {},
-        lists=said.lists if settings.scores_projection else None,
+def projection_labels(labels: CrossEncoderLabels, settings: CrossEncoderSettings) -> CrossEncoderLabels:
+    """Return those of `labels` that the settings let the projection learn from, with the loss of their scores."""
+    return CrossEncoderLabels(
+        negatives=labels.negatives if settings.negatives else {},
+        lists=labels.lists if settings.scores_projection else None,
         loss=ScoreLoss(settings.distill, settings.distill_weight),
     )

@@ -220,10 +220,10 @@ def _tune(
     student = _student(bundle, build, shop, stages)
     tuned = stages[TUNED]
     model = _before_tuning(student, build, stages)
-    told = estimate_attractions(teaching, bias, settings.clicks)
+    attractions = estimate_attractions(teaching, bias, settings.clicks)
     items = np.load(stages["history"] / "item_vectors.npy")
     with Recommender(bundle) as recommender:
-        targets = click_targets(told, teaching, shop, recommender, student.query_ids)
+        targets = click_targets(attractions, teaching, shop, recommender, student.query_ids)
     vectors = read_vectors(stages["vectors"])
     others = token_ids(
         Tokenizer.from_file(str(bundle.path(TOKENIZER_FILE))), vectors.student_texts, build.student.query_tokens
@@ -396,7 +396,7 @@ _MAX_SHOWN = 40
 
 
 def click_targets(
-    told: Attractions,
+    attractions: Attractions,
     log: FeedbackLog,
     shop: Shop,
     recommender: Recommender,
@@ -405,8 +405,8 @@ def click_targets(
     """Return the targets of every query that has two products which the shop still sells.
 
     Args:
-        told: attractions estimated from the training devices.
-        log: whose numbers `told` uses.
+        attractions: estimated from the training devices.
+        log: whose query and product numbers `attractions` uses.
         shop: rows of products.
         recommender: the bundle that is being tuned; tells what words contribute to the hybrid score.
         query_ids: texts -> int32 [texts, query_tokens].
@@ -417,12 +417,14 @@ def click_targets(
     row_of = {product.product_id: row for row, product in enumerate(shop.products)}
     texts: list[str] = []
     rows: list[tuple[list[int], list[float], Sequence[float]]] = []
-    for query in np.unique(told.query):
-        mine = told.query == query
+    for query in np.unique(attractions.query):
+        mine = attractions.query == query
         shown = [
             (product_id, float(attraction))
             for product_id, attraction in sorted(
-                zip((log.products[one] for one in told.product[mine]), told.attraction[mine], strict=True),
+                zip(
+                    (log.products[one] for one in attractions.product[mine]), attractions.attraction[mine], strict=True
+                ),
                 key=lambda pair: -pair[1],
             )
             if product_id in row_of

@@ -12,11 +12,11 @@ from compress.measure.quality import unit_rows
 from edge_runtime.contract.atomic_files import write_bytes_atomically
 from edge_runtime.contract.bundle import TOKENIZER_FILE
 from edge_runtime.contract.types import Float32, Progress
-from pocketrec.pipeline.cross_encoder import Said, lessons, read_lists, write_lists
+from pocketrec.pipeline.cross_encoder import projection_labels, read_lists, write_lists
 from pocketrec.pipeline.settings import BuildSettings
 from train.data.tables import Shop
 from train.fine_tuning import fine_tune
-from train.models.projection import learn_projection, start_projection
+from train.models.projection import CrossEncoderLabels, learn_projection, start_projection
 from train.models.teacher import Teacher
 from train.models.vocabulary import CutVocabulary, cut_vocabulary
 from train.sampling.hard_negatives import ScoredLists
@@ -71,7 +71,7 @@ def encode_shop(
     progress: Progress,
     *,
     remembered: Path | None = None,
-    said: Said | None = None,
+    labels: CrossEncoderLabels | None = None,
 ) -> tuple[str, dict[str, Any]]:
     """Encode items, distillation texts and held-out queries; write what `read_vectors` reads.
 
@@ -83,7 +83,7 @@ def encode_shop(
         settings: see `BuildSettings`.
         progress: called with (done, total) texts.
         remembered: vectors of texts that other builds have encoded (train/text/embedding_cache.py).
-        said: a cross-encoder's scores and hard negatives of this shop.
+        labels: a cross-encoder's scores and hard negatives of this shop.
     """
     encoder = EmbeddingCache(Teacher.load(teacher_folder / TEACHER_FOLDER), remembered)
     pairs = distillation_texts(shop, settings.texts, seed=settings.seed)
@@ -92,9 +92,9 @@ def encode_shop(
     vectors = encoder.encode([*item_texts, *texts, *held_out], progress=progress)
     items, made, asked = np.split(vectors, [len(item_texts), len(item_texts) + len(texts)])
     matrix = start_projection(np.concatenate([items, made]), settings.dim, whitening=settings.projection.whitening)
-    taught = lessons(said, settings.cross_encoder) if said else None
+    taught = projection_labels(labels, settings.cross_encoder) if labels else None
     matrix = learn_projection(
-        matrix, shop, items, encoder.encode, settings.projection, seed=settings.seed, taught=taught
+        matrix, shop, items, encoder.encode, settings.projection, seed=settings.seed, labels=taught
     )
     row_of = {text: row for row, text in enumerate(texts)}
     student_texts = [pair.student_text.replace("\n", " ") for pair in pairs]
@@ -106,8 +106,8 @@ def encode_shop(
         "wide_items": items,
         "wide_held_out": asked,
     }
-    if said and settings.cross_encoder.scores_student:
-        write_lists(folder / _LISTS_FILE, said.lists)
+    if labels and labels.lists is not None and settings.cross_encoder.scores_student:
+        write_lists(folder / _LISTS_FILE, labels.lists)
     for name, array in arrays.items():
         np.save(folder / f"{name}.npy", array)
     write_bytes_atomically(folder / _STUDENT_TEXTS, "\n".join(student_texts).encode())

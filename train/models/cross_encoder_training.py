@@ -105,7 +105,7 @@ class CrossEncoderSettings:
 
 @dataclass(frozen=True)
 class Relevance:
-    """What the cross-encoder said.
+    """What a trained cross-encoder says of a shop.
 
     Attributes:
         lists: real queries with their best candidates, scored.
@@ -180,7 +180,7 @@ class CrossEncoderRounds:
             loss = self._learn(number, _remembered(path, lambda: self._filtered(mined)) if number else mined)
         kept = self._filtered(mined)
         asked = len(self._asked)
-        said = Relevance(
+        result = Relevance(
             lists=self._scored_lists(),
             negatives={query.text: rows for query, rows in zip(self._judged, kept, strict=True)},
             dropped=sum(map(len, mined)) - sum(map(len, kept)),
@@ -188,7 +188,7 @@ class CrossEncoderRounds:
             loss=loss,
         )
         self._meter.ended()
-        return said
+        return result
 
     def _learn(self, number: int, negatives: Sequence[Int64]) -> float:
         settings = self._settings

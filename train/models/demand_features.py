@@ -133,7 +133,10 @@ class _Counts:
         return result
 
 
-def quiet_directions(vectors: Float32, count: int) -> Float32:
-    """Return float32 [count, dim]: orthogonal unit directions along which `vectors` [N, dim] reach least far."""
+def least_used_directions(vectors: Float32, count: int) -> Float32:
+    """Return float32 [count, dim]: orthogonal unit directions in which `vectors` [N, dim] extend least.
+
+    These are the eigenvectors of the smallest eigenvalues of the vectors' Gram matrix.
+    """
     _, directions = np.linalg.eigh(vectors.T.astype(np.float64) @ vectors)
     return np.ascontiguousarray(directions[:, :count].T, dtype=np.float32)

@@ -31,7 +31,7 @@ SCORED_LISTS = 64
 
 
 @dataclass(frozen=True)
-class CrossEncoderLessons:
+class CrossEncoderLabels:
     """What a cross-encoder adds to the judgements (train/models/cross_encoder_training.py).
 
     Attributes:
@@ -96,7 +96,7 @@ def learn_projection(
     *,
     seed: int,
     progress: Progress | None = None,
-    taught: CrossEncoderLessons | None = None,
+    labels: CrossEncoderLabels | None = None,
 ) -> Float32:
     """Return `start` after learning from the judgements of `shop`; `start` itself where there are none.
 
@@ -108,11 +108,11 @@ def learn_projection(
         settings: see `ProjectionSettings`.
         seed: of the batches.
         progress: called after each step.
-        taught: a cross-encoder's scores and hard negatives, besides the judgements.
+        labels: a cross-encoder's scores and hard negatives, besides the judgements.
     """
-    taught = taught or CrossEncoderLessons()
-    shape = BatchShape(lists=16, list_size=48, pairs=128, negatives=256, hard=HARD_NEGATIVES if taught.negatives else 0)
-    evidence = ContrastiveBatches(shop, shape, kinds=EVIDENCE, hard=taught.negatives)
+    labels = labels or CrossEncoderLabels()
+    shape = BatchShape(lists=16, list_size=48, pairs=128, negatives=256, hard=HARD_NEGATIVES if labels.negatives else 0)
+    evidence = ContrastiveBatches(shop, shape, kinds=EVIDENCE, hard=labels.negatives)
     if not any(evidence.counts.values()) or not settings.steps:
         return start
     queries = encode(list(evidence.queries))
@@ -120,8 +120,8 @@ def learn_projection(
     matrix = tf.Variable(start)
     optimizer = keras.optimizers.Adam(settings.learning_rate)
     step = _step_function(matrix, settings.temperature)
-    scored = _scored_step(matrix, settings.temperature, taught.loss)
-    lists = taught.lists
+    scored = _scored_step(matrix, settings.temperature, labels.loss)
+    lists = labels.lists
     asked = encode(lists.texts) if lists is not None else None
     optimizer.build([matrix])
     for number in range(settings.steps):

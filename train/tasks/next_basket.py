@@ -18,7 +18,7 @@ from train.data.tables import Shop
 from train.evaluation.next_basket import NextBasketQuality, next_basket_quality, rule_qualities
 from train.loop import FitSettings, fit
 from train.losses.next_item import next_basket_loss
-from train.models.demand_features import SIGNALS, Demand, quiet_directions
+from train.models.demand_features import SIGNALS, Demand, least_used_directions
 from train.models.history import HistorySettings, NextBasket, build_history_head
 from train.sampling.next_basket_batches import (
     NO_ITEM,
@@ -88,7 +88,7 @@ def training_data(shop: Shop, settings: HistorySettings, *, seed: int) -> Histor
 
 def demand_axes(text_vectors: Float32, settings: HistorySettings) -> Float32:
     """Return float32 [SIGNALS, dim]: what one unit of each signal of demand adds to an item vector."""
-    return quiet_directions(text_vectors, SIGNALS) * np.float32(settings.demand)
+    return least_used_directions(text_vectors, SIGNALS) * np.float32(settings.demand)
 
 
 def measured_demand(data: HistoryData, settings: HistorySettings) -> Demand | None:

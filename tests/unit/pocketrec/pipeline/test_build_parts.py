@@ -14,7 +14,7 @@ from pocketrec.cli.build import _front_lines
 from pocketrec.cli.output import ConsoleReporter
 from pocketrec.pipeline.budget import points_json
 from pocketrec.pipeline.build import build_bundle, learning_digest
-from pocketrec.pipeline.cross_encoder import Said, lessons, read_said, write_said
+from pocketrec.pipeline.cross_encoder import projection_labels, read_labels, write_labels
 from pocketrec.pipeline.history_stages import HistoryStages
 from pocketrec.pipeline.settings import BuildSettings
 from pocketrec.pipeline.student_stages import StudentStages, distillation_set
@@ -378,12 +378,12 @@ def test_the_history_head_goes_through_its_stages_without_a_purchase(tmp_path):
     assert float((unit_rows(output.numpy()) @ vectors[:4].T).mean()) > 0.2
 
 
-def test_what_a_cross_encoder_said_reaches_projection_and_student(tmp_path, monkeypatch):
+def test_labels_of_a_cross_encoder_reach_projection_and_student(tmp_path, monkeypatch):
     monkeypatch.setattr("pocketrec.pipeline.teacher_stages.Teacher.load", lambda _folder: FakeTeacher())
     lists = ScoredLists(["red lamp"], np.array([[0, 1, 2]]), np.array([[3.0, 2.0, 1.0]], np.float32))
-    write_said(tmp_path, Said(lists, {"red lamp": np.array([5]), "blue mug": np.array([], np.int64)}))
-    said = read_said(tmp_path)
-    assert {query: rows.tolist() for query, rows in said.negatives.items()} == {"red lamp": [5], "blue mug": []}
+    write_labels(tmp_path, lists, {"red lamp": np.array([5]), "blue mug": np.array([], np.int64)})
+    labels = read_labels(tmp_path)
+    assert {query: rows.tolist() for query, rows in labels.negatives.items()} == {"red lamp": [5], "blue mug": []}
     cross_encoder = CrossEncoderSettings(steps=1, distill_into="both")
     settings = BuildSettings(
         dim=DIM,
@@ -392,15 +392,15 @@ def test_what_a_cross_encoder_said_reaches_projection_and_student(tmp_path, monk
         cross_encoder=cross_encoder,
     )
     items = []
-    for name, one in (("with", said), ("without", None)):
+    for name, one in (("with", labels), ("without", None)):
         (tmp_path / name).mkdir()
-        encode_shop(tmp_path / name, tmp_path, SHOP, ["green mug"], settings, nothing, said=one)
+        encode_shop(tmp_path / name, tmp_path, SHOP, ["green mug"], settings, nothing, labels=one)
         items.append(read_vectors(tmp_path / name).items)
     assert not np.array_equal(*items)
     vectors = read_vectors(tmp_path / "with")
     data = distillation_set(cut(), settings, vectors, [product.text for product in SHOP.products])
     np.testing.assert_array_equal(data.scored.scores, lists.scores)
-    taught = lessons(said, replace(cross_encoder, negatives=False, distill_into="student"))
+    taught = projection_labels(labels, replace(cross_encoder, negatives=False, distill_into="student"))
     assert (taught.lists, dict(taught.negatives)) == (None, {})
 
 

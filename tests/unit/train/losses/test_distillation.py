@@ -17,7 +17,7 @@ from train.distillation import (
 )
 from train.loop import FitSettings, fit
 from train.losses.distillation import ScoreLoss, distillation_loss, score_loss, student_term, student_terms
-from train.models.projection import CrossEncoderLessons, ProjectionSettings, learn_projection
+from train.models.projection import CrossEncoderLabels, ProjectionSettings, learn_projection
 from train.sampling.hard_negatives import ScoredLists
 
 OWN, TEACHER = np.array([[3.0, 1.0, 0.0], [0.0, 0.0, 4.0]], np.float32), np.array([[1.0, 5.0, 2.0], [2.0, 0.0, 1.0]])
@@ -72,8 +72,8 @@ def test_the_projection_ranks_candidates_as_they_were_scored(kind):
 
     start = np.eye(8, dtype=np.float32)
     settings = ProjectionSettings(steps=150, learning_rate=1e-2)
-    taught = CrossEncoderLessons(lists=lists, loss=ScoreLoss(kind, 5.0))
-    learned = learn_projection(start, shop, items, encode, settings, seed=0, taught=taught)
+    labels = CrossEncoderLabels(lists=lists, loss=ScoreLoss(kind, 5.0))
+    learned = learn_projection(start, shop, items, encode, settings, seed=0, labels=labels)
     assert agreement(learned) > agreement(start) + 0.3
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from train.models.demand_features import CLIP, DAY_S, PERIODS, SIGNALS, Demand, Sale, quiet_directions
+from train.models.demand_features import CLIP, DAY_S, PERIODS, SIGNALS, Demand, Sale, least_used_directions
 
 
 def sale(day: float, rows: list[int], owned: tuple[int, ...] = ()) -> Sale:
@@ -73,6 +73,6 @@ def test_periods_divide_the_time_of_the_sales() -> None:
 def test_quiet_directions_are_those_that_no_vector_uses() -> None:
     vectors = np.random.default_rng(0).normal(size=(50, 6)).astype(np.float32)
     vectors[:, [1, 4]] = 0.0
-    quiet = quiet_directions(vectors, 2)
+    quiet = least_used_directions(vectors, 2)
     np.testing.assert_allclose(vectors @ quiet.T, 0.0, atol=1e-5)
     np.testing.assert_allclose(quiet @ quiet.T, np.eye(2), atol=1e-6)
