@@ -10,6 +10,7 @@ from typing import Any
 
 from edge_runtime.cli.commands import JSON, AddArguments, Command, all_of, argument, one_of, path
 from edge_runtime.contract.errors import ConfigError
+from edge_runtime.contract.product_columns import PRODUCT_COLUMNS
 from edge_runtime.recommender import MODES, Recommendations, Recommender
 from edge_runtime.search.explanation import Explanation, HistoryExplanation
 from edge_runtime.search.fair_ranking import ExposureBound, search_fairly
@@ -21,6 +22,7 @@ _BUNDLE = all_of(
     JSON,
     argument("--threads", type=int, default=1, help="threads of one model call (default: 1)"),
 )
+_FACETS = (*(column.name for column in PRODUCT_COLUMNS if column.facets), "attributes.NAME")
 _QUERY = argument("query", metavar="QUERY", help="what a person typed")
 _K = argument("-k", type=int, default=10, help="how many products (default: 10)")
 _WHERE = argument(
@@ -239,7 +241,7 @@ facets = Command(
         nargs="+",
         default=["brand", "category", "price"],
         metavar="FIELD",
-        help="brand, category, group, price, attributes.NAME",
+        help=", ".join(_FACETS),
     ),
     _WHERE,
     argument("--limit", type=int, default=10, metavar="N", help="values of each field (default: 10)"),

@@ -40,9 +40,6 @@ _ADDRESS = re.compile(r"https?://[^\s\x00-\x1f<>\"]{1,2000}", re.IGNORECASE)
 _CURRENCY = re.compile(r"[A-Za-z]{3}")
 
 
-_SHORT_TEXTS = ("brand", "category", "group")
-
-
 @dataclass(frozen=True)
 class ProductTable:
     """What the table `products` gives: products, ids as an Arrow array in the same order, and picture vectors.
@@ -123,7 +120,7 @@ def _products(
         "title": titles,
         "attributes": _attributes(table, log),
         "extra": _named_texts(table, EXTRA_PREFIX),
-        **{name: [clean_short(text) for text in table.texts(name).to_pylist()] for name in _SHORT_TEXTS},
+        **{name: [clean_short(text) for text in table.texts(name).to_pylist()] for name in _PLAIN_TEXTS},
         **{name: _known(read_column(table, name, rule, log)) for name, rule in _RULES.items()},
     }
     products = []
@@ -263,8 +260,18 @@ _RULES = {
     "url": _WEB_ADDRESS,
     "image_url": _WEB_ADDRESS,
     "currency": ColumnRule("three letters like EUR", texts(_currency), is_refused=False),
-    "in_stock": ColumnRule("true or false", texts(_flag), is_refused=False),
+    **{
+        column.name: ColumnRule("true or false", texts(_flag), is_refused=False)
+        for column in PRODUCT_COLUMNS
+        if column.type == "flag"
+    },
 }
+_PLAIN_TEXTS = tuple(
+    column.name
+    for column in PRODUCT_COLUMNS
+    if column.type == "text" and column.name not in {"product_id", "title", "description", *_RULES}
+)
+"""Texts that any short text fits."""
 _PRODUCT_ID = ColumnRule(
     f"an id of 1 to {MAX_ID_CHARS} characters",
     lambda table, column: [
