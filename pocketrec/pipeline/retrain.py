@@ -439,10 +439,10 @@ def click_targets(
         raise EmptyDatasetError("no query of the feedback has two products that the shop still sells")
     items = np.zeros((len(rows), _MAX_SHOWN), np.int32)
     targets, mask, words = (np.zeros((len(rows), _MAX_SHOWN), np.float32) for _ in range(3))
-    for number, (products, attractions, offsets) in enumerate(rows):
+    for number, (products, estimates, offsets) in enumerate(rows):
         count = len(products)
         items[number, :count] = products
-        targets[number, :count] = attractions
+        targets[number, :count] = estimates
         mask[number, :count] = 1.0
         words[number, :count] = offsets
     return ClickTargets(query_ids(texts), items, targets, mask, words)
