@@ -30,6 +30,12 @@ def next_delay_s(interval_s: float, failures: int, chance: random.Random, *, ret
     return max(longest * chance.uniform(_LEAST_OF_RETRY, 1.0), retry_after_s * chance.uniform(1.0, 1 + _JITTER))
 
 
+def _wish_of_server_s(error: BaseException) -> float:
+    """Return the Retry-After of a refusal, which may be the cause of another error."""
+    cause = error if isinstance(error, HttpStatusError) else error.__cause__
+    return cause.retry_after_s if isinstance(cause, HttpStatusError) else 0.0
+
+
 def run_loop(
     sync: Callable[[], SyncReport],
     *,
@@ -55,6 +61,6 @@ def run_loop(
             failures, retry_after_s = 0, 0.0
         except PocketrecError as error:
             failures += 1
-            retry_after_s = error.retry_after_s if isinstance(error, HttpStatusError) else 0.0
+            retry_after_s = _wish_of_server_s(error)
             _LOG.warning("sync failed (%d in a row): %s", failures, error)
         stop.wait(next_delay_s(interval_s, failures, chance, retry_after_s=retry_after_s))

@@ -5,12 +5,16 @@
 """
 
 import contextlib
+import functools
+import http.client
+import io
+import socket
 import time
 import urllib.parse
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
-from typing import Protocol
+from typing import Any, Protocol, cast
 
 import urllib3
 from tuf.api.exceptions import DownloadError as TufDownloadError
@@ -21,6 +25,8 @@ from edge_runtime.contract.errors import ConfigError, DownloadError, DownloadToo
 
 MAX_ERROR_BYTES = 10_000
 """How much of an answer with an error status is read in search of its sentence."""
+MAX_FRAMING_BYTES = 1_000_000
+"""Most bytes of an answer beside its body: headers have some 500, chunk sizes of a file of 512 MB by 8 kB some 400,000."""
 _CHUNK_BYTES = 1 << 16  # the usual size of a socket's buffer
 _LONGEST_RETRY_AFTER_S = 86_400.0  # a day: a mistaken header must not silence a fleet for longer
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
@@ -47,7 +53,10 @@ class Transport(Protocol):
 
 @dataclass(frozen=True)
 class TimeLimits:
-    """Time limits of one request, in seconds: to connect, between two bytes, and in all."""
+    """Time limits of one request, in seconds: to connect, between two bytes, and in all.
+
+    `total_s` ends whatever arrives: status line, headers, interim answers, body, chunk sizes and trailers.
+    """
 
     connect_s: float = 10.0
     read_s: float = 20.0
@@ -63,7 +72,11 @@ class HttpTransport:
 
     limits: TimeLimits = TimeLimits()
     clock: Callable[[], float] = time.monotonic
-    _pool: urllib3.PoolManager = field(default_factory=lambda: urllib3.PoolManager(maxsize=2), repr=False)
+    _pool: urllib3.PoolManager = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Open no connection yet; those that are kept open obey these limits."""
+        object.__setattr__(self, "_pool", _Pools(self.limits, self.clock))
 
     @contextlib.contextmanager
     def open(
@@ -73,15 +86,18 @@ class HttpTransport:
 
         Raises:
             DownloadError: no connection, a time limit passed, or the connection broke.
+            DownloadTooLargeError: more than `MAX_FRAMING_BYTES` arrived beside the body.
         """
         deadline = self.clock() + self.limits.total_s
-        with _network_errors_named(url):
+        with self._errors_named(url, deadline):
             response = self._pool.request(
                 method,
                 url,
                 body=body,
                 headers={"Accept-Encoding": "identity", "User-Agent": "pocketrec", **(headers or {})},
-                timeout=urllib3.Timeout(connect=self.limits.connect_s, read=self.limits.read_s),
+                timeout=urllib3.Timeout(
+                    connect=self.limits.connect_s, read=self.limits.read_s, total=self.limits.total_s
+                ),
                 retries=False,
                 redirect=False,
                 preload_content=False,
@@ -95,27 +111,118 @@ class HttpTransport:
             response.close()
 
     def _chunks(self, response: urllib3.BaseHTTPResponse, url: str, deadline: float) -> Iterator[bytes]:
-        with _network_errors_named(url):
-            # read1 gives what has arrived: a server that drips single bytes cannot hold us past the deadline.
+        with self._errors_named(url, deadline):
+            # read1 gives what has arrived, so that a download that breaks off keeps it.
             while chunk := response.read1(_CHUNK_BYTES, decode_content=False):
-                if self.clock() > deadline:
-                    raise DownloadError(
-                        f"{_place(url)} took more than {self.limits.total_s:g} s to answer; try again later"
-                    )
                 yield chunk
 
+    @contextlib.contextmanager
+    def _errors_named(self, url: str, deadline: float) -> Iterator[None]:
+        place = _place(url)
+        try:
+            yield
+        except urllib3.exceptions.NewConnectionError as error:
+            raise DownloadError(f"cannot reach {place}; check the address and the network, then try again") from error
+        except urllib3.exceptions.TimeoutError as error:
+            late = self.clock() >= deadline
+            what = f"took more than {self.limits.total_s:g} s to answer" if late else "did not answer in time"
+            raise DownloadError(f"{place} {what}; try again later") from error
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            reason = type(error).__name__
+            raise DownloadError(f"the connection to {place} failed ({reason}); try again later") from error
 
-@contextlib.contextmanager
-def _network_errors_named(url: str) -> Iterator[None]:
-    try:
-        yield
-    except urllib3.exceptions.NewConnectionError as error:
-        raise DownloadError(f"cannot reach {_place(url)}; check the address and the network, then try again") from error
-    except urllib3.exceptions.TimeoutError as error:
-        raise DownloadError(f"{_place(url)} did not answer in time; try again later") from error
-    except (urllib3.exceptions.HTTPError, OSError) as error:
-        reason = type(error).__name__
-        raise DownloadError(f"the connection to {_place(url)} failed ({reason}); try again later") from error
+
+class _Pools(urllib3.PoolManager):
+    """Pools whose connections receive nothing after a request's deadline."""
+
+    def __init__(self, limits: TimeLimits, clock: Callable[[], float]) -> None:
+        super().__init__(maxsize=2)
+        self.pool_classes_by_scheme = {"http": _PlainPool, "https": _TlsPool}
+        self._bounds = {"limits": limits, "clock": clock}
+
+    def _new_pool(
+        self, scheme: str, host: str, port: int, request_context: dict[str, Any] | None = None
+    ) -> urllib3.HTTPConnectionPool:
+        pool = super()._new_pool(scheme, host, port, request_context)
+        pool.conn_kw.update(self._bounds)
+        return pool
+
+
+class _Bounded(http.client.HTTPConnection):
+    """A connection each of whose requests has `limits.total_s` seconds, measured by `clock`, from its first byte."""
+
+    def __init__(self, *args: Any, limits: TimeLimits, clock: Callable[[], float], **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._limits, self._clock = limits, clock
+
+    def putrequest(self, method: str, url: str, skip_host: bool = False, skip_accept_encoding: bool = False) -> None:
+        deadline = self._clock() + self._limits.total_s
+        made = functools.partial(_BoundedResponse, timeout_s=functools.partial(self._timeout_s, deadline))
+        self.response_class = cast("type[http.client.HTTPResponse]", made)
+        super().putrequest(method, url, skip_host, skip_accept_encoding)
+
+    def _timeout_s(self, deadline: float) -> float:
+        return min(self._limits.read_s, deadline - self._clock())
+
+
+class _PlainConnection(_Bounded, urllib3.connection.HTTPConnection):
+    pass
+
+
+class _TlsConnection(_Bounded, urllib3.connection.HTTPSConnection):
+    pass
+
+
+class _PlainPool(urllib3.HTTPConnectionPool):
+    ConnectionCls = _PlainConnection
+
+
+class _TlsPool(urllib3.HTTPSConnectionPool):
+    ConnectionCls = _TlsConnection
+
+
+class _BoundedResponse(http.client.HTTPResponse):
+    """An answer of which no byte is received later than `timeout_s` permits."""
+
+    def __init__(self, sock: socket.socket, *args: Any, timeout_s: Callable[[], float], **options: Any) -> None:
+        super().__init__(sock, *args, **options)
+        self.fp = _FramedReader(_TimedSocket(sock, self.fp.detach(), timeout_s))
+
+
+class _TimedSocket(io.RawIOBase):
+    """What `sock` receives: each wait ends after `timeout_s()`, which says the seconds that are left."""
+
+    def __init__(self, sock: socket.socket, stream: io.RawIOBase, timeout_s: Callable[[], float]) -> None:
+        self._sock, self._stream, self._timeout_s = sock, stream, timeout_s
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        timeout_s = self._timeout_s()
+        if timeout_s <= 0:
+            raise TimeoutError("the request has used up its time")
+        self._sock.settimeout(timeout_s)
+        return self._stream.readinto(buffer)
+
+    def close(self) -> None:
+        self._stream.close()
+        super().close()
+
+
+class _FramedReader(io.BufferedReader):
+    """Counts what is read by lines: http.client reads so all that is not the body."""
+
+    _framing_bytes = 0
+
+    def readline(self, size: int | None = -1, /) -> bytes:
+        line = super().readline(size)
+        self._framing_bytes += len(line)
+        if self._framing_bytes > MAX_FRAMING_BYTES:
+            raise DownloadTooLargeError(
+                f"the server sent more than {MAX_FRAMING_BYTES} bytes beside its answer; it was not read further"
+            )
+        return line
 
 
 def _place(url: str) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import IO
 
 from tuf.api import exceptions as tuf_errors
-from tuf.api.metadata import TargetFile
+from tuf.api.metadata import Metadata, TargetFile, Timestamp
 from tuf.ngclient import Updater as TufUpdater
 from tuf.ngclient import UpdaterConfig
 
@@ -98,6 +98,29 @@ def check_clock(published_at: str, now: datetime) -> None:
             f"this device's clock says {now:%Y-%m-%d}, but the release was published on {published:%Y-%m-%d}: "
             "with a wrong clock no release can be recognized as current; set the clock, then try again"
         )
+
+
+def check_not_held_back(metadata_folder: Path, now: datetime, failure: UpdateError) -> None:
+    """Report metadata that has expired, although no newer was to be had: a network may keep a device from its updates.
+
+    Args:
+        metadata_folder: of `TrustedTargets`.
+        now: the device's time (UTC).
+        failure: why nothing newer was received.
+
+    Raises:
+        ExpiredReleaseError: the newest timestamp that this device has seen is out of date.
+    """
+    try:
+        timestamp = Metadata[Timestamp].from_bytes((metadata_folder / "timestamp.json").read_bytes())
+    except (OSError, tuf_errors.RepositoryError):
+        return
+    expires = timestamp.signed.expires
+    if now > expires:
+        raise ExpiredReleaseError(
+            f"{failure}; the newest signatures that this device received expired on {expires:%Y-%m-%d %H:%M} UTC, so it may "
+            "be held back from newer releases"
+        ) from failure
 
 
 class TrustedTargets:

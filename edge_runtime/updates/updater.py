@@ -20,7 +20,14 @@ from edge_runtime.contract.atomic_files import (
     write_json_atomically,
 )
 from edge_runtime.contract.bundle import MANIFEST_FILE, MAX_MANIFEST_BYTES, decode_manifest, open_bundle
-from edge_runtime.contract.errors import BundleError, InferenceError, RollbackError, SignatureError, UpdateError
+from edge_runtime.contract.errors import (
+    BundleError,
+    DownloadError,
+    InferenceError,
+    RollbackError,
+    SignatureError,
+    UpdateError,
+)
 from edge_runtime.contract.offer import Assignment, assign
 from edge_runtime.contract.release import ReleaseNote, manifest_target
 from edge_runtime.updates.crash_guard import CrashGuard
@@ -28,7 +35,7 @@ from edge_runtime.updates.downloads import Downloads
 from edge_runtime.updates.http_transport import Transport
 from edge_runtime.updates.slots import Installed, Slots
 from edge_runtime.updates.staging import Staged, Stager
-from edge_runtime.updates.tuf_client import METADATA_PATH, TrustedTargets, check_clock
+from edge_runtime.updates.tuf_client import METADATA_PATH, TrustedTargets, check_clock, check_not_held_back
 from edge_runtime.updates.update_check import OfferedMetadata, ask_for_offer, keep_offer
 
 _LOG = logging.getLogger(__name__)
@@ -130,7 +137,8 @@ class Updater:
         broke off are continued by the next call. A damaged installed bundle is mended.
 
         Raises:
-            SignatureError, RollbackError, ExpiredReleaseError: the release is not to be trusted.
+            SignatureError, RollbackError: the release is not to be trusted.
+            ExpiredReleaseError: it is out of date, or it cannot be fetched and what is known here is out of date.
             DownloadError: the network or the server.
             BundleError, InferenceError: the release does not work on this device; it is remembered and not tried again.
             StorageError: the disk is full, read-only or not permitted.
@@ -139,6 +147,9 @@ class Updater:
         with self.slots.locked():
             try:
                 return self._update()
+            except DownloadError as error:
+                check_not_held_back(self._metadata, self._clock(), error)
+                raise
             finally:
                 self.slots.clear_staging()
 

@@ -219,6 +219,19 @@ def test_expired_targets_are_refused(server, home, first):
         server.updater(home).update()
 
 
+def test_network_that_holds_a_device_back_is_reported_once_its_signatures_are_out_of_date(server, home, first):
+    server.publish(first)
+    server.updater(home).update()
+    server.transport.fault = fail_on("/v1/", DownloadError("the mirror drips"))
+    server.pass_time(hours=1)
+    with pytest.raises(DownloadError, match="the mirror drips"):
+        server.updater(home).update()
+    server.pass_time(days=3)
+    with pytest.raises(ExpiredReleaseError, match=r"the mirror drips; .* expired on 20.* held back"):
+        server.updater(home).update()
+    assert answering(home) == first.bundle_id
+
+
 def test_mix_and_match_of_snapshots_is_refused(server, home, first, second):
     server.publish(first)
     server.publish(second)

@@ -14,6 +14,7 @@ from edge_runtime.contract.errors import (
     BundleFormatError,
     ConfigError,
     DownloadError,
+    ExpiredReleaseError,
     GoldenMismatchError,
     HttpStatusError,
     UpdateError,
@@ -246,6 +247,24 @@ def test_retry_after_of_the_server_delays_the_loop(server, node, caplog):
     stop_proxy = type("Stop", (), {"is_set": stop.is_set, "wait": staticmethod(wait)})()
     server.publish(write_bundle(server.keys.parent / "b"))
     run_loop(node.sync, interval_s=10, stop=stop_proxy, report=lambda _: None, chance=random.Random(1))
+    assert waits[0] >= 120
+
+
+def test_retry_after_counts_behind_signatures_that_are_out_of_date():
+    waits = []
+
+    def sync():
+        refusal = HttpStatusError("busy", status_code=503, retry_after_s=120)
+        raise ExpiredReleaseError("busy; signatures expired") from refusal
+
+    class Once:
+        def is_set(self):
+            return bool(waits)
+
+        def wait(self, seconds):
+            waits.append(seconds)
+
+    run_loop(sync, interval_s=10, stop=Once(), report=lambda _: None, chance=random.Random(1))
     assert waits[0] >= 120
 
 

@@ -11,6 +11,7 @@ from tuf.api.exceptions import DownloadHTTPError
 
 from edge_runtime.contract.errors import ConfigError, DownloadError, DownloadTooLargeError, HttpStatusError
 from edge_runtime.updates.http_transport import (
+    MAX_FRAMING_BYTES,
     Answer,
     HttpTransport,
     TimeLimits,
@@ -24,8 +25,8 @@ LIMITS = TimeLimits(connect_s=1.0, read_s=0.3, total_s=0.8)
 
 
 @contextlib.contextmanager
-def answering(*pieces: bytes, pause_s: float = 0.0, repeat: int = 1):
-    """A server that takes one connection and sends `pieces`, waiting between them."""
+def answering(*pieces: bytes, pause_s: float = 0.0, repeat: int = 1, sent: list[bytes] | None = None):
+    """A server that takes one connection and sends `pieces`, waiting between them; those that it could go into `sent`."""
     listener = socket.create_server(("127.0.0.1", 0))
 
     def talk():
@@ -35,12 +36,38 @@ def answering(*pieces: bytes, pause_s: float = 0.0, repeat: int = 1):
                 connection.recv(65_536)
                 for piece in pieces * repeat:
                     connection.sendall(piece)
+                    if sent is not None:
+                        sent.append(piece)
                     time.sleep(pause_s)
 
     thread = threading.Thread(target=talk)
     thread.start()
     try:
         yield f"http://127.0.0.1:{listener.getsockname()[1]}/x"
+    finally:
+        listener.close()
+        thread.join()
+
+
+@contextlib.contextmanager
+def conversing(*answers: bytes):
+    """A server that gives one of `answers` to each request of a connection; also gives the connections it has taken."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    connections = []
+
+    def talk():
+        with contextlib.suppress(OSError):
+            connection, _ = listener.accept()
+            connections.append(connection)
+            with connection:
+                for answer in answers:
+                    connection.recv(65_536)
+                    connection.sendall(answer)
+
+    thread = threading.Thread(target=talk)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}/x", connections
     finally:
         listener.close()
         thread.join()
@@ -72,6 +99,60 @@ def test_dripping_server_is_given_up():
     # A whole answer would take ten seconds and more: that the limit is named says that nobody waited for it.
     with answering(head, *[b"x"] * 100, pause_s=0.1) as url, pytest.raises(DownloadError, match=r"more than 0\.8 s"):
         get(url)
+
+
+HEAD = b"HTTP/1.1 200 OK\r\n"
+CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
+WHOLE = HEAD + b"Content-Length: 5\r\n\r\nhello"
+
+
+@pytest.mark.parametrize(
+    ("start", "drip", "end"),
+    [
+        (b"HTTP/1.1 200 ", b"O", b"K\r\nContent-Length: 5\r\n\r\nhello"),
+        (HEAD + b"X-Padding: ", b"x", b"\r\nContent-Length: 5\r\n\r\nhello"),
+        (b"", b"HTTP/1.1 100 Continue\r\n\r\n", WHOLE),
+        (CHUNKED, b"0", b"5\r\nhello\r\n0\r\n\r\n"),
+        (CHUNKED + b"5\r\nhello\r\n0\r\n", b"X-Trailer: x\r\n", b"\r\n"),
+        (HEAD + b"Content-Length: 205\r\n\r\n", b"x", b"hello"),
+    ],
+    ids=["status line", "header", "interim answers", "chunk size", "trailers", "body"],
+)
+def test_mirror_that_drips_any_part_of_an_answer_is_given_up(start, drip, end):
+    """Each answer would be whole after 20 seconds: what the server could not send says that nobody waited for it."""
+    limits, sent = TimeLimits(connect_s=10.0, read_s=10.0, total_s=0.5), []
+    with (
+        answering(start, *[drip] * 200, end, pause_s=0.1, sent=sent) as url,
+        pytest.raises(DownloadError, match=r"more than 0\.5 s"),
+    ):
+        get(url, HttpTransport(limits=limits))
+    assert len(sent) < 200
+
+
+@pytest.mark.parametrize(
+    ("start", "piece"),
+    [
+        (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+        (CHUNKED + b"5\r\nhello\r\n0\r\n", b"X-Trailer: x\r\n"),
+        (CHUNKED, b"1;" + b"x" * 1_000 + b"\r\nx\r\n"),
+    ],
+    ids=["interim answers", "trailers", "chunk sizes"],
+)
+def test_endless_data_beside_a_body_is_not_read(start, piece):
+    pieces = [piece * 1_000] * (2 * MAX_FRAMING_BYTES // (1_000 * len(piece)) + 1)
+    with answering(start, *pieces) as url, pytest.raises(DownloadTooLargeError, match="beside its answer"):
+        get(url, HttpTransport(limits=TimeLimits(connect_s=60.0, read_s=60.0, total_s=60.0)))
+
+
+def test_time_that_one_request_took_is_not_taken_from_the_next():
+    """A connection that is kept open serves many requests, each with a time of its own."""
+    now = [0.0]
+    transport = HttpTransport(limits=TimeLimits(connect_s=10.0, read_s=10.0, total_s=60.0), clock=lambda: now[0])
+    with conversing(WHOLE, WHOLE, WHOLE) as (url, connections):
+        for _ in range(3):
+            assert get(url, transport) == b"hello"
+            now[0] += 59.0
+    assert len(connections) == 1
 
 
 def test_broken_connection_is_named():
