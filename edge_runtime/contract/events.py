@@ -192,6 +192,11 @@ def check_known_kind(kind: str) -> None:
         )
 
 
+def is_name(text: str) -> bool:
+    """Tell whether `text` may name a rollout, an experiment or a variant: 1 to `MAX_ID_CHARS` printable characters."""
+    return 0 < len(text) <= MAX_ID_CHARS and text.isprintable()
+
+
 def _check_text(name: str, text: str, limit: int = MAX_ID_CHARS) -> None:
     if len(text) > limit:
         raise EventRejectedError(f"{name}: expected at most {limit} characters, got {len(text)}")

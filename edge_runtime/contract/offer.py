@@ -11,6 +11,7 @@ import msgspec
 
 from edge_runtime.contract.cohort import choose, in_share
 from edge_runtime.contract.errors import DownloadError
+from edge_runtime.contract.events import MAX_ID_CHARS, is_name
 
 MAX_OFFER_BYTES = 40_000
 """An offer has some 2 kB: mostly the signed timestamp. The rest is room for signatures and variants."""
@@ -78,15 +79,42 @@ def offer_etag(data: bytes) -> str:
 
 
 def decode_offer(data: bytes) -> Offer:
-    """Read an offer that nobody has signed.
+    """Read and check an offer that nobody has signed.
 
     Raises:
-        DownloadError: it is malformed.
+        DownloadError: it is malformed, or names what no event and no report of a device may name.
     """
     try:
-        return msgspec.json.decode(data, type=Offer)
+        offer = msgspec.json.decode(data, type=Offer)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise DownloadError(f"the server's offer is malformed ({error}); check the address, or try again") from error
+    check_offer(offer)
+    return offer
+
+
+def check_offer(offer: Offer) -> None:
+    """Refuse an offer whose names or shares cannot be true.
+
+    What an offer names is kept beside the bundle and goes into every event and report of the device. Its releases are
+    looked for among the signed ones.
+
+    Raises:
+        DownloadError: says what was expected.
+    """
+    rollout = [offer.rollout] if offer.rollout is not None else []
+    experiment = [offer.experiment] if offer.experiment is not None else []
+    variants = [variant for one in experiment for variant in one.variants]
+    named: list[RolloutOffer | ExperimentOffer] = [*rollout, *experiment]
+    names = [text for one in named for text in (one.id, one.seed)]
+    if not all(map(is_name, [*names, *(one.name for one in variants)])):
+        raise DownloadError(
+            f"the server's offer is refused: expected names of 1 to {MAX_ID_CHARS} printable characters; "
+            "the bundle that answers stays"
+        )
+    if not all(0 <= share <= 1 for share in [*(one.share for one in rollout), *(one.weight for one in variants)]):
+        raise DownloadError(
+            "the server's offer is refused: expected shares between 0 and 1; the bundle that answers stays"
+        )
 
 
 def assign(offer: Offer, *, device_id: str, installed_release: int | None) -> Assignment:

@@ -64,8 +64,8 @@ def check_report(report: DeviceReport) -> None:
         EventRejectedError: names the field and what was expected.
     """
     texts = (report.channel, report.bundle_id, report.reason or "", report.variant or "", report.error or "")
-    if any(len(text) > MAX_REPORT_CHARS for text in texts):
-        raise EventRejectedError(f"expected texts of at most {MAX_REPORT_CHARS} characters")
+    if any(len(text) > MAX_REPORT_CHARS or "\x00" in text for text in texts):
+        raise EventRejectedError(f"expected texts of at most {MAX_REPORT_CHARS} characters without NUL")
     if report.number < 1 or report.release < 1 or max(report.number, report.release) > 2**53:
         raise EventRejectedError("number and release: expected at least 1")
     if not -1e12 < report.timestamp_s < 1e12:

@@ -28,6 +28,7 @@ from edge_runtime.contract.atomic_files import (
 )
 from edge_runtime.contract.bundle import MANIFEST_FILE, Artifact, decode_manifest
 from edge_runtime.contract.errors import BundleError, UpdateError
+from edge_runtime.contract.events import is_name
 
 _NAME_CHARS = 24  # 96 bits of the bundle id: never the same twice, and short enough for every file system
 _LEFT_OVER_AFTER_S = 86_400.0  # no process writes one file for so long
@@ -246,7 +247,11 @@ def _record_of(folder: Path) -> Path:
 
 
 def _read_installed(folder: Path | None) -> Installed | None:
-    return None if folder is None else read_json(_record_of(folder), Installed)
+    found = None if folder is None else read_json(_record_of(folder), Installed)
+    if found is None or all(name is None or is_name(name) for name in (found.reason, found.variant)):
+        return found
+    # An older version kept any name that a server gave, with which no event and no report can be made.
+    return msgspec.structs.replace(found, reason=None, variant=None)
 
 
 def _artifacts(folder: Path) -> list[Artifact]:

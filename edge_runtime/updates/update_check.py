@@ -9,8 +9,8 @@ from pathlib import Path
 import msgspec
 
 from edge_runtime.contract.atomic_files import read_json, write_json_atomically
-from edge_runtime.contract.errors import HttpStatusError
-from edge_runtime.contract.offer import MAX_OFFER_BYTES, Offer, decode_offer, offer_etag
+from edge_runtime.contract.errors import DownloadError, HttpStatusError
+from edge_runtime.contract.offer import MAX_OFFER_BYTES, Offer, check_offer, decode_offer, offer_etag
 from edge_runtime.updates.http_transport import Answer, Transport, check_answer, read_limited
 
 _ROOT = re.compile(r"([1-9][0-9]{0,8})\.root\.json")
@@ -64,7 +64,14 @@ def keep_offer(found: KeptOffer, kept_at: Path) -> None:
 
 def _read_kept(path: Path, url: str) -> KeptOffer | None:
     kept = read_json(path, KeptOffer)
-    return kept if kept is not None and kept.url == url else None
+    if kept is None or kept.url != url:
+        return None
+    try:
+        # An older version kept offers that it had not checked.
+        check_offer(kept.offer)
+    except DownloadError:
+        return None
+    return kept
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import msgspec
 from sqlalchemy.orm import Session
 
 from edge_runtime.contract.errors import ConfigError
+from edge_runtime.contract.events import is_name
 from edge_runtime.contract.offer import VariantOffer
 from edge_runtime.contract.release import check_channel
 from sync_server.database.engine import DatabaseService, read_session, require_row, struct_of, take_turn, write_session
@@ -186,8 +187,9 @@ class Experiments(DatabaseService):
 
 def _check_variants(variants: list[VariantOffer]) -> None:
     names = {variant.name for variant in variants}
-    if variants and (len(variants) < 2 or len(names) < len(variants) or not all(0 < len(name) <= 40 for name in names)):
-        raise ConfigError("expected at least two variants of different names (up to 40 characters)")
+    sound = all(is_name(name) and len(name) <= 40 for name in names)
+    if variants and (len(variants) < 2 or len(names) < len(variants) or not sound):
+        raise ConfigError("expected at least two variants of different names (up to 40 printable characters)")
     if (
         any(not 0 < variant.weight <= 1 for variant in variants)
         or sum(variant.weight for variant in variants) > 1 + 1e-9

@@ -284,6 +284,54 @@ def changed_offer(**fields):
     return fault
 
 
+def rollout_of(**fields):
+    return {"rollout": {"id": "r", "seed": "s", "release": 1, "share": 1.0, **fields}}
+
+
+def experiment_of(variant=None, **fields):
+    arm = {"name": "a", "release": 1, "weight": 1.0, **(variant or {})}
+    return {"experiment": {"id": "e", "seed": "s", "arms": [arm], **fields}}
+
+
+@pytest.mark.parametrize(
+    ("offer", "told"),
+    [
+        (rollout_of(id="r" * 30_000), "names of 1 to 200"),
+        (rollout_of(id=""), "names of 1 to 200"),
+        (rollout_of(seed="s" * 201), "names of 1 to 200"),
+        (rollout_of(share=-0.5), "shares between 0 and 1"),
+        (experiment_of(id="e" * 201), "names of 1 to 200"),
+        (experiment_of(id="e\x00"), "names of 1 to 200"),
+        (experiment_of({"name": "a\x1b[2J"}), "names of 1 to 200"),
+        (experiment_of({"name": ""}), "names of 1 to 200"),
+        (experiment_of({"weight": 1e300}), "shares between 0 and 1"),
+    ],
+)
+def test_stolen_server_cannot_offer_what_no_event_may_name(server, home, first, second, offer, told):
+    server.publish(first)
+    server.updater(home).update()
+    before = (home / "offer.json").read_bytes()
+    server.publish(second)
+    server.transport.fault = changed_offer(**offer)
+    with pytest.raises(DownloadError, match=f"offer is refused: .*{told}"):
+        server.updater(home).update()
+    assert (home / "offer.json").read_bytes() == before and answering(home) == first.bundle_id
+    assert server.updater(home).slots.installed.reason is None
+    server.transport.fault = lambda _m, _p, answer: answer
+    assert server.updater(home).update().to_bundle_id == second.bundle_id
+
+
+def test_false_offer_that_an_older_version_kept_does_no_harm(server, home, first):
+    server.publish(first)
+    server.updater(home).update()
+    kept = json.loads((home / "offer.json").read_bytes())
+    kept["offer"] |= experiment_of(id="e" * 300)
+    (home / "offer.json").write_text(json.dumps(kept))
+    assert server.updater(home).update().to_bundle_id == first.bundle_id
+    assert "eee" not in (home / "offer.json").read_text()
+    assert server.updater(home).slots.installed.reason is None
+
+
 def test_stolen_server_cannot_offer_a_timestamp_of_its_own(server, home, first, tmp_path):
     server.publish(first)
     thief = ServerSimulator(tmp_path / "thief")

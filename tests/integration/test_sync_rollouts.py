@@ -163,6 +163,20 @@ def test_events_carry_the_variant_of_the_device(server, nodes, tmp_path):
 
 
 def test_judging_goes_on_after_a_failure_and_makes_offers_anew(server, tmp_path, caplog):
+def test_false_name_that_an_older_version_kept_with_its_bundle_stops_neither_feedback_nor_reports(server, tmp_path):
+    node = device(server, tmp_path / "device")
+    node.sync()
+    [record] = (tmp_path / "device" / "slots").glob("*.json")
+    record.write_text(json.dumps({**json.loads(record.read_text()), "reason": "e" * 300, "arm": "a\x00"}))
+    installed = node.status().installed
+    assert (installed.release, installed.reason, installed.variant) == (1, None, None)
+    node.record(FeedbackEvent(kind="click", product_id="p", timestamp_s=1.0, bundle_id=installed.bundle_id))
+    server.publish(write_bundle(tmp_path / "two", words="two"))
+    assert node.sync().feedback.sent == 1
+    assert [row.release for row in server.services.reports.releases()] == [2]
+    node.close()
+
+
     server.publish(write_bundle(tmp_path / "two", words="two"), staged=True)
     rollout = server.services.rollouts.start(channel="stable", release=2, plan=EVERYONE, actor="ann")
     stop, looks = threading.Event(), []
