@@ -46,17 +46,19 @@ class Downloads:
 
         Raises:
             DownloadTooLargeError: more arrives than was signed.
-            SignatureError: the SHA-256 is not what was signed; `partial` is removed.
+            SignatureError: the server's file is shorter or another than was signed; `partial` is removed.
             DownloadError: the network; call again to continue.
             StorageError: the disk is full, read-only or not permitted.
         """
         with disk_errors_named(partial):
             have = partial.stat().st_size if partial.exists() else 0
-            received = self._fetch_rest(url, partial, have, target.length) if have != target.length else 0
-            length = partial.stat().st_size
-            if length < target.length:
-                raise DownloadError(f"the connection broke after {length} of {target.length} bytes; try again later")
             try:
+                received = self._fetch_rest(url, partial, have, target.length) if have != target.length else 0
+                length = partial.stat().st_size
+                if length < target.length:
+                    raise DownloadError(
+                        f"the connection broke after {length} of {target.length} bytes; try again later"
+                    )
                 with partial.open("rb") as file:
                     check_content(target, file)
             except SignatureError:
@@ -82,12 +84,21 @@ class Downloads:
                     file.write(chunk)
                 file.flush()
                 os.fsync(file.fileno())
+            if received < room and _ends_after(received, answer):
+                raise SignatureError(
+                    f"the server's file ends {room - received} bytes before the {length} that were signed; it was refused"
+                )
         return received
 
     def _reported(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
         for chunk in chunks:
             self.on_bytes(len(chunk))
             yield chunk
+
+
+def _ends_after(received: int, answer: Answer) -> bool:
+    """Tell whether the server's own file ends there; without a length, a body may end because its connection broke."""
+    return answer.headers.get("content-length") == str(received) or "transfer-encoding" in answer.headers
 
 
 def _continues_at(answer: Answer, offset: int) -> bool:

@@ -27,7 +27,8 @@ from edge_runtime.updates.slots import Slots
 from edge_runtime.updates.tuf_client import TrustedTargets
 
 _LOG = logging.getLogger(__name__)
-_GONE = {404, 410}  # HTTP's Not Found and Gone: the server has removed the delta since it was signed
+# HTTP's Not Found and Gone: the server has removed the delta since it was signed. Range Not Satisfiable: it has a shorter one.
+_GONE = {404, 410, 416}
 
 
 @dataclass(frozen=True)

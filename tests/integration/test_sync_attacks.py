@@ -31,7 +31,7 @@ from edge_runtime.updates.http_transport import Answer
 from pocketrec.publishing.key_files import create_keys, key_path
 from sync_server.repository.keys import load_root, load_signer
 from tests.support.fleet_bundles import write_bundle
-from tests.support.server_simulator import ServerSimulator, changed_body
+from tests.support.server_simulator import ServerSimulator, changed_body, whole_body
 
 
 def answering(home: Path) -> str:
@@ -446,6 +446,29 @@ def test_tampered_file_is_refused_and_not_kept(server, home, first):
     assert not (home / "current").exists() and not list((home / "partial").iterdir())
     server.transport.fault = lambda _m, _p, answer: answer
     assert server.updater(home).update().to_bundle_id == first.bundle_id
+
+
+def test_file_that_ends_early_is_refused_and_fetched_anew(server, home, first):
+    server.publish(first)
+    cut = lambda data: data[:-1]  # noqa: E731
+    server.transport.fault = lambda _m, path, answer: whole_body(answer, cut) if "/files/" in path else answer
+    with pytest.raises(SignatureError, match="ends 1 bytes before"):
+        server.updater(home).update()
+    assert not (home / "current").exists() and not list((home / "partial").iterdir())
+    server.transport.fault = lambda _m, _p, answer: answer
+    assert server.updater(home).update().to_bundle_id == first.bundle_id
+
+
+def test_download_without_a_length_goes_on_where_its_connection_broke(server, home, first):
+    server.publish(first)
+
+    def break_off(answer):
+        return replace(changed_body(answer, lambda data: data[:-1]), headers={})
+
+    server.transport.fault = lambda _m, path, answer: break_off(answer) if "/files/" in path else answer
+    with pytest.raises(DownloadError, match="the connection broke after"):
+        server.updater(home).update()
+    assert list((home / "partial").iterdir())
 
 
 def test_tampered_manifest_is_refused(server, home, first):

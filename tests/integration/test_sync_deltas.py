@@ -20,7 +20,7 @@ from edge_runtime.updates.http_transport import Answer
 from pocketrec.publishing.deltas import Delta, make_delta
 from tests.support.file_operations import run_until_operation
 from tests.support.fleet_bundles import write_bundle
-from tests.support.server_simulator import ServerSimulator, changed_body
+from tests.support.server_simulator import ServerSimulator, changed_body, whole_body
 
 NOISE = random.Random(0).randbytes(30_000)
 MODEL = MODEL_FILES[0]
@@ -96,8 +96,11 @@ def fault_on(path_of, change):
         lambda answer: changed_body(answer, lambda data: bytes([data[0] ^ 1]) + data[1:]),
         lambda answer: Answer(404, {"content-type": "application/json"}, iter([b'{"error":"gone"}'])),
         lambda answer: changed_body(answer, lambda data: data + b"more" * 100),
+        lambda answer: whole_body(answer, lambda data: data[:-5]),
+        lambda answer: whole_body(answer, lambda _: b""),
+        lambda answer: replace(changed_body(answer, lambda _: b"x"), headers={"transfer-encoding": "chunked"}),
     ],
-    ids=["tampered", "gone", "longer"],
+    ids=["tampered", "gone", "longer", "cut", "empty", "cut in chunks"],
 )
 def test_delta_that_does_not_arrive_as_signed_gives_way_to_the_whole_file(server, home, old, new, change):
     install_old_then_publish(server, home, old, new)
@@ -105,6 +108,17 @@ def test_delta_that_does_not_arrive_as_signed_gives_way_to_the_whole_file(server
     report = sync(server, home)
     assert answering(home) == new.bundle_id and report.deltas_applied == 0
     assert report.bytes_downloaded > len(NOISE)
+
+
+def test_delta_that_broke_off_and_is_shorter_now_gives_way_to_the_whole_file(server, home, old, new):
+    install_old_then_publish(server, home, old, new)
+    server.transport.fault = fault_on("/deltas/", cut_after(10))
+    with pytest.raises(DownloadError, match="the cable is out"):
+        sync(server, home)
+    not_satisfiable = Answer(416, {"content-type": "application/json"}, iter([b'{"error":"shorter"}']))
+    server.transport.fault = fault_on("/deltas/", lambda _: not_satisfiable)
+    assert sync(server, home).deltas_applied == 0
+    assert answering(home) == new.bundle_id
 
 
 def test_wrong_delta_base_gives_way_to_the_whole_file(server, home, old, new):

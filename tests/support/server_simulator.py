@@ -65,6 +65,12 @@ def changed_body(answer: Answer, change: Callable[[bytes], bytes]) -> Answer:
     return replace(answer, chunks=iter([change(b"".join(answer.chunks))]))
 
 
+def whole_body(answer: Answer, change: Callable[[bytes], bytes]) -> Answer:
+    """Return `answer` with another body, and the length of that: what a server sends whose own file is another."""
+    data = change(b"".join(answer.chunks))
+    return replace(answer, headers={**answer.headers, "content-length": str(len(data))}, chunks=iter([data]))
+
+
 @functools.cache
 def _empty_database() -> bytes:
     """A database with all tables: to make them anew for each test would be half of its time."""
