@@ -9,7 +9,11 @@ const here = (path: string): string => fileURLToPath(new URL(path, import.meta.u
 const LITERT = "litert_wasm_compat_internal";
 const SQLITE = require.resolve("@sqlite.org/sqlite-wasm/sqlite3.wasm");
 
-/** Puts the two WASM runtimes into `wasm/` beside the modules, where environment.ts looks for them. */
+/**
+ * Puts the two WASM runtimes into `wasm/` beside the modules, where environment.ts looks for them.
+ *
+ * LiteRT's script becomes a module: a module worker can import one, and can run no other script.
+ */
 function wasmFiles(): Plugin {
   const litert = require.resolve("@litertjs/core").replace(/dist\/index\.js$/, "wasm/");
   const files: Record<string, string> = {
@@ -21,13 +25,28 @@ function wasmFiles(): Plugin {
     name: "wasm-files",
     generateBundle() {
       for (const [name, path] of Object.entries(files)) {
-        this.emitFile({ type: "asset", fileName: `wasm/${name}`, source: readFileSync(path) });
+        const source = readFileSync(path);
+        this.emitFile({ type: "asset", fileName: `wasm/${name}`, source: name.endsWith(".js") ? asModule(source) : source });
       }
     },
   };
 }
 
-/** SQLite's package would add its workers and a second copy of the `.wasm` file; the page needs neither. */
+function asModule(script: Buffer): string {
+  let code = script.toString();
+  // By its own address it finds its .wasm file; a module has another word for it.
+  for (const ownAddress of ["globalThis.document?.currentScript?.src", "self.location.href"]) {
+    if (!code.includes(ownAddress)) throw new Error(`LiteRT's script has no ${ownAddress}; see how it finds its .wasm file`);
+    code = code.replace(ownAddress, "import.meta.url");
+  }
+  return `${code}\nexport default ModuleFactory;\n`;
+}
+
+/**
+ * SQLite's package would add its workers and a second copy of the `.wasm` file; nothing here needs them.
+ *
+ * Its file system (OPFS) is switched off by the package's own switch: in a worker it would look for one of those workers.
+ */
 function plainSqlite(): Plugin {
   return {
     name: "plain-sqlite",
@@ -35,8 +54,9 @@ function plainSqlite(): Plugin {
     transform(code, id) {
       if (!id.endsWith("sqlite3-bundler-friendly.mjs")) return null;
       return code
-        .replaceAll(/new URL\(\s*(["'`])([^"'`]+)\1,\s*import\.meta\.url,?\s*\)/g, "new URL($1wasm/$2$1, document.baseURI)")
-        .replaceAll("import.meta.url", "document.baseURI");
+        .replaceAll(/new URL\(\s*(["'`])([^"'`]+)\1,\s*import\.meta\.url,?\s*\)/g, "new URL($1wasm/$2$1, location.href)")
+        .replaceAll("import.meta.url", "location.href")
+        .replace("urlParams.has('opfs-disable')", "true");
     },
   };
 }

@@ -41,12 +41,31 @@ function browserFolder(): string {
 export async function readyLiteRt(): Promise<void> {
   liteRt ??= isNode()
     ? import("./inference/litert_in_node.js").then((module) => module.loadLiteRtInNode(LITERT_SCRIPT))
-    : quietly(() => loadLiteRt(browserFolder() + LITERT_SCRIPT));
+    : quietly(() => loadLiteRtModule(browserFolder() + LITERT_SCRIPT));
   try {
     await liteRt;
   } catch (error) {
     liteRt = undefined;
     throw new ModelLoadError(`LiteRT cannot be loaded (${reasonOf(error)}); use a browser with WebAssembly SIMD`);
+  }
+}
+
+interface ScriptRunner {
+  importScripts?: unknown;
+  ModuleFactory?: unknown;
+}
+
+/** Import LiteRT's script, which the build made a module, where LiteRT would add it to a page that a worker has not. */
+async function loadLiteRtModule(url: string): Promise<void> {
+  const runner = globalThis as ScriptRunner;
+  const before = runner.importScripts;
+  runner.ModuleFactory = ((await import(/* @vite-ignore */ url)) as { default: unknown }).default;
+  runner.importScripts = () => undefined;
+  try {
+    await loadLiteRt(url);
+  } finally {
+    if (before === undefined) delete runner.importScripts;
+    else runner.importScripts = before;
   }
 }
 
