@@ -89,7 +89,9 @@ export class Feedback {
   }
 
   /**
-   * Exchange a one-time code for an identity; the same code and credential may be sent again.
+   * Exchange a one-time code for an identity.
+   *
+   * The credential is kept before it is sent. When the answer is lost, the same code may be sent again.
    *
    * @throws PocketrecError this browser keeps no data, or the server refuses the code.
    */
@@ -97,7 +99,7 @@ export class Feedback {
     if (this.queue === null) {
       throw new PocketrecError("this browser keeps no data, so it cannot be enrolled; let it store data for this site");
     }
-    const credential = randomName(32);
+    const credential = await this.queue.credential(randomName(32));
     const answer = await this.post<{ device_id: string }>("v1/devices/enroll", { code, credential }, null);
     this.identity = { deviceId: answer.device_id, credential };
     await this.queue.keepIdentity(this.identity);

@@ -89,6 +89,16 @@ export class FeedbackQueue {
     return (await done(request)) ?? null;
   }
 
+  /** Return the credential that this browser enrolls with, `made` at the first call: a lost answer can be asked for again. */
+  async credential(made: string): Promise<string> {
+    const transaction = this.database.transaction(STATE, "readwrite");
+    const store = transaction.objectStore(STATE);
+    const kept = (await done(store.get("credential"))) as string | undefined;
+    if (kept === undefined) store.put(made, "credential");
+    await finished(transaction);
+    return kept ?? made;
+  }
+
   /** Keep who this browser is. */
   async keepIdentity(identity: Identity): Promise<void> {
     const transaction = this.database.transaction(STATE, "readwrite");
