@@ -4,7 +4,7 @@ import re
 import time
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 from sqlalchemy import select
 
 from sync_server.database.tables.events import Event
@@ -20,6 +20,11 @@ def visit(page: Page, server: LiveServer, path: str = "/shop/") -> None:
 def search(page: Page, text: str) -> None:
     page.fill("#query", text)
     expect(page.locator(".status strong")).to_be_visible()
+
+
+def ask_now(page: Page) -> None:
+    """Have the page ask for a new release at once: browsers tell a page so that the network is back."""
+    page.evaluate("dispatchEvent(new Event('online'))")
 
 
 def titles(page: Page) -> list[str]:
@@ -128,6 +133,7 @@ def test_an_update_arrives_live_and_downloads_only_what_changed(page, server, tm
     search(page, "large red lamp")
     expect(page.locator("#results .price").first).to_have_text("5.00")
     server.publish(make_toy_bundle(tmp_path / "bundle-2", version=2))
+    ask_now(page)
     expect(page.locator("#results .price").first).to_have_text("10.00", timeout=20_000)
     expect(page.locator(".toast").first).to_contain_text("Release 2 arrived and proved itself: 1 file")
     expect(page.locator(".toast").first).to_contain_text("5 kept")
@@ -137,6 +143,7 @@ def test_an_update_arrives_live_and_downloads_only_what_changed(page, server, tm
 def test_a_bundle_that_does_not_prove_itself_is_refused_and_the_old_one_goes_on(page, server, tmp_path):
     visit(page, server)
     server.publish(bundle_with_wrong_golden(tmp_path / "wrong"))
+    ask_now(page)
     expect(page.locator(".toast.trouble").first).to_contain_text("must not use this bundle", timeout=20_000)
     search(page, "large red lamp")
     expect(page.locator("#results .price").first).to_have_text("5.00")
@@ -144,6 +151,45 @@ def test_a_bundle_that_does_not_prove_itself_is_refused_and_the_old_one_goes_on(
     page.wait_for_selector("body[data-ready]")
     search(page, "large red lamp")
     expect(page.locator("#results .price").first).to_have_text("5.00")
+
+
+def test_a_refused_bundle_is_not_downloaded_again_by_the_next_visit(page, server, tmp_path):
+    visit(page, server)
+    wrong = bundle_with_wrong_golden(tmp_path / "wrong")
+    server.publish(wrong)
+    ask_now(page)
+    expect(page.locator(".toast.trouble").first).to_contain_text("must not use this bundle", timeout=20_000)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.reload()
+    expect(page.locator(".toast.trouble").first).to_contain_text("did not work in this browser before")
+    assert [url for url in asked if any(one.sha256 in url for one in wrong.manifest.artifacts)] == []
+    expect(page.locator(".toast.trouble")).to_have_count(1)
+    with page.expect_request("**/v1/channels/**"):
+        ask_now(page)
+    search(page, "large red lamp")
+    expect(page.locator(".toast.trouble")).to_have_count(1)
+
+
+def test_a_lost_answer_does_not_use_up_the_enrollment_code(page, server):
+    code = server.simulator.enrollment.new_code(valid_days=1)
+    lost: list[int] = []
+
+    def lose_the_answer(route: Route) -> None:
+        lost.append(route.fetch().status)
+        route.abort()
+
+    page.route("**/v1/devices/enroll", lose_the_answer)
+    visit(page, server, f"/shop/#enroll={code}")
+    expect(page.locator(".toast.trouble")).to_have_count(1)
+    assert lost == [201]
+    page.unroute("**/v1/devices/enroll")
+    page.reload()
+    page.wait_for_selector("body[data-ready]")
+    page.get_by_label("One-time code").fill(code)
+    page.get_by_role("button", name="Enroll").click()
+    expect(page.locator(".enroll")).to_have_count(0)
+    assert server.simulator.services.devices.count() == 1
 
 
 def test_feedback_goes_out_after_enrollment_without_what_was_typed(page, server):

@@ -1,10 +1,11 @@
 /** The bundle that this visit uses: opened from what the browser keeps, and replaced live when the server has a newer one. */
 
-import { DownloadError, type Installed, type Recommender, reasonOf, Updater } from "pocketrec-web";
+import { DownloadError, type Installed, Polling, type Recommender, reasonOf, Updater } from "pocketrec-web";
 
 import { isClosed, noteReachable } from "./network.js";
 
-const POLL_MS = 4_000;
+/** A new release reaches an open page within a minute; without one, the server answers from memory (304). */
+const POLL_MS = 60_000;
 
 /** What the page hears of its bundle. */
 export interface SessionListener {
@@ -21,7 +22,8 @@ export class Session {
   /** When the page had its bundle ready, in milliseconds since it was opened. */
   readyAfterMs: number | null = null;
 
-  private busy: Promise<void> | null = null;
+  private readonly polling = new Polling(() => this.ask(), { intervalMs: POLL_MS });
+  private troubleTold: string | null = null;
 
   private constructor(
     private readonly updater: Updater,
@@ -42,29 +44,34 @@ export class Session {
   async start(): Promise<void> {
     const kept = await this.updater.openKept();
     if (kept !== null) this.use(kept, null);
+    addEventListener("online", () => void this.refresh());
     await this.refresh();
-    setInterval(() => {
-      if (!document.hidden) void this.refresh();
-    }, POLL_MS);
   }
 
-  /** Ask the server once, unless the page is offline or is asking. */
+  /** Ask the server now, unless the page is asking. */
   async refresh(): Promise<void> {
-    // Closed by the visitor, nothing is asked; without a reachable server, asking finds out when it is back.
-    if (isClosed()) return;
-    this.busy ??= this.ask().finally(() => (this.busy = null));
-    await this.busy;
+    await this.polling.now();
   }
 
   private async ask(): Promise<void> {
+    // Closed by the visitor, nothing is asked; without a reachable server, asking finds out when it is back.
+    if (isClosed()) return;
     try {
       const installed = await this.updater.update(this.recommender?.bundle.bundleId ?? null);
       noteReachable(true);
+      this.troubleTold = null;
       if (installed !== null) this.use(installed.recommender, installed);
     } catch (error) {
       if (error instanceof DownloadError && this.recommender !== null) noteReachable(false);
-      else this.listener.trouble(reasonOf(error));
+      else this.tell(reasonOf(error));
+      throw error;
     }
+  }
+
+  /** A bundle that is refused at every poll is told of once. */
+  private tell(reason: string): void {
+    if (this.troubleTold === null) this.listener.trouble(reason);
+    this.troubleTold = reason;
   }
 
   private use(recommender: Recommender, installed: Installed | null): void {

@@ -65,11 +65,10 @@ export async function runConformance(read: Read, source: BundleSource): Promise<
   checkTokenizer(checker, await read("tokenizer.json"));
   checkCohort(checker, await read("cohort.json"));
   checkFusion(checker, await read("fusion.json"));
-  const bundle = await openBundle(source);
-  const catalogue = await Catalogue.load(bundle);
+  const catalogue = await Catalogue.load(await openBundle(source));
   await checkCatalogue(checker, await read("catalogue.json"), catalogue);
   catalogue.close();
-  const recommender = await Recommender.load(bundle);
+  const recommender = await Recommender.load(await openBundle(source));
   await checkEncoder(checker, await read("encoder.json"), recommender);
   await checkExplain(checker, await read("explain.json"), recommender);
   await checkOrders(checker, await read("orders.json"), recommender);

@@ -13,6 +13,8 @@ export { Feedback } from "./feedback/collector.js";
 export type { FeedbackEvent } from "./feedback/event_queue.js";
 export type { ShownList } from "./feedback/impressions.js";
 export { Impressions } from "./feedback/impressions.js";
+export type { PollingOptions } from "./node_loop.js";
+export { nextDelayMs, Polling } from "./node_loop.js";
 export type { FacetValue } from "./products/facets.js";
 export type { PriceRange, Where } from "./products/filters.js";
 export type { ProductRow } from "./products/product_rows.js";

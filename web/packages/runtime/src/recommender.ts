@@ -24,7 +24,7 @@ import { type Mode, MODES, QueryScores, type QueryTools } from "./search/query_s
 import { type Ranked } from "./search/ranking.js";
 import { type Suggestion, Suggestions } from "./search/suggestions.js";
 import { Catalogue, type Mask } from "./search/vector_index.js";
-import { checkGolden, type Proof, readGolden } from "./updates/self_test.js";
+import { checkGolden, type Golden, type Proof, readGolden } from "./updates/self_test.js";
 
 /** Which products may be returned, and how many. */
 export interface Options {
@@ -76,6 +76,7 @@ export class Recommender {
     private readonly columns: ProductColumns,
     private readonly suggestions: Suggestions,
     private readonly tools: QueryTools,
+    private readonly golden: Golden,
   ) {}
 
   /**
@@ -94,20 +95,23 @@ export class Recommender {
     return openNewest(place);
   }
 
-  /** Load the models and open the catalogue of a bundle. */
+  /** Load the models and open the catalogue of a bundle, whose bytes are then forgotten: a bundle is loaded once. */
   static async load(bundle: Bundle): Promise<Recommender> {
     const { catalogue: spec, fusion } = bundle.manifest;
-    const database = await RowsDatabase.open(bundle.file(CATALOGUE_ROWS_FILE));
+    const golden = readGolden(bundle.take(GOLDEN_FILE));
+    const database = await RowsDatabase.open(bundle.take(CATALOGUE_ROWS_FILE));
+    let encoder: Encoder | null = null;
     try {
       const products = new ProductRows(database, spec.products);
       const lexicalIndex = new LexicalIndex(database, spec.products, fusion);
-      const encoder = await Encoder.load(bundle);
+      encoder = await Encoder.load(bundle);
       const catalogue = await Catalogue.load(bundle);
       const columns = new ProductColumns(database, spec.products, () => products.attributeNames());
       const suggestions = new Suggestions(database, lexicalIndex);
       const tools = { encoder, catalogue, lexicalIndex, denseWeight: fusion.denseWeight };
-      return new Recommender(bundle, database, products, columns, suggestions, tools);
+      return new Recommender(bundle, database, products, columns, suggestions, tools, golden);
     } catch (error) {
+      encoder?.close();
       database.close();
       throw error;
     }
@@ -313,7 +317,7 @@ export class Recommender {
    * @throws GoldenMismatchError it does not; the text names the first answer that differs.
    */
   async prove(): Promise<Proof> {
-    return checkGolden(this, readGolden(this.bundle.file(GOLDEN_FILE)));
+    return checkGolden(this, this.golden);
   }
 
   private async queryScores(query: string, mode: Mode): Promise<QueryScores> {

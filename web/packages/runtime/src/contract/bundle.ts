@@ -13,18 +13,33 @@ export interface BundleSource {
   file(artifact: Artifact): Promise<Uint8Array>;
 }
 
-/** A bundle whose files fit its manifest. `bundleId` is the SHA-256 of the manifest and so names every byte of it. */
+/**
+ * A bundle whose files fit its manifest. `bundleId` is the SHA-256 of the manifest and so names every byte of it.
+ *
+ * A file may be taken once: the two WASM runtimes copy what they load, and a second copy here would double the memory.
+ */
 export class Bundle {
+  private readonly files: Map<string, Uint8Array>;
+
   constructor(
     readonly manifest: Manifest,
     readonly bundleId: string,
-    private readonly files: ReadonlyMap<string, Uint8Array>,
-  ) {}
+    files: ReadonlyMap<string, Uint8Array>,
+  ) {
+    this.files = new Map(files);
+  }
 
-  /** Return the bytes of the artifact `name`. */
-  file(name: string): Uint8Array {
+  /**
+   * Return the bytes of the artifact `name` and forget them.
+   *
+   * @throws BundleFormatError there is no such file, or it was taken before.
+   */
+  take(name: string): Uint8Array {
     const data = this.files.get(name);
-    if (data === undefined) throw new BundleFormatError(`the bundle has no file ${name}; build the bundle again`);
+    if (data === undefined) {
+      throw new BundleFormatError(`the bundle has no file ${name}, or was loaded before; open the bundle again`);
+    }
+    this.files.delete(name);
     return data;
   }
 }
@@ -39,12 +54,12 @@ export async function openBundle(source: BundleSource): Promise<Bundle> {
   const data = await source.manifest();
   const manifest = decodeManifest(data, `${source.name}/manifest.json`);
   const wanted = manifest.artifacts.filter((artifact) => DEVICE_FILES.includes(artifact.path));
-  const files = await Promise.all(
-    wanted.map(async (artifact): Promise<[string, Uint8Array]> => {
-      const bytes = await source.file(artifact);
-      await checkArtifact(artifact, bytes);
-      return [artifact.path, bytes];
-    }),
-  );
-  return new Bundle(manifest, await sha256Of(data), new Map(files));
+  const reading = wanted.map(async (artifact): Promise<[string, Uint8Array]> => {
+    const bytes = await source.file(artifact);
+    await checkArtifact(artifact, bytes);
+    return [artifact.path, bytes];
+  });
+  // When one fails, the others are awaited: what arrives of them need not be downloaded again.
+  await Promise.allSettled(reading);
+  return new Bundle(manifest, await sha256Of(data), new Map(await Promise.all(reading)));
 }

@@ -51,6 +51,8 @@ export class HttpStatusError extends DownloadError {
   constructor(
     message: string,
     readonly statusCode: number,
+    /** How many seconds the server asks to wait; 0 when it says nothing. */
+    readonly retryAfterS = 0,
   ) {
     super(message);
   }

@@ -4,7 +4,7 @@ import { Tokenizer } from "@huggingface/tokenizers";
 
 import { type Bundle } from "../contract/bundle.js";
 import { BundleFormatError, reasonOf } from "../contract/errors.js";
-import { ENCODER_FILE, TOKENIZER_FILE } from "../contract/manifest.js";
+import { ENCODER_FILE, type Manifest, TOKENIZER_FILE } from "../contract/manifest.js";
 import { normalizeText } from "../contract/text.js";
 import { Model } from "./interpreter.js";
 
@@ -40,7 +40,7 @@ export class Encoder {
   private constructor(
     private readonly model: Model,
     private readonly tokenizer: Tokenizer,
-    private readonly bundle: Bundle,
+    private readonly manifest: Manifest,
     private readonly learnedRepeats: boolean,
   ) {}
 
@@ -52,31 +52,20 @@ export class Encoder {
    * @throws InputShapeError a signature is missing.
    */
   static async load(bundle: Bundle): Promise<Encoder> {
-    const tokenizer = loadTokenizer(bundle.file(TOKENIZER_FILE));
-    const model = await Model.load(ENCODER_FILE, bundle.file(ENCODER_FILE));
-    const { encoder: spec, space } = bundle.manifest;
-    const expected: [string, string, number[]][] = [
-      ["encode_query", "ids", [1, spec.queryTokens]],
-      ["encode_item", "ids", [1, spec.itemTokens]],
-      ["encode_history", "items", [1, spec.historyItems, space.dim]],
-      ["encode_history", "mask", [1, spec.historyItems]],
-    ];
-    for (const [signature, name, shape] of expected) {
-      const found = model.inputShape(signature, name);
-      const width = model.outputShape(signature, "vector").at(-1);
-      if (String(found) !== String(shape) || width !== space.dim) {
-        throw new BundleFormatError(
-          `${ENCODER_FILE}: ${signature}(${name}) is [${String(found)}] -> ${String(width)}, the manifest says ` +
-            `[${String(shape)}] -> ${String(space.dim)}; get the bundle again`,
-        );
-      }
+    const tokenizer = loadTokenizer(bundle.take(TOKENIZER_FILE));
+    const model = await Model.load(ENCODER_FILE, bundle.take(ENCODER_FILE));
+    try {
+      checkSignatures(model, bundle.manifest);
+      return new Encoder(model, tokenizer, bundle.manifest, model.hasOutput("encode_history", "repeat"));
+    } catch (error) {
+      model.close();
+      throw error;
     }
-    return new Encoder(model, tokenizer, bundle, model.hasOutput("encode_history", "repeat"));
   }
 
   /** How many items of a history the model reads; the newest count. */
   get historyItems(): number {
-    return this.bundle.manifest.encoder.historyItems;
+    return this.manifest.encoder.historyItems;
   }
 
   /** Return the token ids of a text, as the model reads them. */
@@ -86,12 +75,12 @@ export class Encoder {
 
   /** Return the unit vector of a query; zero when it has no token. */
   async encodeQuery(text: string): Promise<Float32Array> {
-    return this.encode("encode_query", text, this.bundle.manifest.encoder.queryTokens);
+    return this.encode("encode_query", text, this.manifest.encoder.queryTokens);
   }
 
   /** Return the unit vector of an item's text; zero when it has no token. */
   async encodeItem(text: string): Promise<Float32Array> {
-    return this.encode("encode_item", text, this.bundle.manifest.encoder.itemTokens);
+    return this.encode("encode_item", text, this.manifest.encoder.itemTokens);
   }
 
   /**
@@ -101,7 +90,7 @@ export class Encoder {
    */
   async readHistory(items: readonly Float32Array[]): Promise<HistoryQuery> {
     const length = this.historyItems;
-    const dim = this.bundle.manifest.space.dim;
+    const dim = this.manifest.space.dim;
     const newest = items.slice(-length);
     if (newest.length === 0) return { vector: new Float32Array(dim), repeats: new Float32Array(0) };
     const padded = new Float32Array(length * dim);
@@ -129,11 +118,30 @@ export class Encoder {
 
   private async encode(signature: string, text: string, length: number): Promise<Float32Array> {
     const tokens = this.tokenIds(text).slice(0, length);
-    if (tokens.length === 0) return new Float32Array(this.bundle.manifest.space.dim);
+    if (tokens.length === 0) return new Float32Array(this.manifest.space.dim);
     const ids = new Int32Array(length);
     ids.set(tokens);
     const outputs = await this.model.run(signature, { ids });
     return unit(outputs["vector"] as Float32Array);
+  }
+}
+
+function checkSignatures(model: Model, { encoder: spec, space }: Manifest): void {
+  const expected: [string, string, number[]][] = [
+    ["encode_query", "ids", [1, spec.queryTokens]],
+    ["encode_item", "ids", [1, spec.itemTokens]],
+    ["encode_history", "items", [1, spec.historyItems, space.dim]],
+    ["encode_history", "mask", [1, spec.historyItems]],
+  ];
+  for (const [signature, name, shape] of expected) {
+    const found = model.inputShape(signature, name);
+    const width = model.outputShape(signature, "vector").at(-1);
+    if (String(found) !== String(shape) || width !== space.dim) {
+      throw new BundleFormatError(
+        `${ENCODER_FILE}: ${signature}(${name}) is [${String(found)}] -> ${String(width)}, the manifest says ` +
+          `[${String(shape)}] -> ${String(space.dim)}; get the bundle again`,
+      );
+    }
   }
 }
 

@@ -67,6 +67,11 @@ export class Model {
     }
   }
 
+  /** Whether the model's memory was freed. */
+  get isClosed(): boolean {
+    return this.model.deleted;
+  }
+
   /** Free the model's memory; it answers no more. */
   close(): void {
     if (!this.model.deleted) this.model.delete();

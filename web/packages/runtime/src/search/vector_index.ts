@@ -28,14 +28,19 @@ export class Catalogue {
    */
   static async load(bundle: Bundle): Promise<Catalogue> {
     const { catalogue, space } = bundle.manifest;
-    const vectors = readVectors(bundle.file(ITEM_VECTORS_FILE), catalogue.products, space.dim);
+    const vectors = readVectors(bundle.take(ITEM_VECTORS_FILE), catalogue.products, space.dim);
     let index: Model | null = null;
     try {
-      index = await Model.load(VECTOR_INDEX_FILE, bundle.file(VECTOR_INDEX_FILE));
+      index = await Model.load(VECTOR_INDEX_FILE, bundle.take(VECTOR_INDEX_FILE));
     } catch (error) {
       if (!(error instanceof ModelLoadError)) throw error;
     }
-    if (index !== null) checkIndex(index, space.dim, catalogue.candidates);
+    try {
+      if (index !== null) checkIndex(index, space.dim, catalogue.candidates);
+    } catch (error) {
+      index?.close();
+      throw error;
+    }
     return new Catalogue(vectors, index, space.dim, catalogue.candidates);
   }
 

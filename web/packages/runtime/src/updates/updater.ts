@@ -1,12 +1,16 @@
 /** Getting a bundle from a server, keeping it, and replacing it when a newer one has proved itself. */
 
-import { type BundleSource, openBundle } from "../contract/bundle.js";
-import { DownloadError } from "../contract/errors.js";
+import { type Bundle, type BundleSource, openBundle } from "../contract/bundle.js";
+import { BundleError, DownloadError, InferenceError, reasonOf } from "../contract/errors.js";
 import { type Artifact, sha256Of } from "../contract/manifest.js";
+import { readyLiteRt, readySqlite } from "../environment.js";
 import { Recommender } from "../recommender.js";
 import { BundleStore } from "./bundle_store.js";
 import { HttpSource } from "./http_source.js";
 import { type Proof } from "./self_test.js";
+
+const REFUSED = "refused";
+const REMEMBERED_REFUSALS = 10; // as edge_runtime/updates/updater.py
 
 /** What an installation did. */
 export interface Installed {
@@ -19,6 +23,8 @@ export interface Installed {
 
 /** Follows the bundle at one address. */
 export class Updater {
+  private refused: Readonly<Record<string, string>> | null = null;
+
   private constructor(
     private readonly source: HttpSource,
     private readonly store: BundleStore | null,
@@ -46,25 +52,67 @@ export class Updater {
   }
 
   /**
-   * Get what the server has now; null when it is the bundle `bundleId`. A bundle that does not prove itself is not kept.
+   * Get what the server has now; null when it is the bundle `bundleId`.
    *
-   * @throws DownloadError no network, or another answer than agreed.
-   * @throws BundleError the new bundle is malformed, or does not give its golden answers here.
+   * A bundle that does not prove itself is not kept. It is remembered, and no byte of it is downloaded again.
+   *
+   * @throws DownloadError no network, or another answer than agreed; call again to continue where it broke off.
+   * @throws BundleError the new bundle is malformed, or does not give its golden answers here, now or before.
+   * @throws InferenceError it cannot be run here.
    */
   async update(bundleId: string | null = null): Promise<Installed | null> {
     const manifest = await this.source.manifest();
-    if (bundleId !== null && (await sha256Of(manifest)) === bundleId) return null;
+    const arrivingId = await sha256Of(manifest);
+    if (arrivingId === bundleId) return null;
+    await this.checkNotRefused(arrivingId);
     const arriving = new ArrivingBundle(manifest, this.source, this.store);
-    const recommender = await Recommender.load(await openBundle(arriving));
+    const bundle = await openBundle(arriving);
+    // Where these cannot be loaded, the bundle is not to blame.
+    await Promise.all([readyLiteRt(), readySqlite()]);
+    const { recommender, proof } = await this.proved(bundle);
     try {
-      const proof = await recommender.prove();
       await this.store?.install(manifest);
-      const { bytesDownloaded, filesDownloaded, filesReused } = arriving;
-      return { recommender, proof, bytesDownloaded, filesDownloaded, filesReused };
     } catch (error) {
       recommender.close();
       throw error;
     }
+    const { bytesDownloaded, filesDownloaded, filesReused } = arriving;
+    return { recommender, proof, bytesDownloaded, filesDownloaded, filesReused };
+  }
+
+  private async proved(bundle: Bundle): Promise<{ recommender: Recommender; proof: Proof }> {
+    let recommender: Recommender | null = null;
+    try {
+      recommender = await Recommender.load(bundle);
+      return { recommender, proof: await recommender.prove() };
+    } catch (error) {
+      recommender?.close();
+      if (error instanceof BundleError || error instanceof InferenceError) {
+        await this.refuse(bundle.bundleId, reasonOf(error));
+      }
+      throw error;
+    }
+  }
+
+  private async refuse(bundleId: string, reason: string): Promise<void> {
+    const recent = Object.entries(await this.refusals()).slice(1 - REMEMBERED_REFUSALS);
+    this.refused = { ...Object.fromEntries(recent), [bundleId]: reason };
+    await this.store?.note(REFUSED, this.refused);
+    await this.store?.clean();
+  }
+
+  private async refusals(): Promise<Readonly<Record<string, string>>> {
+    this.refused ??= ((await this.store?.noted(REFUSED)) ?? {}) as Record<string, string>;
+    return this.refused;
+  }
+
+  private async checkNotRefused(bundleId: string): Promise<void> {
+    const reason = (await this.refusals())[bundleId];
+    if (reason === undefined) return;
+    throw new BundleError(
+      `bundle ${bundleId.slice(0, 12)} did not work in this browser before and is not tried again (${reason}); ` +
+        "publish a better one, or clear this site's data to try it once more",
+    );
   }
 }
 
@@ -111,10 +159,12 @@ class ArrivingBundle implements BundleSource {
       this.filesReused += 1;
       return kept;
     }
-    const data = await this.source.file(artifact);
-    this.bytesDownloaded += data.length;
+    const pieces = this.store?.piecesOf(artifact) ?? null;
+    const { data, received } = await this.source.download(artifact, pieces);
+    this.bytesDownloaded += received;
     this.filesDownloaded += 1;
-    if ((await sha256Of(data)) === artifact.sha256) await this.store?.keep(artifact, data);
+    await this.store?.keep(artifact, data);
+    await pieces?.forget();
     return data;
   }
 }
