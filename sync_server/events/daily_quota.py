@@ -1,6 +1,8 @@
 """How much one device may send in a day (UTC), however well its bodies are packed and however its requests are spread.
 
 Limits of requests bound the load of a minute, not the disk: equal texts pack a thousand times smaller than they are stored.
+A limit of that ratio would not do: 500 impressions of 50 ordinary lists pack 23 times smaller already (zstd, level 3), and a
+long query that is paged through packs far more. A device whose batch were refused for good would never send again.
 The usage stands in the device's row, which every batch locks and writes anyway.
 """
 
