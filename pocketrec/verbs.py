@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from edge_runtime.contract.errors import PocketrecError
+from edge_runtime.contract.text import visible_lines
 
 __version__ = "0.1.0"
 
@@ -129,6 +130,13 @@ def _overview() -> str:
     )
 
 
+class _VisibleFormatter(logging.Formatter):
+    """Writes text of others, as a server's sentence in a warning, so that a terminal obeys none of it."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return visible_lines(super().format(record))
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return its exit code (0 done, 1 our error, 2 usage, 3 a gate failed)."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
@@ -144,11 +152,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         question = f"; did you mean {meant[0]!r}?" if meant else ""
         print(f"pocketrec: unknown verb {verb!r}{question}\n\n{_overview()}", file=sys.stderr)
         return 2
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    log = logging.StreamHandler(sys.stderr)
+    log.setFormatter(_VisibleFormatter("%(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[log])
     try:
         return _run(verb, arguments[1:])
     except PocketrecError as error:
-        print(f"pocketrec {verb}: {error}", file=sys.stderr)
+        print(visible_lines(f"pocketrec {verb}: {error}"), file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         print(f"pocketrec {verb}: stopped", file=sys.stderr)

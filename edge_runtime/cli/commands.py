@@ -7,6 +7,8 @@ from typing import Any
 
 import msgspec
 
+from edge_runtime.contract.text import visible_lines
+
 Run = Callable[[argparse.Namespace], int]
 AddArguments = Callable[[argparse._ActionsContainer], object]
 
@@ -85,8 +87,8 @@ class Actions:
 
 
 def show_line(args: argparse.Namespace, result: object, text: str) -> None:
-    """Print a result as one line of JSON with `--json`, as `text` otherwise."""
-    print(msgspec.json.encode(result).decode() if args.json else text, flush=True)
+    """Print a result as one line of JSON with `--json`, as `text` otherwise; foreign characters as `visible_lines`."""
+    print(msgspec.json.encode(result).decode() if args.json else visible_lines(text), flush=True)
 
 
 def show(args: argparse.Namespace, result: object, text: str) -> int:

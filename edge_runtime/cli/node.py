@@ -13,6 +13,7 @@ from edge_runtime.cli.commands import JSON, Actions, AddArguments, Command, argu
 from edge_runtime.contract.atomic_files import PRIVATE_MODE, write_bytes_atomically
 from edge_runtime.contract.errors import ConfigError
 from edge_runtime.contract.events import EVENT_KINDS, FeedbackEvent
+from edge_runtime.contract.text import visible
 from edge_runtime.feedback.exploration import LoggingPolicy
 from edge_runtime.feedback.privacy import PRIVACY_LEVELS, check_privacy_level
 from edge_runtime.node import EdgeNode, SyncReport, enroll, is_enrolled
@@ -153,7 +154,7 @@ def _sync_line(report: SyncReport) -> str:
         )
     else:
         text = f"up to date with release {update.release}, bundle {update.to_bundle_id[:12]}"
-    refused = "".join(f"\n  refused: {reason}" for reason in feedback.refused)
+    refused = "".join(f"\n  refused: {visible(reason)}" for reason in feedback.refused)
     return f"{text}; {feedback.sent} events sent{refused}"
 
 

@@ -35,3 +35,17 @@ def item_text(
         if part and f" {part} ".casefold() not in f" {joined} ".casefold():
             joined = f"{joined} {part}".strip()
     return joined
+
+
+# Controls (a terminal obeys them), separators of lines, overrides of the direction of text, and lone surrogates.
+_UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def visible(text: str) -> str:
+    """Return text of others for a terminal: what it would obey instead of show is written as Python's escapes."""
+    return _UNSEEN.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
+
+
+def visible_lines(text: str) -> str:
+    """Return text of several lines for a terminal, each line as `visible` makes it."""
+    return "\n".join(map(visible, text.split("\n")))

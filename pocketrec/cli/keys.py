@@ -11,6 +11,7 @@ from tuf.api.metadata import Metadata, Root
 from edge_runtime.cli.commands import JSON, Actions, AddArguments, Command, argument, path, show
 from edge_runtime.contract.atomic_files import write_bytes_atomically
 from edge_runtime.contract.errors import ConfigError
+from edge_runtime.contract.text import visible_lines
 from pocketrec.cli.places import KEY, KEYS, OPTIONAL_TARGET, TARGET, local_settings, note, publication_target
 from pocketrec.publishing.cosigning import (
     Progress,
@@ -150,7 +151,7 @@ def _sign(args: argparse.Namespace) -> int:
     metadata = read_proposal(args.file)
     check_proposal(metadata, args.keys)
     shown = list(describe(metadata, args.keys))
-    print("\n".join(shown), file=sys.stderr, flush=True)
+    print(visible_lines("\n".join(shown)), file=sys.stderr, flush=True)
     if not args.show:
         if not args.yes and not _agreed():
             raise ConfigError("nothing was signed")

@@ -13,6 +13,7 @@ from sqlalchemy import Engine
 from edge_runtime.cli.commands import JSON, Actions, Command, Run, argument, path, show
 from edge_runtime.contract.atomic_files import PRIVATE_MODE, write_bytes_atomically
 from edge_runtime.contract.errors import ConfigError
+from edge_runtime.contract.text import visible
 from pocketrec.cli.places import HOME, SETTINGS, opened_database, settings_of
 from sync_server.devices.registry import DeviceRegistry
 from sync_server.events.data_requests import device_data, erase_device
@@ -254,4 +255,4 @@ def _cell(name: str, value: object) -> str:
         return datetime.fromtimestamp(value, UTC).isoformat(timespec="seconds")
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return "-" if value is None else str(value)
+    return "-" if value is None else visible(str(value))

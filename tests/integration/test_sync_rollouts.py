@@ -15,6 +15,7 @@ from edge_runtime.contract.offer import VariantOffer
 from edge_runtime.node import EdgeNode, enroll
 from pocketrec.verbs import main
 from sync_server.database.tables.devices import DeviceReportRow
+from sync_server.errors import RequestError
 from sync_server.rollouts.plan import RolloutPlan
 from sync_server.rollouts.scheduler import run_scheduler
 from tests.support.fake_recommender import FakeRecommender
@@ -162,7 +163,6 @@ def test_events_carry_the_variant_of_the_device(server, nodes, tmp_path):
     assert nodes[0].status().installed.variant is None
 
 
-def test_judging_goes_on_after_a_failure_and_makes_offers_anew(server, tmp_path, caplog):
 def test_false_name_that_an_older_version_kept_with_its_bundle_stops_neither_feedback_nor_reports(server, tmp_path):
     node = device(server, tmp_path / "device")
     node.sync()
@@ -177,6 +177,7 @@ def test_false_name_that_an_older_version_kept_with_its_bundle_stops_neither_fee
     node.close()
 
 
+def test_judging_goes_on_after_a_failure_and_makes_offers_anew(server, tmp_path, caplog):
     server.publish(write_bundle(tmp_path / "two", words="two"), staged=True)
     rollout = server.services.rollouts.start(channel="stable", release=2, plan=EVERYONE, actor="ann")
     stop, looks = threading.Event(), []
@@ -225,6 +226,22 @@ def test_commands_run_an_experiment(server, address, tmp_path, capsys):
     assert command(server, address, "experiment", "stop", started) == 0
     assert "ended" in capsys.readouterr().out
     assert command(server, address, "experiment", "status", started) == 0
+
+
+def test_terminal_codes_of_a_server_are_not_printed_raw(server, address, capsys, monkeypatch):
+    codes = "\x1b]0;owned\x07"
+    refusal = lambda *_, **__: (_ for _ in ()).throw(RequestError(f"no {codes}", status_code=400))  # noqa: E731
+    monkeypatch.setattr(type(server.services.rollouts), "start", refusal)
+    assert command(server, address, "rollout", "start") == 1
+    told = capsys.readouterr().err
+    assert "no \\x1b]0;owned\\x07" in told and "\x1b" not in told
+    server.publish(write_bundle(server.folder / "two", words="two"), staged=True)
+    monkeypatch.undo()
+    assert command(server, address, "rollout", "start", "--json") == 0
+    started = json.loads(capsys.readouterr().out)["id"]
+    assert command(server, address, "rollout", "halt", started, "--reason", codes) == 0
+    told = capsys.readouterr().out
+    assert "\\x1b]0;owned\\x07" in told and "\x1b" not in told
 
 
 @pytest.mark.parametrize(

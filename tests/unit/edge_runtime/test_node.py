@@ -26,7 +26,7 @@ from edge_runtime.updates.http_transport import Answer, retry_after_s
 from pocketrec.verbs import main
 from tests.support.fake_recommender import FakeRecommender
 from tests.support.fleet_bundles import write_bundle
-from tests.support.server_simulator import URL
+from tests.support.server_simulator import URL, changed_body
 
 
 @pytest.fixture(autouse=True)
@@ -329,6 +329,35 @@ def test_commands_of_a_device(wired, home, tmp_path, capsys):
     assert json.loads(out.out)["installed"]["bundle_id"] == bundle.bundle_id
     code, out = command("status", "--home", home, capsys=capsys)
     assert "release 1" in out.out and "0 events wait" in out.out
+
+
+CODES = "\x1b]0;owned\x07\x9b2J"
+
+
+def answer_with(part, **fields):
+    """A server that changes fields of the answers whose path ends with `part`."""
+
+    def fault(_method, path, answer):
+        change = lambda data: json.dumps({**json.loads(data), **fields}).encode()  # noqa: E731
+        return changed_body(answer, change) if path.endswith(part) else answer
+
+    return fault
+
+
+def test_terminal_codes_of_a_server_are_not_printed_raw(wired, home, tmp_path, capsys):
+    wired.publish(write_bundle(tmp_path / "b"))
+    wired.transport.fault = answer_with("/enroll", device_id=f"device-{CODES}")
+    _, enrolled = command("enroll", *enrollment(wired, tmp_path), "--home", home, capsys=capsys)
+    (home / "node.json").unlink()
+    wired.transport.fault = lambda _m, _p, answer: answer
+    command("enroll", *enrollment(wired, tmp_path), "--home", home, capsys=capsys)
+    command("record", "--home", home, "--kind", "click", "--product", "p1", capsys=capsys)
+    wired.transport.fault = answer_with("/feedback", refused=[f"no\n{CODES}"])
+    code, synced = command("sync", "--home", home, capsys=capsys)
+    assert code == 0 and synced.out.count("\n") == 2, "a reason stays on its line"
+    for out in (enrolled, synced):
+        assert "\\x1b]0;owned\\x07\\x9b2J" in out.out
+        assert not set(CODES) & set("\x1b\x07\x9b") & set(out.out + out.err)
 
 
 def test_first_sync_may_enroll(wired, home, tmp_path, capsys):

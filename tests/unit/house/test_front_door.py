@@ -6,6 +6,7 @@ import sys
 import pytest
 
 import pocketrec
+from edge_runtime.contract.errors import PocketrecError
 from pocketrec import verbs
 from tests.support.child import pocketrec as command
 from tests.support.source_tree import REPOSITORY
@@ -80,6 +81,15 @@ def test_an_error_of_ours_is_one_sentence_and_exit_code_one(tmp_path):
     assert done.stderr.startswith("pocketrec search: ")
     assert "Traceback" not in done.stderr
     assert str(tmp_path / "no-bundle") in done.stderr
+
+
+def test_terminal_codes_in_an_error_or_a_warning_are_shown_as_escapes(monkeypatch, capsys):
+    def run(_args):
+        raise PocketrecError("the server says \x1b[2J and \u202e and \ud800")
+
+    monkeypatch.setattr("edge_runtime.cli.answers.search.run", run)
+    assert verbs.main(["search", "bundle", "lamp"]) == 1
+    assert capsys.readouterr().err == "pocketrec search: the server says \\x1b[2J and \\u202e and \\ud800\n"
 
 
 def test_wrong_usage_is_exit_code_two():
