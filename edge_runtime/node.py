@@ -7,6 +7,7 @@ HOME/consent.jsonl    every choice of a privacy level, with its time
 HOME/feedback.sqlite  the queue (lasting_queue.py); counts.sqlite instead at privacy level counts
 HOME/reports.json     reports about bundles that wait to be sent (bundle_reports.py)
 HOME/starts/          processes that died while they opened a bundle (crash_guard.py)
+HOME/checked.json     when the installed bundle was hashed last (installed_check.py)
 HOME/current …        the installed bundle (slots.py)
 """
 
@@ -23,6 +24,7 @@ from pathlib import Path
 import msgspec
 
 from edge_runtime.contract.atomic_files import disk_errors_named, write_bytes_atomically
+from edge_runtime.contract.bundle import Bundle
 from edge_runtime.contract.errors import ConfigError, PocketrecError, QueueDamagedError, StorageError
 from edge_runtime.contract.events import ErasureReceipt, FeedbackEvent
 from edge_runtime.contract.release import EnrollmentAnswer, EnrollmentRequest, check_channel
@@ -363,6 +365,16 @@ class EdgeNode:
         if update is None or feedback is None:
             raise failures[-1]
         return SyncReport(update=update, feedback=feedback)
+
+    def verify(self) -> Bundle:
+        """Compare every file of the installed bundle with its digest; the next sync mends one that is damaged.
+
+        Raises:
+            BundleFormatError: no bundle is installed yet.
+            BundleError: it is damaged.
+            UpdateError: another process is updating.
+        """
+        return self._bundles.verify()
 
     def status(self) -> NodeStatus:
         """Return settings, installed bundles and the state of the queue, without the network."""

@@ -85,7 +85,7 @@ class OpenedBundle:
             BundleError: the bundle is damaged, malformed or too new.
             InferenceError: the encoder cannot be run here.
         """
-        bundle = open_bundle(path, verify=False)
+        bundle = open_bundle(path, verify=False, on_device=True)
         check = DigestCheck(bundle if verify else None)
         try:
             opened = cls(bundle, num_threads=num_threads, interpreter=interpreter)

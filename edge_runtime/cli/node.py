@@ -11,6 +11,7 @@ from pathlib import Path
 
 from edge_runtime.cli.commands import JSON, Actions, AddArguments, Command, argument, path, show, show_line
 from edge_runtime.contract.atomic_files import PRIVATE_MODE, write_bytes_atomically
+from edge_runtime.contract.bundle import device_artifacts
 from edge_runtime.contract.errors import ConfigError
 from edge_runtime.contract.events import EVENT_KINDS, FeedbackEvent
 from edge_runtime.contract.text import visible
@@ -91,6 +92,15 @@ def _status(args: argparse.Namespace) -> int:
         f"{status.settings.device_id}: {what}; channel {status.settings.channel}, privacy {status.settings.privacy}, "
         f"{waits}",
     )
+
+
+def _verify(args: argparse.Namespace) -> int:
+    with EdgeNode.open(args.home) as node:
+        bundle = node.verify()
+    files = device_artifacts(bundle.manifest)
+    result = {"bundle_id": bundle.bundle_id, "files": len(files), "bytes": sum(one.length_bytes for one in files)}
+    text = f"bundle {bundle.bundle_id[:12]} is whole: {result['files']} files, {result['bytes']} bytes"
+    return show(args, result, text)
 
 
 def _record(args: argparse.Namespace) -> int:
@@ -200,6 +210,9 @@ node = Actions(
             about="sync again and again until stopped",
         ),
         "status": Command(_status, about="what is installed and what waits, without the network"),
+        "verify": Command(
+            _verify, about="compare every file of the installed bundle with its digest, without the network"
+        ),
         "record": Command(
             _record,
             argument("--kind", required=True, choices=tuple(EVENT_KINDS), help="what happened"),

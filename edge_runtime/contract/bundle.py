@@ -30,6 +30,8 @@ REPORT_PAGE_FILE = "report.html"
 MODEL_CARD_FILE = "model_card.md"
 
 MODEL_FILES = (ENCODER_FILE, TOKENIZER_FILE)
+REPORT_FILES = (REPORT_FILE, REPORT_PAGE_FILE, MODEL_CARD_FILE)
+"""What the builder measured, for people: a device neither downloads nor reads it."""
 CATALOGUE_FILES = (VECTOR_INDEX_FILE, CATALOGUE_ROWS_FILE, ITEM_VECTORS_FILE)
 
 MAX_MANIFEST_BYTES = 1_000_000
@@ -218,12 +220,18 @@ def check_artifact(folder: Path, artifact: Artifact, *, digest: bool = True) -> 
         )
 
 
-def open_bundle(folder: Path | str, *, verify: bool = True) -> Bundle:
+def device_artifacts(manifest: Manifest) -> list[Artifact]:
+    """Return the files of a bundle that a device has: all but `REPORT_FILES`."""
+    return [artifact for artifact in manifest.artifacts if artifact.path not in REPORT_FILES]
+
+
+def open_bundle(folder: Path | str, *, verify: bool = True, on_device: bool = False) -> Bundle:
     """Read the manifest of the bundle in `folder` and check its files.
 
     Args:
         folder: where `manifest.json` lies.
         verify: compare every file's SHA-256 (some 1.5 ms per MB). Lengths are always compared.
+        on_device: look only at the files that a device has.
 
     Raises:
         BundleFormatError: no such folder, no manifest, a malformed one, or a missing file.
@@ -237,7 +245,7 @@ def open_bundle(folder: Path | str, *, verify: bool = True) -> Bundle:
     except OSError as error:
         raise BundleFormatError(f"{folder} is not a bundle: cannot read {path} ({error.strerror})") from error
     manifest = decode_manifest(data, source=str(path))
-    for artifact in manifest.artifacts:
+    for artifact in device_artifacts(manifest) if on_device else manifest.artifacts:
         check_artifact(folder, artifact, digest=verify)
     return Bundle(folder=folder, manifest=manifest, bundle_id=hashlib.sha256(data).hexdigest())
 

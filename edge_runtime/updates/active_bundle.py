@@ -10,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 
+from edge_runtime.contract.bundle import Bundle
 from edge_runtime.contract.errors import (
     BundleError,
     BundleFormatError,
@@ -209,6 +210,14 @@ class ActiveBundle:
                 if self._switch != self.slots.switch_mark:
                     self.drop()
         return done
+
+    def verify(self) -> Bundle:
+        """Compare every file of the installed bundle with its digest.
+
+        Raises:
+            BundleError, UpdateError: as `Updater.verify`.
+        """
+        return self._updater.verify()
 
     def _report_failure(self, error: PocketrecError) -> None:
         """Keep what is the bundle's own failure, once: neither the network's nor that of the owner's disk."""

@@ -9,6 +9,7 @@ from edge_runtime.contract.bundle import (
     Artifact,
     Bundle,
     check_artifact,
+    device_artifacts,
 )
 from edge_runtime.contract.errors import BundleError
 
@@ -16,7 +17,7 @@ _RUN_FILES = (ENCODER_FILE, TOKENIZER_FILE, VECTOR_INDEX_FILE)
 
 
 class DigestCheck:
-    """Compares every file with its digest; the largest that is not run has a thread of its own until `finish`."""
+    """Compares every file that a device has with its digest; the largest that is not run has a thread of its own until `finish`."""
 
     def __init__(self, bundle: Bundle | None) -> None:
         """Begin with the largest file, and check what is run; None checks nothing.
@@ -30,7 +31,7 @@ class DigestCheck:
         self._thread: threading.Thread | None = None
         if bundle is None:
             return
-        artifacts = sorted(bundle.manifest.artifacts, key=lambda one: one.length_bytes)
+        artifacts = sorted(device_artifacts(bundle.manifest), key=lambda one: one.length_bytes)
         *self._rest, largest = (one for one in artifacts if one.path not in _RUN_FILES)
         self._thread = threading.Thread(target=self._check_largest, args=(bundle, largest), daemon=True)
         self._thread.start()

@@ -12,7 +12,7 @@ from pathlib import Path
 from tuf.api.metadata import TargetFile
 
 from edge_runtime.contract.atomic_files import disk_errors_named
-from edge_runtime.contract.bundle import Artifact, Manifest, check_artifact
+from edge_runtime.contract.bundle import Artifact, Manifest, check_artifact, device_artifacts
 from edge_runtime.contract.delta import KINDS, apply_delta
 from edge_runtime.contract.errors import (
     BundleError,
@@ -59,9 +59,10 @@ class _Way:
 
 
 def plan_update(manifest: Manifest, available: Mapping[str, Path]) -> UpdatePlan:
-    """Decide which files of `manifest` are taken from `available` (SHA-256 -> path) and which come from the server."""
-    here = [(artifact, available[artifact.sha256]) for artifact in manifest.artifacts if artifact.sha256 in available]
-    return UpdatePlan(reuse=here, download=[item for item in manifest.artifacts if item.sha256 not in available])
+    """Decide which of the files that a device needs are taken from `available` (SHA-256 -> path), the others being fetched."""
+    needed = device_artifacts(manifest)
+    here = [(artifact, available[artifact.sha256]) for artifact in needed if artifact.sha256 in available]
+    return UpdatePlan(reuse=here, download=[artifact for artifact in needed if artifact.sha256 not in available])
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ class Stager:
     trusted: TrustedTargets
 
     def stage(self, manifest: Manifest) -> Staged:
-        """Put every file of `manifest` into an emptied staging folder.
+        """Put every file of `manifest` that a device needs into an emptied staging folder.
 
         Stopped halfway, what was downloaded is kept for the next call.
 

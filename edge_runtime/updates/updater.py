@@ -19,9 +19,10 @@ from edge_runtime.contract.atomic_files import (
     write_bytes_atomically,
     write_json_atomically,
 )
-from edge_runtime.contract.bundle import MANIFEST_FILE, MAX_MANIFEST_BYTES, decode_manifest, open_bundle
+from edge_runtime.contract.bundle import MANIFEST_FILE, MAX_MANIFEST_BYTES, Bundle, decode_manifest, open_bundle
 from edge_runtime.contract.errors import (
     BundleError,
+    BundleFormatError,
     DownloadError,
     InferenceError,
     RollbackError,
@@ -33,6 +34,7 @@ from edge_runtime.contract.release import ReleaseNote, manifest_target
 from edge_runtime.updates.crash_guard import CrashGuard
 from edge_runtime.updates.downloads import Downloads
 from edge_runtime.updates.http_transport import Transport
+from edge_runtime.updates.installed_check import is_known_whole, verify_installed
 from edge_runtime.updates.slots import Installed, Slots
 from edge_runtime.updates.staging import Staged, Stager
 from edge_runtime.updates.tuf_client import METADATA_PATH, TrustedTargets, check_clock, check_not_held_back
@@ -117,6 +119,7 @@ class Updater:
         self._metadata = home / "metadata"
         self._refused = home / "refused.json"
         self._offer = home / "offer.json"
+        self._checked = home / "checked.json"
         self._root = trusted_root
         self._server_url = server_url
         self.channel = channel
@@ -233,9 +236,28 @@ class Updater:
                 "to go back, publish the older bundle as a new release"
             )
 
+    def verify(self) -> Bundle:
+        """Compare every file of the installed bundle with its digest; the next update mends one that is damaged.
+
+        Raises:
+            BundleFormatError: no bundle is installed.
+            BundleError: it is damaged.
+            UpdateError: another process is updating.
+        """
+        with self.slots.locked():
+            current = self.slots.current
+            if current is None:
+                raise BundleFormatError("this device has no bundle yet; sync it first")
+            return verify_installed(current, self._checked, now_s=self._clock().timestamp())
+
     def _current_is_whole(self) -> bool:
+        current, now_s = self.slots.current, self._clock().timestamp()
+        if current is None:
+            return False
+        if is_known_whole(current, self._checked, now_s=now_s):
+            return True
         try:
-            return self.slots.current is not None and bool(open_bundle(self.slots.current))
+            return bool(verify_installed(current, self._checked, now_s=now_s))
         except BundleError as error:
             _LOG.warning("the installed bundle is damaged and will be mended: %s", error)
             return False
@@ -249,7 +271,7 @@ class Updater:
         return staged
 
     def _prove_staged(self, record: Installed) -> float | None:
-        open_bundle(self.slots.staging)
+        open_bundle(self.slots.staging, on_device=True)
         try:
             with self.crashes.opening(record.bundle_id):
                 latency_ms = self._prove(self.slots.staging)
