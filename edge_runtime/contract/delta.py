@@ -11,10 +11,12 @@ How a publisher found the instructions does not matter to the reader. A delta is
 with that of the result, which is signed.
 """
 
+import io
 import struct
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -30,8 +32,6 @@ KINDS = ("tensors", "zstd")
 
 _HEADER = struct.Struct("<4Q")
 _CHUNK_BYTES = 1 << 20  # unpacked between two looks at the clock: a few milliseconds
-_CLOCK_EVERY = 4_096  # instructions between two looks at the clock: a few milliseconds as well
-_Bytes = npt.NDArray[np.uint8]
 _Columns = npt.NDArray[np.int64]
 
 
@@ -64,10 +64,28 @@ def apply_delta(
     limits: DeltaLimits = DEFAULT_LIMITS,
     clock: Callable[[], float] = time.monotonic,
 ) -> bytes:
-    """Return the file that `delta` makes of `base`: exactly `result_bytes` long. The caller compares its SHA-256.
+    """Return the file that `delta` makes of `base`, as `delta_pieces` does."""
+    pieces = delta_pieces(io.BytesIO(base), delta, kind=kind, result_bytes=result_bytes, limits=limits, clock=clock)
+    return b"".join(pieces)
+
+
+def delta_pieces(
+    base: BinaryIO,
+    delta: bytes,
+    *,
+    kind: str,
+    result_bytes: int,
+    limits: DeltaLimits = DEFAULT_LIMITS,
+    clock: Callable[[], float] = time.monotonic,
+) -> Iterator[bytes]:
+    """Give piece by piece the file that `delta` makes of `base`: exactly `result_bytes` long, unless it raises.
+
+    A patch takes memory for its instructions and for some pieces of 1 MB. `zstd` needs the whole base as
+    its dictionary, and what of the result the frame's window holds. The caller compares the SHA-256 before it believes what
+    was given.
 
     Args:
-        base: the file that the delta is bound to.
+        base: the file that the delta is bound to; it is read at places of the delta's choice.
         delta: content of the delta.
         kind: one of `KINDS`.
         result_bytes: the signed length of the result.
@@ -77,19 +95,21 @@ def apply_delta(
     Raises:
         DeltaError: the delta is malformed, belongs to another base, or asks for more than it may.
     """
+    base_bytes = base.seek(0, io.SEEK_END)
     if result_bytes > limits.result_bytes:
         raise DeltaError(f"a delta's result has {result_bytes} bytes, {limits.result_bytes} are allowed")
-    if result_bytes > limits.ratio * (len(base) + len(delta)):
+    if result_bytes > limits.ratio * (base_bytes + len(delta)):
         raise DeltaError(
-            f"{len(delta)} bytes of delta and {len(base)} of base claim to become {result_bytes}, "
+            f"{len(delta)} bytes of delta and {base_bytes} of base claim to become {result_bytes}, "
             f"more than {limits.ratio} times as many: this is no honest delta"
         )
     watch = _Watch(clock() + limits.seconds, clock)
     if kind == "zstd":
-        return _expand(delta, result_bytes, watch, what="delta", base=base)
-    if kind == "tensors":
-        return _apply_patch(base, delta, result_bytes, limits, watch)
-    raise DeltaError(f"this runtime knows no deltas of kind {kind!r}; update the runtime")
+        yield from _Frame(delta, result_bytes, watch, what="delta", base=base, base_bytes=base_bytes).pieces()
+    elif kind == "tensors":
+        yield from _patched(base, base_bytes, delta, result_bytes, limits, watch)
+    else:
+        raise DeltaError(f"this runtime knows no deltas of kind {kind!r}; update the runtime")
 
 
 @dataclass(frozen=True)
@@ -102,26 +122,63 @@ class _Watch:
             raise DeltaError("the delta takes longer than it may; the whole file is fetched instead")
 
 
-def _expand(frame: bytes, length: int, watch: _Watch, *, what: str, base: bytes = b"") -> bytes:
-    """Return the content of a zstd frame, which must have `length` bytes; never holds more."""
-    dictionary = zstandard.ZstdCompressionDict(base, dict_type=zstandard.DICT_TYPE_RAWCONTENT) if base else None
-    largest_window = 1 << max(20, (length + len(base)).bit_length() + 1)
-    found = bytearray()
-    try:
-        reader = zstandard.ZstdDecompressor(dict_data=dictionary, max_window_size=largest_window).stream_reader(frame)
-        while chunk := reader.read(min(_CHUNK_BYTES, length + 1 - len(found))):
-            found += chunk
-            if len(found) > length:
-                raise DeltaError(f"the {what} unpacks to more than the {length} bytes it may have; it was not read on")
-            watch.check()
-    except zstandard.ZstdError as error:
-        raise DeltaError(f"the {what} cannot be unpacked ({error})") from error
-    if len(found) != length:
-        raise DeltaError(f"the {what} unpacks to {len(found)} bytes, {length} were expected")
-    return bytes(found)
+class _Frame:
+    """A zstd frame that must have `length` bytes of content; it is unpacked only as far as it is read."""
+
+    def __init__(
+        self, frame: bytes, length: int, watch: _Watch, *, what: str, base: BinaryIO | None = None, base_bytes: int = 0
+    ) -> None:
+        self._length, self._left, self._watch, self._what = length, length, watch, what
+        dictionary = _dictionary(base) if base is not None and base_bytes else None
+        largest_window = 1 << max(20, (length + base_bytes).bit_length() + 1)
+        try:
+            decompressor = zstandard.ZstdDecompressor(dict_data=dictionary, max_window_size=largest_window)
+            self._reader = decompressor.stream_reader(frame)
+        except zstandard.ZstdError as error:
+            raise DeltaError(f"the {what} cannot be unpacked ({error})") from error
+
+    def read(self, size: int) -> bytes:
+        """Return exactly the next `size` bytes, at most as many as are left."""
+        self._watch.check()
+        found = self._unpacked(size)
+        while len(found) < size:
+            more = self._unpacked(size - len(found))
+            if not more:
+                have = self._length - self._left + len(found)
+                raise DeltaError(f"the {self._what} unpacks to {have} bytes, {self._length} were expected")
+            found += more
+        self._left -= size
+        return found
+
+    def pieces(self) -> Iterator[bytes]:
+        """Give all that is left, by pieces of `_CHUNK_BYTES`."""
+        while self._left:
+            yield self.read(min(_CHUNK_BYTES, self._left))
+        self.finish()
+
+    def finish(self) -> None:
+        """Refuse a frame with more in it than its length."""
+        if self._unpacked(1):
+            raise DeltaError(
+                f"the {self._what} unpacks to more than the {self._length} bytes it may have; it was not read on"
+            )
+
+    def _unpacked(self, size: int) -> bytes:
+        try:
+            return self._reader.read(size)
+        except zstandard.ZstdError as error:
+            raise DeltaError(f"the {self._what} cannot be unpacked ({error})") from error
 
 
-def _apply_patch(base: bytes, delta: bytes, result_bytes: int, limits: DeltaLimits, watch: _Watch) -> bytes:
+def _dictionary(base: BinaryIO) -> zstandard.ZstdCompressionDict:
+    base.seek(0)
+    # zstandard copies the base, and what was read is freed with this call.
+    return zstandard.ZstdCompressionDict(base.read(), dict_type=zstandard.DICT_TYPE_RAWCONTENT)
+
+
+def _patched(
+    base: BinaryIO, base_bytes: int, delta: bytes, result_bytes: int, limits: DeltaLimits, watch: _Watch
+) -> Iterator[bytes]:
     start = len(PATCH_MAGIC) + _HEADER.size
     if not delta.startswith(PATCH_MAGIC) or len(delta) < start:
         raise DeltaError("this is no patch: it does not begin as one")
@@ -132,13 +189,14 @@ def _apply_patch(base: bytes, delta: bytes, result_bytes: int, limits: DeltaLimi
         raise DeltaError(f"the patch has {count} instructions, {limits.instructions} are allowed")
     ends = [start + sum(lengths[: index + 1]) for index in range(3)]
     frames = [delta[end - length : end] for end, length in zip(ends, lengths, strict=True)]
-    raw = _expand(frames[0], count * INSTRUCTION_BYTES, watch, what="list of instructions")
+    raw = b"".join(_Frame(frames[0], count * INSTRUCTION_BYTES, watch, what="list of instructions").pieces())
     columns = np.frombuffer(raw, "<i8").reshape(3, count).astype(np.int64)
-    copied = _checked_copied(columns, len(base), result_bytes)
-    differences = _expand(frames[1], copied, watch, what="list of differences")
-    extra = _expand(frames[2], result_bytes - copied, watch, what="list of extra bytes")
-    source, changes, more = (np.frombuffer(part, np.uint8) for part in (base, differences, extra))
-    return _run(columns, source, changes, more, watch).tobytes()
+    copied = _checked_copied(columns, base_bytes, result_bytes)
+    differences = _Frame(frames[1], copied, watch, what="list of differences")
+    extra = _Frame(frames[2], result_bytes - copied, watch, what="list of extra bytes")
+    yield from _run(columns, base, differences, extra)
+    differences.finish()
+    extra.finish()
 
 
 def _checked_copied(columns: _Columns, base_bytes: int, result_bytes: int) -> int:
@@ -157,19 +215,34 @@ def _checked_copied(columns: _Columns, base_bytes: int, result_bytes: int) -> in
     return int(copy.sum())
 
 
-def _run(columns: _Columns, base: _Bytes, differences: _Bytes, extra: _Bytes, watch: _Watch) -> _Bytes:
-    result = np.empty(len(differences) + len(extra), np.uint8)
-    at = from_base = from_differences = from_extra = 0
-    for number, (copy, more, jump) in enumerate(columns.T.tolist()):
-        if number % _CLOCK_EVERY == 0:
-            watch.check()
+def _run(columns: _Columns, base: BinaryIO, differences: _Frame, extra: _Frame) -> Iterator[bytes]:
+    from_base = 0
+    made = bytearray()
+    for copy, more, jump in columns.T.tolist():
         if copy:
-            source, change = base[from_base : from_base + copy], differences[from_differences : from_differences + copy]
-            np.add(source, change, out=result[at : at + copy])
-        at, from_base, from_differences = at + copy, from_base + copy + jump, from_differences + copy
-        result[at : at + more] = extra[from_extra : from_extra + more]
-        at, from_extra = at + more, from_extra + more
-    return result
+            base.seek(from_base)
+        for size in _sizes(copy):
+            source = base.read(size)
+            if len(source) < size:
+                raise DeltaError("the base became shorter while it was read; the whole file is fetched instead")
+            change = np.frombuffer(differences.read(size), np.uint8)
+            made += (np.frombuffer(source, np.uint8) + change).tobytes()
+            if len(made) >= _CHUNK_BYTES:
+                yield bytes(made)
+                made.clear()
+        for size in _sizes(more):
+            made += extra.read(size)
+            if len(made) >= _CHUNK_BYTES:
+                yield bytes(made)
+                made.clear()
+        from_base += copy + jump
+    yield bytes(made)
+
+
+def _sizes(length: int) -> Iterator[int]:
+    """Give the sizes of the pieces of `_CHUNK_BYTES` at most in which `length` bytes are handled."""
+    for start in range(0, length, _CHUNK_BYTES):
+        yield min(_CHUNK_BYTES, length - start)
 
 
 def encode_patch(columns: _Columns, differences: bytes, extra: bytes) -> bytes:

@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import io
 import logging
 import os
 import shutil
@@ -13,7 +14,7 @@ from tuf.api.metadata import TargetFile
 
 from edge_runtime.contract.atomic_files import disk_errors_named
 from edge_runtime.contract.bundle import Artifact, Manifest, check_artifact, device_artifacts
-from edge_runtime.contract.delta import KINDS, apply_delta
+from edge_runtime.contract.delta import KINDS, delta_pieces
 from edge_runtime.contract.errors import (
     BundleError,
     DeltaError,
@@ -142,15 +143,15 @@ class Stager:
     def _rebuild(self, artifact: Artifact, way: _Way, staged: Staged) -> bool:
         """Make the file from its base; whatever is wrong with the delta, the whole file is fetched instead."""
         place = self.slots.partial / way.target.hashes["sha256"]
-        delta = place.with_name(f"{place.name}.delta")
+        delta, made = place.with_name(f"{place.name}.delta"), place.with_name(f"{place.name}.made")
         try:
             staged.bytes_downloaded += self.downloads.to_file(
                 way.target, self.trusted.url(way.target), partial=place, destination=delta
             )
             with disk_errors_named(delta):
-                made = _applied(way, delta.read_bytes())
-                _write(made, delta.with_name(f"{artifact.sha256}.made"), self.slots.staging / artifact.path)
-        except (DeltaError, SignatureError, DownloadTooLargeError) as error:
+                _apply(way, delta.read_bytes(), made)
+                made.replace(self.slots.staging / artifact.path)
+        except (DeltaError, SignatureError, DownloadTooLargeError, FileNotFoundError) as error:
             _LOG.warning("the delta of %s cannot be used, the whole file is fetched: %s", artifact.path, error)
             return False
         except HttpStatusError as error:
@@ -160,26 +161,24 @@ class Stager:
             return False
         finally:
             delta.unlink(missing_ok=True)
+            made.unlink(missing_ok=True)
         staged.deltas_applied += 1
         return True
 
 
-def _applied(way: _Way, delta: bytes) -> bytes:
-    base = way.base.read_bytes() if way.base is not None else b""
-    if hashlib.sha256(base).hexdigest() != way.note.base_sha256:
-        raise DeltaError("the installed file is not the base that the delta is bound to")
-    made = apply_delta(base, delta, kind=way.note.kind, result_bytes=way.note.result_bytes)
-    if hashlib.sha256(made).hexdigest() != way.note.result_sha256:
-        raise DeltaError("the delta makes another file than was signed")
-    return made
-
-
-def _write(content: bytes, temporary: Path, destination: Path) -> None:
-    with temporary.open("wb") as file:
-        file.write(content)
+def _apply(way: _Way, delta: bytes, made: Path) -> None:
+    """Write the file that a delta makes to `made`, piece by piece: a file of 80 MB need not fit the memory."""
+    note, digest = way.note, hashlib.sha256()
+    with way.base.open("rb") if way.base is not None else io.BytesIO() as base, made.open("wb") as file:
+        if hashlib.file_digest(base, "sha256").hexdigest() != note.base_sha256:
+            raise DeltaError("the installed file is not the base that the delta is bound to")
+        for piece in delta_pieces(base, delta, kind=note.kind, result_bytes=note.result_bytes):
+            digest.update(piece)
+            file.write(piece)
+        if digest.hexdigest() != note.result_sha256:
+            raise DeltaError("the delta makes another file than was signed")
         file.flush()
         os.fsync(file.fileno())
-    temporary.replace(destination)
 
 
 def _link_or_copy(source: Path, destination: Path) -> None:

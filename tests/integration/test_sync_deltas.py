@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from edge_runtime.contract.bundle import MODEL_FILES, open_bundle
-from edge_runtime.contract.delta import DeltaLimits, apply_delta
+from edge_runtime.contract.delta import DeltaLimits, delta_pieces
 from edge_runtime.contract.errors import DownloadError, RollbackError
 from edge_runtime.contract.release import NO_BASE_SHA256, DeltaNote
 from edge_runtime.updates import staging
@@ -129,6 +129,13 @@ def test_wrong_delta_base_gives_way_to_the_whole_file(server, home, old, new):
     assert answering(home) == new.bundle_id
 
 
+def test_missing_delta_base_gives_way_to_the_whole_file(server, home, old, new):
+    install_old_then_publish(server, home, old, new)
+    (home / "current" / MODEL).unlink()
+    assert sync(server, home).deltas_applied == 0
+    assert answering(home) == new.bundle_id
+
+
 def test_delta_is_not_applied_to_another_base_though_the_result_would_be_right(server, home, old, tmp_path):
     """A delta that does not look at its base makes the signed file from any: what it is bound to decides all the same."""
     new = write_bundle(tmp_path / "wordy", words="new", encoder=b" ".join(b"%d" % n for n in range(8_000)))
@@ -148,6 +155,7 @@ def test_signed_delta_that_makes_another_file_gives_way_to_the_whole_file(server
     )
     assert sync(server, home).deltas_applied == 0
     assert answering(home) == new.bundle_id
+    assert not list((home / "partial").iterdir()), "no half of a file is left"
 
 
 def test_decompression_bomb_gives_way_to_the_whole_file(server, home, old, new):
@@ -161,8 +169,8 @@ def test_decompression_bomb_gives_way_to_the_whole_file(server, home, old, new):
 
 def test_delta_that_takes_too_long_gives_way_to_the_whole_file(server, home, old, new, monkeypatch):
     install_old_then_publish(server, home, old, new)
-    hasty = lambda *args, **options: apply_delta(*args, limits=DeltaLimits(seconds=-1), **options)  # noqa: E731
-    monkeypatch.setattr(staging, "apply_delta", hasty)
+    hasty = lambda *args, **options: delta_pieces(*args, limits=DeltaLimits(seconds=-1), **options)  # noqa: E731
+    monkeypatch.setattr(staging, "delta_pieces", hasty)
     assert sync(server, home).deltas_applied == 0
     assert answering(home) == new.bundle_id
 
