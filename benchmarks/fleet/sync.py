@@ -134,7 +134,7 @@ def main() -> int:
         "fleet": lambda: measure_fleet(devices=options.devices),
         "idle": measure_idle,
         "deltas": lambda: run_module("benchmarks.fleet.sync_deltas", *_delta_arguments(options)),
-        "rollouts": lambda: run_module("benchmarks.fleet.sync_rollouts"),
+        "rollouts": lambda: run_module("benchmarks.fleet.rollouts"),
     }
     result: dict[str, Any] = json.loads(options.out.read_text()) if options.out.exists() else {}
     try:

@@ -11,11 +11,14 @@ from sync_server.console.pages import Page, add_page_rules
 from sync_server.rollouts.comparisons import Guardrail
 from sync_server.rollouts.guardrail_history import history_of
 from sync_server.rollouts.guardrails import open_question, title_of
+from sync_server.rollouts.plan import RolloutPlan
 from sync_server.rollouts.service import RolloutAction
 from sync_server.services import services
 from sync_server.statistics.confidence_sequences import open_difference
 
 blueprint = Blueprint("rollout_pages", __name__, url_prefix="/console")
+
+DEFAULT_PLAN = RolloutPlan()
 
 _DONE = {"pause": "is paused", "resume": "continues", "advance": "is in its next stage", "halt": "is halted"}
 
@@ -32,8 +35,10 @@ class GuardrailView:
 
 @blueprint.get("/rollouts")
 def rollouts() -> Page:
-    """List rollouts, newest first."""
-    return render_template("console/rollouts.html", rollouts=services().rollouts.all())
+    """List rollouts, newest first, and what a rollout of each waiting release could show."""
+    found = services().rollouts
+    waiting = {channel: found.sights(channel, DEFAULT_PLAN) for channel in found.waiting_channels()}
+    return render_template("console/rollouts.html", rollouts=found.all(), waiting=waiting, plan=DEFAULT_PLAN)
 
 
 @blueprint.get("/rollouts/<rollout_id>")

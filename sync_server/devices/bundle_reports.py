@@ -13,6 +13,7 @@ from sync_server.database.engine import DatabaseService, read_session, struct_of
 from sync_server.database.tables.devices import DeviceBundle, DeviceReportRow
 from sync_server.errors import RequestError
 from sync_server.events.daily_quota import DailyQuota
+from sync_server.rollouts.day_counts import count_report
 
 _HOLDS = {"installed", "went_back"}
 """Kinds of reports after which the device has the reported release."""
@@ -66,10 +67,12 @@ class DeviceReports(DatabaseService):
         with write_session(self.engine) as session:
             self.quota.charge(session, batch.device_id, at_s=now, size_bytes=size_bytes, events=len(rows))
             new = 0
-            for row in rows:
+            for report, row in zip(batch.reports, rows, strict=True):
                 unless_known = dialect.insert(DeviceReportRow).values(row).on_conflict_do_nothing()
                 inserted = session.execute(unless_known.returning(DeviceReportRow.id)).first() is not None
                 new += inserted
+                if inserted:
+                    count_report(session, batch.device_id, report)
                 if inserted and row["kind"] in _HOLDS:
                     names = ("device_id", "channel", "release", "bundle_id", "reason", "variant")
                     held = {name: row[name] for name in names} | {"since_s": now}

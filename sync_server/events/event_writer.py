@@ -5,6 +5,7 @@ of them in one transaction. A single batch does not wait for others: it is writt
 """
 
 import threading
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
@@ -15,12 +16,13 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from edge_runtime.contract.errors import StorageError
-from edge_runtime.contract.events import FeedbackEvent
+from edge_runtime.contract.events import IMPRESSION, SUCCESS_KINDS, FeedbackEvent
 from sync_server.database.engine import database_errors_named, is_postgresql, writers_turn
 from sync_server.database.tables.devices import Device
 from sync_server.database.tables.events import Event
 from sync_server.errors import UNKNOWN_DEVICE, RequestError
 from sync_server.events.daily_quota import DailyQuota, Usage, over_quota
+from sync_server.rollouts.day_counts import StoredEvents, count_events
 
 # 20 of the largest batches (`max_feedback_events`); it bounds the memory and the time of one transaction.
 MAX_GROUP_EVENTS = 20_000
@@ -28,7 +30,7 @@ MAX_GROUP_EVENTS = 20_000
 EVENT_COLUMNS = ("device_id", "sequence", "received_at_s", *FeedbackEvent.__struct_fields__)
 """The order of a row's values."""
 
-_SEQUENCE = EVENT_COLUMNS.index("sequence")
+_SEQUENCE, _KIND = EVENT_COLUMNS.index("sequence"), EVENT_COLUMNS.index("kind")
 # The fields of `DeviceNews`, those of `Usage`, then the device.
 _NEWS_COLUMNS = ("last_feedback_at_s", "bundle_id", "privacy_level", "consented_at_s", *Usage._fields, "device_id")
 
@@ -196,7 +198,10 @@ def _store_group(connection: Connection, batches: Sequence[DeviceEvents], quota:
     else:
         connection.exec_driver_sql(_SQLITE_NEWS, news)
         insert = _insert_into_sqlite
-    return answers | {batch.device_id: 0 for batch in wanted} | insert(connection, wanted)
+    kinds = {batch.device_id: Counter[str]() for batch in wanted} | insert(connection, wanted)
+    stored = [_stored(batch, known[batch.device_id], kinds[batch.device_id]) for batch in wanted]
+    count_events(connection, stored)
+    return answers | {device_id: new.total() for device_id, new in kinds.items()}
 
 
 def _usage(row: Row[Any], batch: DeviceEvents) -> Usage:
@@ -204,19 +209,35 @@ def _usage(row: Row[Any], batch: DeviceEvents) -> Usage:
     return before.plus(at_s=batch.news.at_s, size_bytes=batch.size_bytes, events=len(batch.rows))
 
 
-def _insert_into_postgresql(connection: Connection, batches: Sequence[DeviceEvents]) -> dict[str, int]:
+def _stored(batch: DeviceEvents, before: Row[Any], new: Counter[str]) -> StoredEvents:
+    clicks = sum(new[kind] for kind in SUCCESS_KINDS)
+    return StoredEvents(batch.device_id, batch.news.at_s, before.last_feedback_at_s, new[IMPRESSION], clicks)
+
+
+def _insert_into_postgresql(connection: Connection, batches: Sequence[DeviceEvents]) -> dict[str, Counter[str]]:
+    """Insert the events; return how many are new, by device and kind."""
     rows = [row for batch in batches for row in batch.rows]
-    if not rows:
-        return {}
-    return {row.device_id: row.new_events for row in connection.exec_driver_sql(_POSTGRESQL_INSERT, _arrays(rows))}
+    new: dict[str, Counter[str]] = {}
+    if rows:
+        for row in connection.exec_driver_sql(_POSTGRESQL_INSERT, _arrays(rows)):
+            new.setdefault(row.device_id, Counter())[row.kind] = row.new_events
+    return new
 
 
-def _insert_into_sqlite(connection: Connection, batches: Sequence[DeviceEvents]) -> dict[str, int]:
-    return {
-        batch.device_id: connection.exec_driver_sql(_SQLITE_INSERT, list(batch.rows)).rowcount
-        for batch in batches
-        if batch.rows
-    }
+def _insert_into_sqlite(connection: Connection, batches: Sequence[DeviceEvents]) -> dict[str, Counter[str]]:
+    """Insert the events; return how many are new, by device and kind."""
+    last = connection.exec_driver_sql(_SQLITE_LAST).scalar_one()
+    new = {}
+    for batch in batches:
+        if not batch.rows:
+            continue
+        inserted = connection.exec_driver_sql(_SQLITE_INSERT, list(batch.rows)).rowcount
+        if inserted == len(batch.rows):
+            new[batch.device_id] = Counter(row[_KIND] for row in batch.rows)
+        else:
+            found = connection.exec_driver_sql(_SQLITE_NEW_KINDS, (last, batch.device_id))
+            new[batch.device_id] = Counter({row.kind: row.new_events for row in found})
+    return new
 
 
 def _arrays(rows: Sequence[EventRow]) -> tuple[str, ...]:
@@ -255,19 +276,27 @@ def _postgresql_types(table: type[Device] | type[Event], names: Sequence[str]) -
 
 
 _LOCK_DEVICES = (
-    select(Device.device_id, Device.forgotten_sequence, *(getattr(Device, name) for name in Usage._fields))
+    select(
+        Device.device_id,
+        Device.forgotten_sequence,
+        Device.last_feedback_at_s,
+        *(getattr(Device, name) for name in Usage._fields),
+    )
     .where(Device.device_id.in_(bindparam("devices", expanding=True)), Device.revoked_at_s.is_(None))
     .order_by(Device.device_id)
     .with_for_update(key_share=True)
 )
 _DIALECT: Dialect = postgresql.psycopg.dialect()  # type: ignore[no-untyped-call]
-# One statement each for any number of rows: an array per column in, for events counts of new rows by device out.
+# One statement each for any number of rows: an array per column in, for events counts of new rows by device and kind out.
 _POSTGRESQL_INSERT = (
     f"WITH new AS (INSERT INTO events ({', '.join(EVENT_COLUMNS)}) "  # noqa: S608
     f"SELECT * FROM unnest({_postgresql_types(Event, EVENT_COLUMNS)}) "
-    "ON CONFLICT (device_id, sequence) DO NOTHING RETURNING device_id) "
-    "SELECT device_id, count(*) AS new_events FROM new GROUP BY device_id"
+    "ON CONFLICT (device_id, sequence) DO NOTHING RETURNING device_id, kind) "
+    "SELECT device_id, kind, count(*) AS new_events FROM new GROUP BY device_id, kind"
 )
+_SQLITE_LAST = "SELECT coalesce(max(id), 0) FROM events"
+# The plus keeps SQLite from the index of devices: the events after `last` are those of this transaction.
+_SQLITE_NEW_KINDS = "SELECT kind, count(*) AS new_events FROM events WHERE id > ? AND +device_id = ? GROUP BY kind"
 _SQLITE_INSERT = (
     f"INSERT INTO events ({', '.join(EVENT_COLUMNS)}) VALUES ({', '.join('?' * len(EVENT_COLUMNS))}) "  # noqa: S608
     "ON CONFLICT (device_id, sequence) DO NOTHING"

@@ -2,6 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
+from dataclasses import replace
 from typing import Literal
 
 import msgspec
@@ -9,8 +10,11 @@ import msgspec
 from sync_server.database.engine import struct_of
 from sync_server.rollouts.measurements import Sides
 from sync_server.statistics.confidence_sequences import Interval, ratio_difference, share_interval
+from sync_server.statistics.stratified import relative_change
 
 Verdict = Literal["fine", "undecided", "harm"]
+EXPECTED_CHANGE = 0.2
+"""The change of clicks for which the interval is narrowest: between the limits of early and of late stages."""
 
 
 class Guardrail(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,12 +72,17 @@ class Comparison(ABC):
 
 
 class Share(Comparison):
-    """The share of the reached devices to which something bad happened; the limit is a share. The old side is not used."""
+    """The share of the reached devices to which something bad happened.
+
+    The limit is the plan's share beyond that of the old side: what happens to devices of both releases is no release's
+    doing.
+    """
 
     def _judged(self, sides: Sides, setting: float, alpha: float) -> tuple[Verdict, Interval, float]:
         found = share_interval(int(min(sides.new.n, sides.new.d)), sides.new.devices, alpha=alpha)
+        limit = min(setting + sides.old.ratio, 1.0)
         # A few devices cannot rule out 2% of failures, so only evidence of harm counts.
-        return "harm" if found.lower > setting else "fine", found, setting
+        return "harm" if found.lower > limit else "fine", found, limit
 
     def harm(self, found: Guardrail) -> str:
         """Return what a guardrail with the verdict `harm` found, in one sentence."""
@@ -82,10 +91,15 @@ class Share(Comparison):
 
 
 class Loss(Comparison):
-    """The relative change of a ratio that should not fall; a stage ends only once a loss of the limit is ruled out."""
+    """The relative change of a ratio that should not fall; a stage ends only once a loss of the limit is ruled out.
+
+    The sums are over cells of devices, stratified by day.
+    """
 
     def _judged(self, sides: Sides, setting: float, alpha: float) -> tuple[Verdict, Interval, float]:
-        found = _relative(sides, alpha=alpha)
+        found = replace(
+            relative_change(sides.new, sides.old, alpha=alpha, expected=EXPECTED_CHANGE), units=sides.devices
+        )
         verdict: Verdict = "undecided"
         if found.upper < 0:
             verdict = "harm"

@@ -8,8 +8,9 @@ from sqlalchemy.orm import Session
 from sync_server.database.tables.devices import DeviceReportRow
 from sync_server.database.tables.rollouts import RolloutRow
 from sync_server.rollouts.comparisons import Comparison, Guardrail, Loss, Rise, Share
+from sync_server.rollouts.groups import compared_places
 from sync_server.rollouts.measurements import Sides, clicks_by_impressions, devices_reached, report_mean, report_share
-from sync_server.rollouts.plan import RolloutPlan
+from sync_server.rollouts.plan import RolloutPlan, share_of
 
 Count = Callable[[Session, RolloutRow], Sides]
 
@@ -70,8 +71,12 @@ def measure(session: Session, rollout: RolloutRow) -> Measured:
 
 
 def judge(plan: RolloutPlan, measured: Measured, *, stage: int) -> list[Guardrail]:
-    """Return the result of each guardrail in stage number `stage` (from 0). It may be called any number of times."""
+    """Return the result of each guardrail in stage number `stage` (from 0). It may be called any number of times.
+
+    A stage that leaves no devices to compare with has the limits of the last one that did.
+    """
     alpha = plan.alpha / len(GUARDRAILS)
+    stage = max((one for one in range(stage + 1) if compared_places(share_of(plan, one))), default=stage)
     return [
         rule.comparison.judge(rule.name, measured.sides[rule.name], plan.limit(rule.setting, stage=stage), alpha=alpha)
         for rule in GUARDRAILS

@@ -10,17 +10,23 @@ from edge_runtime.contract.events import IMPRESSION, SUCCESS_KINDS
 from sync_server.database.tables.devices import DeviceReportRow
 from sync_server.database.tables.events import Event
 from sync_server.database.tables.rollouts import RolloutRow
+from sync_server.rollouts.day_counts import OWN_DISK, REACHED, day_counts, report_counts
 from sync_server.statistics.confidence_sequences import RatioSums
+from sync_server.statistics.stratified import stratified_sums
 
 NOTHING = RatioSums(0, 0.0, 0.0, 0.0, 0.0, 0.0)
 
 
 @dataclass(frozen=True)
 class Sides:
-    """Sums over the devices with the rollout's release (`new`) and with the release before it (`old`)."""
+    """Sums over the devices that are offered the rollout's release (`new`) and over those that are not (`old`).
+
+    `devices` is how many the smaller side has where the sums are over cells of devices, not over devices.
+    """
 
     new: RatioSums
     old: RatioSums = NOTHING
+    devices: int = 0
 
 
 def devices_reached(session: Session, rollout: RolloutRow) -> int:
@@ -29,12 +35,21 @@ def devices_reached(session: Session, rollout: RolloutRow) -> int:
 
 
 def report_share(kind: str) -> Callable[[Session, RolloutRow], Sides]:
-    """Return a function that counts the reached devices with a report of this kind, among all reached devices."""
+    """Return a function that counts the reached devices with a report of this kind, among all reached devices.
+
+    The old side is that of the compared devices, which are as many as the new side's. An installation that failed because
+    the device's own disk is full does not count.
+    """
 
     def count(session: Session, rollout: RolloutRow) -> Sides:
-        of_kind = func.count(func.distinct(case((DeviceReportRow.kind == kind, DeviceReportRow.device_id))))
+        failed = (DeviceReportRow.kind == kind) & (func.coalesce(DeviceReportRow.error, "") != OWN_DISK)
+        of_kind = func.count(func.distinct(case((failed, DeviceReportRow.device_id))))
         yes, of = session.execute(select(of_kind, _DEVICES).where(*_reached(rollout))).one()
-        return Sides(share_sums(yes, of))
+        counted = report_counts(session, rollout.rollout_id)
+        compared = counted.get(("new", REACHED), 0)
+        # A device of the old side may fail before the first one of the new side has installed anything.
+        old_yes = min(counted.get(("old", kind), 0), compared)
+        return Sides(share_sums(yes, of), share_sums(old_yes, compared))
 
     return count
 
@@ -59,13 +74,11 @@ def report_mean(
 
 
 def clicks_by_impressions(session: Session, rollout: RolloutRow) -> Sides:
-    """Return clicks and impressions of devices since the rollout began; nothing when both releases are one bundle."""
-    new, old = rollout.bundle_id, rollout.base_bundle_id
-    if new == old:
+    """Return clicks and impressions of both sides, stratified by day; nothing when both releases are one bundle."""
+    if rollout.bundle_id == rollout.base_bundle_id:
         return Sides(NOTHING)
-    since = Event.received_at_s >= rollout.created_at_s
-    found = click_sums(session, Event.bundle_id, Event.bundle_id.in_([new, old]), since)
-    return Sides(found.get(new, NOTHING), found.get(old, NOTHING))
+    counts = day_counts(session, rollout.rollout_id)
+    return Sides(*stratified_sums(counts.clicks, counts.impressions), counts.devices)
 
 
 _DEVICES = func.count(func.distinct(DeviceReportRow.device_id))

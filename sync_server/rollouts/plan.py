@@ -61,6 +61,11 @@ class RolloutPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         return self
 
 
+def decode_plan(text: str) -> RolloutPlan:
+    """Return the plan that a rollout's row holds as JSON."""
+    return msgspec.json.decode(text, type=RolloutPlan)
+
+
 def share_of(plan: RolloutPlan, stage: int) -> float:
     """Return the share (0 … 1) of the fleet that stage number `stage` (from 0) reaches."""
     return plan.limit("stages", stage=stage) / 100

@@ -20,7 +20,8 @@ from sync_server.rollouts.comparisons import Guardrail
 from sync_server.rollouts.decisions import Decision, decide
 from sync_server.rollouts.guardrail_history import remember
 from sync_server.rollouts.guardrails import judge, measure
-from sync_server.rollouts.plan import RolloutPlan, share_of
+from sync_server.rollouts.plan import RolloutPlan, decode_plan, share_of
+from sync_server.rollouts.sizing import StageSight, sights, traffic_of
 
 _LOG = logging.getLogger(__name__)
 # Guardrails need many devices, so they hardly change within a minute.
@@ -255,6 +256,29 @@ class Rollouts(DatabaseService):
             steps = session.scalars(query)
             return [struct_of(step, StepStatus, guardrails=_guardrails(step.guardrails)) for step in steps]
 
+    def waiting_channels(self) -> list[str]:
+        """Return the channels with a staged release that a rollout can be started for."""
+        newest = self.repository.releases()
+        with read_session(self.engine) as session:
+            last = {channel: newest_rollout(session, channel) for channel in sorted(newest)}
+        return [
+            channel
+            for channel, row in last.items()
+            if newest[channel].staged
+            and (row is None or row.state not in ("running", "paused"))
+            and base_release(self.signed(channel), row) != newest[channel].release
+        ]
+
+    def sights(self, channel: str, plan: RolloutPlan) -> list[StageSight]:
+        """Return what each stage of `plan` could show in a channel; nothing when its devices click nothing.
+
+        Raises:
+            StorageError: the database cannot be read.
+        """
+        with read_session(self.engine) as session:
+            traffic = traffic_of(session, channel, now_s=self.clock_s())
+        return sights(plan, traffic) if traffic is not None else []
+
     def signed(self, channel: str) -> dict[int, ReleaseNote]:
         """Return the releases of a channel that are signed, by number.
 
@@ -299,7 +323,7 @@ def base_release(notes: dict[int, ReleaseNote], newest: RolloutRow | None) -> in
 
 def plan_of(row: RolloutRow) -> RolloutPlan:
     """Return the plan that a rollout was started with."""
-    return msgspec.json.decode(row.plan, type=RolloutPlan)
+    return decode_plan(row.plan)
 
 
 def _guardrails(text: str) -> list[Guardrail]:

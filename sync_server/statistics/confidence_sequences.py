@@ -11,6 +11,7 @@ excludes zero, is wrong far more often than its level says. A confidence sequenc
   with the variance estimated: an asymptotic confidence sequence (Waudby-Smith, Arbour, Sinha, Kennedy and Ramdas,
   "Time-uniform central limit theory and asymptotic confidence sequences", Annals of Statistics 2024), which is the
   interval behind mixture sequential probability ratio tests (Johari, Koomen, Pekelis and Walsh 2022).
+- `mixture_radius`: the same bound with the information of the estimate as its clock (stratified.py).
 """
 
 import math
@@ -122,6 +123,25 @@ def normal_radius(variance: float, units: float, *, alpha: float) -> float:
     rho2 = (-2 * math.log(alpha) + math.log(-2 * math.log(alpha) + 1)) / TIGHTEST_AT
     grown = units * rho2 + 1
     return math.sqrt(variance * 2 * grown / (units * rho2) * math.log(math.sqrt(grown) / alpha))
+
+
+def mixture_radius(variance: float, *, alpha: float, expected: float) -> float:
+    """Return half the width of the interval around an estimate with this variance, at every time of its growing evidence.
+
+    The clock is the information 1 / `variance`, as in group-sequential tests, and not a number of devices: the same
+    devices tell more with every day. The mixture is normal with the standard deviation `expected`.
+
+    Args:
+        variance: of the estimate, now.
+        alpha: the highest allowed probability that the true value is ever outside.
+        expected: the effect for which the interval is narrowest, in the unit of the estimate.
+    """
+    if not math.isfinite(variance):
+        return math.inf
+    if variance <= 0:
+        return 0.0
+    known = expected * expected / variance
+    return math.sqrt(variance * 2 * (known + 1) / known * math.log(math.sqrt(known + 1) / alpha))
 
 
 def ratio_difference(treated: RatioSums, control: RatioSums, *, alpha: float, scale: float = 1.0) -> Interval:

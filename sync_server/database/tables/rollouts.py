@@ -78,3 +78,32 @@ class GuardrailPoint(Base):
     estimate: Mapped[float] = mapped_column(Double)
     lower: Mapped[float | None] = mapped_column(Double)
     upper: Mapped[float | None] = mapped_column(Double)
+
+
+class RolloutDay(Base):
+    """What the compared devices of a rollout did on one day of one stage, summed as their events arrive.
+
+    `side` is "new" or "old"; a device always falls in the same `cell` of its side. `day` counts days since 1970.
+    """
+
+    __tablename__ = "rollout_days"
+
+    rollout_id: Mapped[str] = mapped_column(primary_key=True)
+    stage: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    day: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    side: Mapped[str] = mapped_column(primary_key=True)
+    cell: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    devices: Mapped[int]
+    impressions: Mapped[int] = mapped_column(Big)
+    clicks: Mapped[int] = mapped_column(Big)
+
+
+class RolloutReportCount(Base):
+    """How many compared devices of one side of a rollout have sent a report of one kind since the rollout began."""
+
+    __tablename__ = "rollout_report_counts"
+
+    rollout_id: Mapped[str] = mapped_column(primary_key=True)
+    side: Mapped[str] = mapped_column(primary_key=True)
+    kind: Mapped[str] = mapped_column(primary_key=True)
+    devices: Mapped[int]

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from benchmarks.fleet import sync_deltas
+from benchmarks.fleet.rollouts import HARMLESS, Model, judging_time, rollout_rows, simulate, twice_the_visible
 from benchmarks.fleet.sync_deltas import SCENARIOS, _change, file_rows, read_catalogue
-from benchmarks.fleet.sync_rollouts import MODELS, Model, rollout_rows, simulate
 from sync_server.rollouts.plan import RolloutPlan
 from tests.support.toy_bundle import make_toy_bundle
 
@@ -13,7 +13,7 @@ PLAN = RolloutPlan(stages=(25.0, 100.0), soak_hours=12)
 
 
 def test_harmless_model_reaches_the_fleet_and_a_bad_one_does_not():
-    fine = simulate(MODELS[0], PLAN, devices=2_000, seed=0)
+    fine = simulate(HARMLESS, PLAN, devices=2_000, seed=0)
     bad = simulate(Model("bad", clicks=0.3), PLAN, devices=2_000, seed=0)
     assert (fine.action, bad.action) == ("complete", "halt")
     assert bad.exposed <= 0.25 < fine.exposed
@@ -26,8 +26,18 @@ def test_simulation_is_repeatable_and_seeds_differ():
 
 def test_row_of_a_model_counts_its_rollouts():
     row = next(iter(rollout_rows(rollouts=2, harmful=1, devices=500, workers=1)))
-    assert row["model"]["name"] == "harmless" and row["rollouts"] == 2
+    assert row["model"]["name"] == "harmless" and row["fleet"]["name"] == "plain" and row["rollouts"] == 2
     assert row["halted"] + row["completed"] + row["paused"] == 1
+
+
+def test_larger_stage_shows_a_smaller_loss_and_the_last_one_compares_nothing():
+    losses = [1 - model.clicks for model in twice_the_visible(RolloutPlan(), devices=1_000_000)]
+    assert len(losses) == 3 and losses[0] > losses[1] > losses[2] > 0
+
+
+def test_judging_reads_the_counts_of_every_day(tmp_path):
+    found = judging_time(tmp_path, devices=100, looks=1)
+    assert found["rows"] == found["days"] * 2 * 128 and found["median_ms"] > 0
 
 
 def test_rows_weigh_deltas_against_whole_files(tmp_path):

@@ -1,0 +1,207 @@
+"""Counts of a rollout's two groups, added up in the transaction that stores the events or the report.
+
+Their number of rows depends on days, stages and cells, not on events, so that judging takes the same time in every fleet.
+Days are those of arrival: a wrong clock of a device decides nothing.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from sqlalchemy import Connection, select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Session
+
+from edge_runtime.contract.reports import DeviceReport
+from sync_server.database.engine import is_postgresql
+from sync_server.database.tables.base import Base
+from sync_server.database.tables.devices import DeviceBundle, DeviceReportRow
+from sync_server.database.tables.rollouts import RolloutDay, RolloutReportCount, RolloutRow
+from sync_server.rollouts.groups import CELLS, SIDES, Side, cell_of, side_of
+from sync_server.rollouts.plan import decode_plan, share_of
+from sync_server.statistics.stratified import Floats
+
+DAY_S = 86_400
+REACHED = "reached"
+"""The kind of report count for devices that have installed the release or failed to; kinds of reports are the others."""
+FAILURES = ("install_failed", "proof_failed", "crashed")
+_REACHING = ("installed", *FAILURES)
+OWN_DISK = "StorageError"
+"""The device's error when its disk is full or read-only: no fault of a release."""
+
+
+class StoredEvents(NamedTuple):
+    """What is new in a device's batch.
+
+    Attributes:
+        device_id: whose batch.
+        at_s: when it arrived.
+        last_feedback_at_s: when the device's batch before arrived; None for the first.
+        impressions: new ones.
+        clicks: new events of the kinds that count as success.
+    """
+
+    device_id: str
+    at_s: float
+    last_feedback_at_s: float | None
+    impressions: int
+    clicks: int
+
+
+@dataclass(frozen=True)
+class _UnderWay:
+    rollout_id: str
+    seed: str
+    channel: str
+    stage: int
+    share: float
+    stage_started_at_s: float
+    created_at_s: float
+
+
+def _under_way(connection: Connection) -> list[_UnderWay]:
+    query = select(
+        RolloutRow.rollout_id,
+        RolloutRow.seed,
+        RolloutRow.channel,
+        RolloutRow.stage,
+        RolloutRow.plan,
+        RolloutRow.stage_started_at_s,
+        RolloutRow.created_at_s,
+    ).where(RolloutRow.state.in_(("running", "paused")))
+    return [
+        _UnderWay(
+            row.rollout_id,
+            row.seed,
+            row.channel,
+            row.stage,
+            share_of(decode_plan(row.plan), row.stage),
+            row.stage_started_at_s,
+            row.created_at_s,
+        )
+        for row in connection.execute(query)
+    ]
+
+
+def count_events(connection: Connection, batches: Sequence[StoredEvents]) -> None:
+    """Add new events to the counts of the rollouts under way.
+
+    A device counts for the channel that it has reported. One that has reported none counts in every rollout: both sides
+    have equally many of them.
+
+    Args:
+        connection: the transaction that stores the events.
+        batches: of different devices.
+    """
+    under_way = _under_way(connection)
+    if not under_way:
+        return
+    known = select(DeviceBundle.device_id, DeviceBundle.channel).where(
+        DeviceBundle.device_id.in_([batch.device_id for batch in batches])
+    )
+    channels = {row.device_id: row.channel for row in connection.execute(known)}
+    sums: dict[tuple[str, int, int, str, int], Counter[str]] = {}
+    for rollout in under_way:
+        for batch in batches:
+            side = side_of(rollout.seed, batch.device_id, rollout.share)
+            if side is None or channels.get(batch.device_id, rollout.channel) != rollout.channel:
+                continue
+            day = int(batch.at_s // DAY_S)
+            began_s = max(day * DAY_S, rollout.stage_started_at_s)
+            is_first = batch.last_feedback_at_s is None or batch.last_feedback_at_s < began_s
+            key = (rollout.rollout_id, rollout.stage, day, side, cell_of(rollout.seed, batch.device_id))
+            sums.setdefault(key, Counter()).update(
+                devices=int(is_first), impressions=batch.impressions, clicks=batch.clicks
+            )
+    names = [column.name for column in RolloutDay.__table__.primary_key]
+    # Every process locks the rows in this order, so that no two wait for each other forever.
+    rows = [{**dict(zip(names, key, strict=True)), **sums[key]} for key in sorted(sums)]
+    _add(connection, RolloutDay, ("devices", "impressions", "clicks"), rows)
+
+
+def _add(connection: Connection, table: type[Base], counts: tuple[str, ...], rows: list[dict[str, object]]) -> None:
+    if not rows:
+        return
+    insert = (postgresql if is_postgresql(connection) else sqlite).insert(table)
+    columns = table.__table__.c
+    more = {name: columns[name] + insert.excluded[name] for name in counts}
+    keys = list(table.__table__.primary_key)
+    connection.execute(insert.on_conflict_do_update(index_elements=keys, set_=more), rows)
+
+
+def count_report(session: Session, device_id: str, report: DeviceReport) -> None:
+    """Add a new report to the counts of its channel's rollout, once for each device and kind.
+
+    Args:
+        session: the transaction that stores the report.
+        device_id: whose report.
+        report: it is not known already.
+    """
+    for rollout in _under_way(session.connection()):
+        side = side_of(rollout.seed, device_id, rollout.share)
+        if side is None or rollout.channel != report.channel:
+            continue
+        kind, kinds = _counted_as(side, report, rollout.rollout_id)
+        if kinds and not _sent_before(session, device_id, report, rollout.created_at_s, kinds):
+            row: dict[str, object] = {"rollout_id": rollout.rollout_id, "side": side, "kind": kind, "devices": 1}
+            _add(session.connection(), RolloutReportCount, ("devices",), [row])
+
+
+def _counted_as(side: Side, report: DeviceReport, rollout_id: str) -> tuple[str, tuple[str, ...]]:
+    """Return the kind of count to which a report adds, and the kinds of reports of which a device's first one does."""
+    is_offered = report.reason == rollout_id
+    if side == "old" and not is_offered and report.kind in FAILURES and report.error != OWN_DISK:
+        return report.kind, (report.kind,)
+    if side == "new" and is_offered and report.kind in _REACHING:
+        return REACHED, _REACHING
+    return "", ()
+
+
+def _sent_before(
+    session: Session, device_id: str, report: DeviceReport, since_s: float, kinds: tuple[str, ...]
+) -> bool:
+    query = select(DeviceReportRow.id).where(
+        DeviceReportRow.device_id == device_id,
+        DeviceReportRow.number != report.number,
+        DeviceReportRow.channel == report.channel,
+        DeviceReportRow.kind.in_(kinds),
+        DeviceReportRow.received_at_s >= since_s,
+    )
+    return session.scalar(query.limit(1)) is not None
+
+
+def report_counts(session: Session, rollout_id: str) -> dict[tuple[str, str], int]:
+    """Return the counts of compared devices by (side, kind)."""
+    query = select(RolloutReportCount).where(RolloutReportCount.rollout_id == rollout_id)
+    return {(row.side, row.kind): row.devices for row in session.scalars(query)}
+
+
+@dataclass(frozen=True)
+class DayCounts:
+    """Clicks and impressions of a rollout's two sides.
+
+    Attributes:
+        clicks: float64 [strata, 2, CELLS]; a stratum is a day of a stage, the sides are in the order of SIDES.
+        impressions: likewise.
+        devices: of the smaller side on its busiest day.
+    """
+
+    clicks: Floats
+    impressions: Floats
+    devices: int
+
+
+def day_counts(session: Session, rollout_id: str) -> DayCounts:
+    """Return the counts of a rollout."""
+    day = RolloutDay
+    columns = (day.stage, day.day, day.side, day.cell, day.devices, day.impressions, day.clicks)
+    rows = session.execute(select(*columns).where(day.rollout_id == rollout_id)).all()
+    strata = {stratum: place for place, stratum in enumerate(sorted({(row[0], row[1]) for row in rows}))}
+    counts = np.zeros((3, len(strata), len(SIDES), CELLS))
+    for stage, number, side, cell, devices, impressions, clicks in rows:
+        counts[:, strata[stage, number], SIDES.index(side), cell] = devices, impressions, clicks
+    devices_by_side = counts[0].sum(axis=2)
+    most = int(devices_by_side.max(axis=0).min()) if strata else 0
+    return DayCounts(clicks=counts[2], impressions=counts[1], devices=most)
