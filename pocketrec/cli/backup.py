@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from edge_runtime.cli.commands import JSON, Command, path, show
+from edge_runtime.cli.commands import JSON, Command, argument, path, show
 from pocketrec.cli.places import HOME, SETTINGS, settings_of
 from sync_server.hosting.backup import BackupReport, back_up
 from sync_server.hosting.backup import restore as restore_backup
@@ -13,19 +13,26 @@ from sync_server.operators.audit_log import read_export
 def _backup(args: argparse.Namespace) -> int:
     config = settings_of(args, started=False)
     print(f"copying the database and {config.home} ...", file=sys.stderr, flush=True)
-    return _show(args, back_up(config, args.folder), f"backup is in {args.folder}; keys are not in it")
+    report = back_up(config, args.folder)
+    return show(args, report, f"backup is in {args.folder}; keys are not in it{_size(report)}")
 
 
 def _restore(args: argparse.Namespace) -> int:
     config = settings_of(args, started=False)
     print(f"checking {args.folder} ...", file=sys.stderr, flush=True)
     entries = list(read_export(args.erasures)) if args.erasures else []
-    report = restore_backup(config, args.folder, erasures=entries)
-    return _show(args, report, f"restored into {config.home}; start the server there with --keys once")
+    restored = restore_backup(config, args.folder, erasures=entries, least_version=args.timestamp_version)
+    text = f"restored into {config.home}{_size(restored)}; start the server there with --keys once"
+    if restored.timestamp_version is not None:
+        text += (
+            f"\nthe backup is of {restored.made_at}: that start raises the timestamp's version to "
+            f"{restored.timestamp_version}, so that devices follow; if a release was published since, publish it again"
+        )
+    return show(args, restored, text)
 
 
-def _show(args: argparse.Namespace, report: BackupReport, text: str) -> int:
-    return show(args, report, f"{text} ({report.files} files, {report.bytes / 1e6:.1f} MB)")
+def _size(report: BackupReport) -> str:
+    return f" ({report.files} files, {report.bytes / 1e6:.1f} MB)"
 
 
 backup = Command(_backup, path("folder", "BACKUP", "a new folder for the backup"), HOME, SETTINGS, JSON)
@@ -33,6 +40,12 @@ restore = Command(
     _restore,
     path("folder", "BACKUP", "folder that pocketrec backup wrote"),
     path("--erasures", "FILE", "an export of the audit log; erases again what was erased since the backup"),
+    argument(
+        "--timestamp-version",
+        type=int,
+        metavar="N",
+        help="version of the timestamp from then on (above all that devices can have)",
+    ),
     HOME,
     SETTINGS,
     JSON,

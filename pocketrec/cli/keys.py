@@ -12,7 +12,18 @@ from edge_runtime.cli.commands import JSON, Actions, AddArguments, Command, argu
 from edge_runtime.contract.atomic_files import write_bytes_atomically
 from edge_runtime.contract.errors import ConfigError
 from edge_runtime.contract.text import visible_lines
-from pocketrec.cli.places import KEY, KEYS, OPTIONAL_TARGET, TARGET, local_settings, note, publication_target
+from pocketrec.cli.places import (
+    HOME,
+    KEY,
+    KEYS,
+    OPTIONAL_TARGET,
+    SETTINGS,
+    TARGET,
+    local_settings,
+    note,
+    publication_target,
+    settings_of,
+)
 from pocketrec.publishing.cosigning import (
     Progress,
     check_proposal,
@@ -34,7 +45,7 @@ from pocketrec.publishing.key_files import (
 from pocketrec.publishing.key_push import delegate_channel, push
 from pocketrec.publishing.key_rotation import renew_root, retire, rotate
 from pocketrec.publishing.key_status import key_status
-from sync_server.hosting.home import copy_online_keys
+from sync_server.hosting.home import copy_online_keys, open_repository
 from sync_server.repository.delegations import role_of
 from sync_server.repository.keys import ONLINE_ROLES, PASSPHRASE_VARIABLE
 
@@ -209,6 +220,17 @@ def _push(args: argparse.Namespace) -> int:
     return show(args, done, f"the server has root version {done.root_version} ({done.new_roots} new{anew})")
 
 
+def _raise(args: argparse.Namespace) -> int:
+    config = settings_of(args)
+    raised = open_repository(config).raise_versions(args.version)
+    text = (
+        f"timestamp and snapshot have version {args.version}"
+        if raised
+        else "the timestamp's version is as high already"
+    )
+    return show(args, {"raised": raised, "version": args.version}, text)
+
+
 def _team(args: argparse.Namespace) -> int:
     public = create_team_key(args.dir, role_of(args.channel), root=args.root, passphrase=_passphrase())
     text = (
@@ -275,6 +297,13 @@ keys = Actions(
             TARGET,
             _expiry(365, "targets that are signed again"),
             about="hand new roots to the server; devices follow",
+        ),
+        "raise": Command(
+            _raise,
+            argument("version", type=int, metavar="N", help="above the version that devices have seen"),
+            HOME,
+            SETTINGS,
+            about="sign timestamp and snapshot with a higher version, so that devices follow a server that was set back",
         ),
         "team": Command(
             _team,

@@ -8,6 +8,7 @@ A backup is a folder:
 """
 
 import hashlib
+import math
 import os
 import shutil
 import sqlite3
@@ -20,13 +21,17 @@ from pathlib import Path
 
 import msgspec
 from sqlalchemy import make_url
+from tuf.api.metadata import Metadata, Timestamp
+from tuf.api.serialization import DeserializationError
 
 from edge_runtime.contract.atomic_files import PRIVATE_MODE, disk_errors_named, write_bytes_atomically
 from edge_runtime.contract.errors import ConfigError, DigestMismatchError, StorageError
 from sync_server.config import DATABASE_FILE, ServerConfig
 from sync_server.database.engine import migrate, open_database
 from sync_server.events.data_requests import repeat_erasures
+from sync_server.hosting.home import LEAST_VERSION_FILE
 from sync_server.operators.audit_log import AuditEntry
+from sync_server.repository.metadata_store import publication_lock
 
 NOTE_FILE, DUMP_FILE, REPOSITORY = "backup.json", "database.dump", "repository"
 _PARTIAL = ".partial"
@@ -47,6 +52,14 @@ class BackupReport:
 
     files: int
     bytes: int
+
+
+@dataclass(frozen=True)
+class Restored(BackupReport):
+    """What was restored: a backup of `made_at`, whose timestamp gets `timestamp_version` (None: nothing was published)."""
+
+    made_at: str
+    timestamp_version: int | None
 
 
 def back_up(
@@ -77,11 +90,11 @@ def back_up(
         else:
             (partial / DATABASE_FILE).touch(mode=PRIVATE_MODE)
             _copy_sqlite(config.home / DATABASE_FILE, partial / DATABASE_FILE)
-        # The metadata first: the files that it names exist by then, and no file is ever changed.
-        for name in ("metadata", "files"):
-            source = config.home / REPOSITORY / name
-            if source.is_dir():
-                shutil.copytree(source, partial / REPOSITORY / name, ignore=shutil.ignore_patterns(".tmp-*"))
+        # Locked, so that the timestamp names a snapshot that is in the backup. The files that the metadata names exist by
+        # then, and no file is ever changed: publishing need not wait for their copies.
+        with publication_lock(config.home / REPOSITORY):
+            _copy_folder(config.home / REPOSITORY / "metadata", partial / REPOSITORY / "metadata")
+        _copy_folder(config.home / REPOSITORY / "files", partial / REPOSITORY / "files")
     digests = {path.relative_to(partial).as_posix(): _sha256(path) for path in _files(partial)}
     note = BackupNote(
         version=1,
@@ -96,16 +109,23 @@ def back_up(
 
 
 def restore(
-    config: ServerConfig, folder: Path, *, erasures: Iterable[AuditEntry] = (), clock_s: Callable[[], float] = time.time
-) -> BackupReport:
+    config: ServerConfig,
+    folder: Path,
+    *,
+    erasures: Iterable[AuditEntry] = (),
+    least_version: int | None = None,
+    clock_s: Callable[[], float] = time.time,
+) -> Restored:
     """Restore a backup into an empty home and an empty database. Start the server with --keys afterwards.
 
-    The database is restored last. Stopped halfway, empty the home and the database, and restore again.
+    Devices refuse metadata that is older than what they have seen, so the first start signs snapshot and timestamp with a
+    version above every one that they can have. The database is restored last. Stopped halfway, empty the home and the database, and restore again.
 
     Args:
         config: the settings of the new server.
         folder: the backup.
         erasures: an audit log, whose erasures since the backup are repeated.
+        least_version: the version of the timestamp from then on; by default above one for each second since the backup.
         clock_s: gives seconds since 1970.
 
     Raises:
@@ -129,7 +149,32 @@ def restore(
             (config.home / DATABASE_FILE).touch(mode=PRIVATE_MODE)
             shutil.copyfile(folder / DATABASE_FILE, config.home / DATABASE_FILE)
     _repeat(config, erasures, note, now_s=clock_s())
-    return BackupReport(files=len(note.files), bytes=sum(path.stat().st_size for path in _files(folder)))
+    raised = _outrun(config, note, least_version, now_s=clock_s())
+    size = sum(path.stat().st_size for path in _files(folder))
+    return Restored(files=len(note.files), bytes=size, made_at=note.created_at, timestamp_version=raised)
+
+
+def _copy_folder(source: Path, target: Path) -> None:
+    if source.is_dir():
+        shutil.copytree(source, target, ignore=shutil.ignore_patterns(".tmp-*"))
+
+
+def _outrun(config: ServerConfig, note: BackupNote, least: int | None, *, now_s: float) -> int | None:
+    """Let the first start raise the metadata's versions above every version that devices can have seen.
+
+    Each publication and each renewal raises the version by one, and there was less than one a second since the backup.
+    """
+    path = config.home / REPOSITORY / "metadata" / "timestamp.json"
+    if not path.exists():
+        return None
+    try:
+        version = Metadata[Timestamp].from_bytes(path.read_bytes()).signed.version
+    except (OSError, DeserializationError) as error:
+        raise StorageError(f"the backup's timestamp.json cannot be read ({error}); use another backup") from error
+    passed_s = math.ceil(now_s - datetime.fromisoformat(note.created_at).timestamp())
+    raised = version + max(1, passed_s) if least is None else least
+    write_bytes_atomically(config.home / LEAST_VERSION_FILE, f"{raised}\n".encode())
+    return raised
 
 
 def _repeat(config: ServerConfig, erasures: Iterable[AuditEntry], note: BackupNote, *, now_s: float) -> None:

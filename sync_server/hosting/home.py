@@ -5,6 +5,7 @@ HOME/keys/{snapshot,timestamp}*.pem   the online keys; mode 0600
 HOME/publisher.token           an API key of role publisher; mode 0600
 HOME/session.key               signs the cookies of the console; mode 0600
 HOME/server.sqlite             the database (database/tables/), unless database_url names PostgreSQL
+HOME/least_version             after a restore: the version that timestamp and snapshot get at the next start
 HOME/repository/               what devices download (repository/tuf_repository.py)
 """
 
@@ -36,6 +37,7 @@ from sync_server.repository.tuf_repository import Repository
 
 TOKEN_FILE = "publisher.token"  # noqa: S105  (a file's name)
 SESSION_KEY_FILE = "session.key"
+LEAST_VERSION_FILE = "least_version"
 _KEYS_FOLDER = "keys"
 
 
@@ -78,6 +80,7 @@ def prepare_home(config: ServerConfig, *, keys: Path | None) -> PreparedHome:
         write_bytes_atomically(home / ROOT_FILE, (keys / ROOT_FILE).read_bytes())
     repository = open_repository(config)
     keys_note = _not_taken(keys, repository, home) if keys is not None else ""
+    _raise_versions(repository, home / LEAST_VERSION_FILE)
     token_path = home / TOKEN_FILE
     token_is_new = _make_secret(token_path)
     _make_secret(home / SESSION_KEY_FILE)
@@ -89,6 +92,21 @@ def prepare_home(config: ServerConfig, *, keys: Path | None) -> PreparedHome:
     finally:
         engine.dispose()
     return PreparedHome(token_path=token_path, token_is_new=token_is_new, keys_note=keys_note)
+
+
+def _raise_versions(repository: Repository, path: Path) -> None:
+    """Sign with the version that `pocketrec restore` wrote to `path`, once."""
+    if not path.exists():
+        return
+    try:
+        least = int(path.read_text(encoding="ascii"))
+    except ValueError as error:
+        raise ConfigError(
+            f"{path} is damaged; write one number into it, above the version that devices have"
+        ) from error
+    repository.raise_versions(least)
+    with disk_errors_named(path):
+        path.unlink()
 
 
 def _make_database_private(config: ServerConfig) -> None:

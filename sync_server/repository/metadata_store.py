@@ -1,6 +1,9 @@
 """The signed metadata on the server's disk, and the newest root."""
 
+import contextlib
+import fcntl
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeVar
 
@@ -14,6 +17,22 @@ from sync_server.repository.keys import check_successor, decode_root
 Signed = TypeVar("Signed", Snapshot, Targets, Timestamp)
 
 _NAME = re.compile(r"timestamp\.json|[1-9][0-9]{0,8}\.(?:root|snapshot|targets|channel-[a-z0-9][a-z0-9-]{0,39})\.json")
+
+
+@contextlib.contextmanager
+def publication_lock(repository: Path) -> Iterator[None]:
+    """Wait until no process publishes or renews in the folder `repository`, and keep others waiting until the block ends.
+
+    Raises:
+        StorageError: the disk is full, read-only or not permitted.
+    """
+    # Workers are processes, so only a lock of the operating system stops two of them from signing the same version.
+    path = repository / "lock"
+    with disk_errors_named(path):
+        file = path.open("wb")
+    with file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 class MetadataFiles:

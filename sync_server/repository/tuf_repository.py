@@ -7,10 +7,8 @@ Devices start at timestamp.json, so a release is published when that file is wri
 server serves the old release. The keys of root and targets are never on the server.
 """
 
-import contextlib
-import fcntl
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,14 +16,13 @@ from pathlib import Path
 from securesystemslib.signer import CryptoSigner
 from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, Targets, Timestamp
 
-from edge_runtime.contract.atomic_files import disk_errors_named
 from edge_runtime.contract.errors import ConfigError, StorageError
 from edge_runtime.contract.release import ReleaseNote
 from sync_server.errors import PublicationConflictError, PublicationError
 from sync_server.repository.delegations import delegated_channels, plain, role_of
 from sync_server.repository.file_store import FileStore
 from sync_server.repository.keys import ONLINE_ROLES, check_successor, decode_root, expiry, find_signers
-from sync_server.repository.metadata_store import MetadataFiles
+from sync_server.repository.metadata_store import MetadataFiles, publication_lock
 from sync_server.repository.publication_checks import check_files, checked_targets
 from sync_server.repository.releases import all_releases, releases
 
@@ -179,7 +176,7 @@ class Repository:
         """
         top = self.targets() if role != Targets.type else None
         metadata = checked_targets(data, role=role, root=self.root(), top=top, now=self._clock())
-        with self._locked():
+        with publication_lock(self._folder):
             current = self.targets(role)
             if current is not None and metadata.signed.version <= current.signed.version:
                 raise PublicationConflictError(
@@ -204,7 +201,7 @@ class Repository:
             StorageError: the disk is full, read-only or not permitted.
         """
         new = decode_root(data, source="the root that was handed over")
-        with self._locked():
+        with publication_lock(self._folder):
             old = self.root()
             if new.signed.version == old.signed.version and new.to_bytes() == old.to_bytes():
                 return old
@@ -233,7 +230,7 @@ class Repository:
         """
         if not self._is_old(self._metadata.timestamp(), self._timestamp_lifetime):
             return False
-        with self._locked():
+        with publication_lock(self._folder):
             if not self._is_old(self._metadata.timestamp(), self._timestamp_lifetime):
                 return False
             snapshot = self._metadata.snapshot()
@@ -242,6 +239,23 @@ class Repository:
             if self._is_old(snapshot, self._snapshot_lifetime):
                 snapshot = self._sign_snapshot_meta(snapshot.signed.meta)
             self._sign_timestamp(snapshot)
+        return True
+
+    def raise_versions(self, least: int) -> bool:
+        """Sign timestamp and snapshot with a version of at least `least`; return whether any was signed.
+
+        Devices refuse versions below those that they have seen, so this is how they follow a restored server again.
+
+        Raises:
+            StorageError: the disk is full, read-only or not permitted; the old ones are served.
+        """
+        with publication_lock(self._folder):
+            timestamp, snapshot = self._metadata.timestamp(), self._metadata.snapshot()
+            if timestamp is None or snapshot is None or timestamp.signed.version >= least:
+                return False
+            # A snapshot's version never passes the timestamp's: one bound holds for both.
+            self._sign_timestamp(self._sign_snapshot_meta(snapshot.signed.meta, least=least), least=least)
+        _LOG.info("timestamp and snapshot have version %d", least)
         return True
 
     def renew_if_possible(self) -> None:
@@ -295,11 +309,11 @@ class Repository:
         return self._sign_snapshot_meta(meta)
 
     def _sign_snapshot_meta(
-        self, meta: dict[str, MetaFile], roots: Iterable[Metadata[Root]] = ()
+        self, meta: dict[str, MetaFile], roots: Iterable[Metadata[Root]] = (), *, least: int = 1
     ) -> Metadata[Snapshot]:
         old = self._metadata.snapshot()
         snapshot = Snapshot(
-            version=old.signed.version + 1 if old else 1,
+            version=max(least, old.signed.version + 1 if old else 1),
             expires=expiry(self._clock(), self._snapshot_lifetime),
             meta=dict(meta),
         )
@@ -308,12 +322,14 @@ class Repository:
         self._metadata.write(f"{snapshot.version}.snapshot.json", metadata.to_bytes())
         return metadata
 
-    def _sign_timestamp(self, snapshot: Metadata[Snapshot], roots: Iterable[Metadata[Root]] = ()) -> None:
+    def _sign_timestamp(
+        self, snapshot: Metadata[Snapshot], roots: Iterable[Metadata[Root]] = (), *, least: int = 1
+    ) -> None:
         old = self._metadata.timestamp()
         version = snapshot.signed.version
         data = self._metadata.read_bytes(f"{version}.snapshot.json")
         timestamp = Timestamp(
-            version=old.signed.version + 1 if old else 1,
+            version=max(least, old.signed.version + 1 if old else 1),
             expires=expiry(self._clock(), self._timestamp_lifetime),
             snapshot_meta=MetaFile.from_data(version, data, ["sha256"]),
         )
@@ -328,10 +344,3 @@ class Repository:
 
     def _is_old(self, metadata: Metadata[Timestamp] | Metadata[Snapshot] | None, lifetime: timedelta) -> bool:
         return metadata is not None and metadata.signed.expires - self._clock() < lifetime / 2
-
-    @contextlib.contextmanager
-    def _locked(self) -> Iterator[None]:
-        # Workers are processes, so only a lock of the operating system stops two of them from signing the same version.
-        with disk_errors_named(self._folder), (self._folder / "lock").open("wb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            yield

@@ -2,12 +2,14 @@
 
 import json
 import shutil
+import threading
 from datetime import timedelta
 
 import msgspec
 import pytest
 
 from edge_runtime.contract.errors import ConfigError, DigestMismatchError, StorageError
+from pocketrec.publishing.publisher import LocalTarget, publish
 from pocketrec.verbs import main
 from sync_server.app import create_app
 from sync_server.config import ServerConfig
@@ -48,14 +50,14 @@ def empty_database(request, database_url):
 
 
 def test_restored_server_serves_and_counts_as_before(server, tmp_path, request, database_url):
-    timestamp = server.client.get("/v1/tuf/timestamp.json").data
+    targets = server.client.get("/v1/tuf/1.targets.json", buffered=True).data
     back_up(server.config, tmp_path / "backup")
     config = ServerConfig(home=tmp_path / "new", database_url=empty_database(request, database_url))
     restore(config, tmp_path / "backup")
     prepare_home(config, keys=server.keys)
     app = create_app(config)
     client = app.test_client()
-    assert client.get("/v1/tuf/timestamp.json").data == timestamp
+    assert client.get("/v1/tuf/1.targets.json", buffered=True).data == targets
     device_id = app.extensions[EXTENSION].enrollment.device_of(CREDENTIAL)
     assert send(client, device_id, 1, 2, 3) == {"acknowledged": 3, "stored": 1, "duplicates": 2, "refused": []}
     app.extensions[EXTENSION].close()
@@ -155,3 +157,81 @@ def test_commands_back_up_and_restore(backup, tmp_path, capsys):
     assert "start the server there with --keys" in capsys.readouterr().out
     shutil.rmtree(tmp_path / "again")
     assert main(["restore", str(tmp_path / "again"), "--home", str(tmp_path / "newer")]) == 1
+
+
+def test_publication_during_the_backup_leaves_a_backup_that_serves(
+    server, tmp_path, request, database_url, monkeypatch
+):
+    other = write_bundle(tmp_path / "other", words="other")
+    publishing = threading.Thread(target=lambda: server.publish(other, make=None))
+    patterns = shutil.ignore_patterns
+
+    def ignore(*names):
+        ignored = patterns(*names)
+
+        def listed(folder, found):
+            # The folder's list is made by now, its files are not copied yet. Without the lock the publication ends here.
+            if str(folder).endswith("metadata"):
+                publishing.start()
+                publishing.join(timeout=1.0)
+            return ignored(folder, found)
+
+        return listed
+
+    monkeypatch.setattr(shutil, "ignore_patterns", ignore)
+    back_up(server.config, tmp_path / "backup")
+    publishing.join()
+    config = ServerConfig(home=tmp_path / "new", database_url=empty_database(request, database_url))
+    restore(config, tmp_path / "backup")
+    prepare_home(config, keys=server.keys)
+    app = create_app(config)
+    assert app.test_client().get("/readyz").status_code == 200
+    app.extensions[EXTENSION].close()
+
+
+@pytest.mark.parametrize("is_published_since", [False, True])
+def test_device_that_saw_a_newer_timestamp_follows_the_restored_server(
+    server, tmp_path, request, database_url, is_published_since
+):
+    server.now = server.now.replace(microsecond=0)
+    back_up(server.config, tmp_path / "backup", clock=lambda: server.now)
+    bundle = write_bundle(tmp_path / "bundle2", words="second")
+    if is_published_since:
+        server.publish(bundle)
+    for _ in range(3):
+        server.pass_time(hours=30)
+        assert server.repository.renew()
+    updater = server.updater(tmp_path / "device")
+    updater.update()
+    config = ServerConfig(home=tmp_path / "new", database_url=empty_database(request, database_url))
+    restored = restore(config, tmp_path / "backup", clock_s=lambda: server.now.timestamp())
+    assert restored.timestamp_version == 1 + 90 * 3_600
+    prepare_home(config, keys=server.keys)
+    app = create_app(config, clock=lambda: server.now)
+    server.transport._client = app.test_client()
+    if is_published_since:
+        target = LocalTarget(app.extensions[EXTENSION].repository, max_file_bytes=10_000_000)
+        publish(bundle.folder, channel="stable", keys=server.keys, target=target, clock=lambda: server.now)
+    assert updater.update() is not None
+    # Once only: another start leaves the version as it is.
+    timestamp = server.transport._client.get("/v1/tuf/timestamp.json").data
+    prepare_home(config, keys=server.keys)
+    assert server.transport._client.get("/v1/tuf/timestamp.json").data == timestamp
+    app.extensions[EXTENSION].close()
+
+
+def test_version_of_the_timestamp_can_be_named(backup, tmp_path, capsys):
+    home = str(tmp_path / "new")
+    assert main(["restore", str(backup), "--home", home, "--timestamp-version", "70"]) == 0
+    assert "to 70, so that devices follow" in capsys.readouterr().out
+    keys = tmp_path / "sim" / "keys"
+    prepare_home(ServerConfig(home=tmp_path / "new"), keys=keys)
+    timestamp = tmp_path / "new" / "repository" / "metadata" / "timestamp.json"
+    assert json.loads(timestamp.read_bytes())["signed"]["version"] == 70
+    assert main(["keys", "raise", "90", "--home", home]) == 0
+    assert json.loads(timestamp.read_bytes())["signed"]["version"] == 90
+    assert main(["keys", "raise", "90", "--home", home]) == 0
+    assert "as high already" in capsys.readouterr().out
+    (tmp_path / "new" / "least_version").write_text("x")
+    with pytest.raises(ConfigError, match="is damaged"):
+        prepare_home(ServerConfig(home=tmp_path / "new"), keys=keys)
