@@ -123,8 +123,8 @@ def _manifest(channel: str) -> Manifest:
 
 
 def _released(channel: str) -> tuple[Path, int]:
-    targets = services().repository.targets()
-    target = targets.signed.targets.get(manifest_target(channel)) if targets else None
+    targets = services().repository.channel_targets(channel)
+    target = targets.targets.get(manifest_target(channel)) if targets else None
     if target is None:
         raise RequestError(f"nothing was published in the channel {channel!r} yet", status_code=404)
     note = ReleaseNote.from_target(target.unrecognized_fields.get("custom"), channel=channel)

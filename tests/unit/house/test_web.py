@@ -26,8 +26,10 @@ WEB_ONLY = {
     "inference/litert_in_node",
     "remembered",
     "updates/bundle_store",
+    "updates/channel_source",
     "updates/folder_source",
     "updates/http_source",
+    "updates/trusted_metadata",
 }
 
 

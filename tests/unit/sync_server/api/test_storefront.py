@@ -6,7 +6,11 @@ import json
 
 import pytest
 
+from pocketrec.publishing.key_files import create_team_key, load_public_key
+from pocketrec.publishing.key_push import delegate_channel
+from pocketrec.publishing.publisher import LocalTarget, publish
 from sync_server.api import storefront
+from sync_server.repository.delegations import role_of
 from tests.support.fleet_bundles import write_bundle
 
 
@@ -83,6 +87,18 @@ def test_a_channel_gives_its_manifest_with_the_release(server, tmp_path):
     assert answer.headers["Pocketrec-Release"] == "2"
     again = get(server, "/v1/channels/stable/manifest.json", **{"If-None-Match": answer.headers["ETag"]})
     assert again.status_code == 304
+
+
+def test_a_channel_that_a_team_signs_gives_its_manifest(server, tmp_path):
+    target = LocalTarget(server.repository, max_file_bytes=10_000_000)
+    team, root = tmp_path / "team", server.keys / "root.json"
+    keys = [load_public_key(create_team_key(team, role_of("toys"), root=root, passphrase=None))]
+    delegate_channel(server.keys, target, "toys", public_keys=keys, threshold=1, passphrase=None)
+    bundle = write_bundle(tmp_path / "one")
+    publish(bundle.folder, channel="toys", keys=team, target=target)
+    answer = get(server, "/v1/channels/toys/manifest.json")
+    assert hashlib.sha256(answer.data).hexdigest() == bundle.bundle_id
+    assert get(server, "/v1/channels/toys/catalogue.sqlite").status_code == 200
 
 
 def test_a_file_is_given_by_name_and_by_digest_while_another_release_is_out(server, tmp_path):

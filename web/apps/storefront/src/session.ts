@@ -35,9 +35,9 @@ export class Session {
     return new Session(await Updater.of(url), listener);
   }
 
-  /** Which release of the channel answers; null when the server was not asked. */
+  /** Which release of the channel answers; null when none does. */
   get release(): number | null {
-    return this.updater.release;
+    return this.updater.release?.release ?? null;
   }
 
   /** Open the kept bundle, then ask the server, now and again and again. */

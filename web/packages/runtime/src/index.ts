@@ -26,6 +26,7 @@ export type { Mode } from "./search/query_scores.js";
 export { fuse } from "./search/ranking.js";
 export { editDistance, foldWord, trigramsOf, wordsOf } from "./search/spelling.js";
 export type { Suggestion } from "./search/suggestions.js";
+export type { ChannelOptions, InstalledRelease } from "./updates/channel_source.js";
 export { HttpSource } from "./updates/http_source.js";
 export type { Proof } from "./updates/self_test.js";
 export type { Installed } from "./updates/updater.js";

@@ -24,6 +24,7 @@ import { type Mode, MODES, QueryScores, type QueryTools } from "./search/query_s
 import { type Ranked } from "./search/ranking.js";
 import { type Suggestion, Suggestions } from "./search/suggestions.js";
 import { Catalogue, type Mask } from "./search/vector_index.js";
+import { type ChannelOptions } from "./updates/channel_source.js";
 import { checkGolden, type Golden, type Proof, readGolden } from "./updates/self_test.js";
 
 /** Which products may be returned, and how many. */
@@ -82,17 +83,18 @@ export class Recommender {
   /**
    * Open the bundle whose `manifest.json` lies below a URL, or that a source gives.
    *
-   * From a URL it is kept in the browser, updated when the server has another, and opened from there without a network.
+   * From a URL it is kept in the browser, updated when the server has another, and opened from there without a network. What
+   * the channel of a sync server offers is verified by its signatures (`options` say by which root).
    *
    * @throws BundleError the bundle is damaged, malformed or too new.
    * @throws DownloadError there is no network, and nothing was kept.
    * @throws InferenceError the encoder cannot be run here.
    */
-  static async open(place: string | BundleSource): Promise<Recommender> {
+  static async open(place: string | BundleSource, options: ChannelOptions = {}): Promise<Recommender> {
     if (typeof place !== "string") return Recommender.load(await openBundle(place));
     // The updater opens recommenders and so imports this file.
     const { openNewest } = await import("./updates/updater.js");
-    return openNewest(place);
+    return openNewest(place, options);
   }
 
   /** Load the models and open the catalogue of a bundle, whose bytes are then forgotten: a bundle is loaded once. */

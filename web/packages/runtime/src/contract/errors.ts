@@ -39,8 +39,28 @@ export class GoldenMismatchError extends BundleError {
   override name = "GoldenMismatchError";
 }
 
+/** A bundle cannot be replaced by a newer one: the one that answers stays. */
+export class UpdateError extends PocketrecError {
+  override name = "UpdateError";
+}
+
+/** What the server offers is not signed by the keys that this browser trusts. */
+export class SignatureError extends UpdateError {
+  override name = "SignatureError";
+}
+
+/** The server offers something older than was seen before. */
+export class RollbackError extends UpdateError {
+  override name = "RollbackError";
+}
+
+/** The signatures are out of date, or the clock is wrong. */
+export class ExpiredReleaseError extends UpdateError {
+  override name = "ExpiredReleaseError";
+}
+
 /** The server could not be reached or did not answer as agreed: try again later. */
-export class DownloadError extends PocketrecError {
+export class DownloadError extends UpdateError {
   override name = "DownloadError";
 }
 

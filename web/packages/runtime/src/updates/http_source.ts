@@ -1,17 +1,13 @@
 /** A bundle in a folder of a web server. */
 
 import { type BundleSource } from "../contract/bundle.js";
-import { type Artifact, MANIFEST_FILE, MAX_MANIFEST_BYTES } from "../contract/manifest.js";
+import { type Artifact, MANIFEST_FILE, MAX_MANIFEST_BYTES, sha256Of } from "../contract/manifest.js";
+import { type Newest } from "./channel_source.js";
 import { download, downloadFile, type DownloadedFile, type Pieces } from "./downloads.js";
 
-const RELEASE_HEADER = "Pocketrec-Release";
-
-/** Files below `url`; nothing longer than was announced is read. */
+/** Files below `url`; nothing longer than was announced is read. They are trusted as the origin that serves them. */
 export class HttpSource implements BundleSource {
   readonly name: string;
-
-  /** Which release the server called its bundle when the manifest was read last; null from a plain folder. */
-  release: number | null = null;
 
   /** Take the bundle whose `manifest.json` lies below `url`. */
   constructor(url: string) {
@@ -20,9 +16,7 @@ export class HttpSource implements BundleSource {
 
   /** Return the bytes of the manifest; the browser asks by its entity tag, so that only another one is sent. */
   async manifest(): Promise<Uint8Array> {
-    const { data, headers } = await download(`${this.name}/${MANIFEST_FILE}`, MAX_MANIFEST_BYTES, "no-cache");
-    this.release = Number(headers.get(RELEASE_HEADER)) || null;
-    return data;
+    return (await download(`${this.name}/${MANIFEST_FILE}`, MAX_MANIFEST_BYTES, "no-cache")).data;
   }
 
   /** Return the bytes of a file, checked. */
@@ -30,9 +24,20 @@ export class HttpSource implements BundleSource {
     return (await this.download(artifact, null)).data;
   }
 
+  /** Return what the folder has now. */
+  async newest(): Promise<Newest> {
+    const data = await this.manifest();
+    return {
+      bundleId: await sha256Of(data),
+      release: null,
+      manifest: async () => Promise.resolve(data),
+      download: async (artifact, pieces) => this.download(artifact, pieces),
+    };
+  }
+
   /** Download a file; `pieces` continues one that broke off (downloads.ts). */
   async download(artifact: Artifact, pieces: Pieces | null): Promise<DownloadedFile> {
-    // A plain folder ignores the digest; a sync server gives the file of just this release, even while another comes out.
+    // A plain folder ignores the digest, which keeps caches on the way from giving the file of another bundle.
     return downloadFile(`${this.name}/${artifact.path}?sha256=${artifact.sha256}`, artifact, pieces);
   }
 }
