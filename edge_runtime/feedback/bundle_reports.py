@@ -1,6 +1,8 @@
 """Reports of a device about its bundles, kept in a file until the server has confirmed them."""
 
 import logging
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -8,11 +10,10 @@ import msgspec
 from edge_runtime.contract.atomic_files import write_json_atomically
 from edge_runtime.contract.errors import DownloadError, EventRejectedError, HttpStatusError
 from edge_runtime.contract.reports import MAX_REPORTS, DeviceReport, ReportBatch, ReportReceipt, check_report
-from edge_runtime.feedback.server_client import ServerClient, decode_answer
+from edge_runtime.feedback.queue_file import given_before
+from edge_runtime.feedback.server_client import REFUSED, ServerClient, decode_answer
 
 _LOG = logging.getLogger(__name__)
-_REFUSED = {400, 413, 422}
-"""Statuses by which a server refuses a report for good (RFC 9110: bad request, content too large, unprocessable)."""
 
 
 class _Waiting(msgspec.Struct, frozen=True):
@@ -21,10 +22,14 @@ class _Waiting(msgspec.Struct, frozen=True):
 
 
 class ReportLog:
-    """The reports that wait in the file at `path`: at most `MAX_REPORTS`, the oldest make room."""
+    """The reports that wait in the file at `path`: at most `MAX_REPORTS`, the oldest make room.
 
-    def __init__(self, path: Path) -> None:
+    A file that is missing or damaged is begun anew, above every number that a lost one gave.
+    """
+
+    def __init__(self, path: Path, *, clock_s: Callable[[], float] = time.time) -> None:
         self._path = path
+        self._clock_s = clock_s
 
     def add(self, report: DeviceReport) -> DeviceReport:
         """Keep `report` under the next number; return it with that number.
@@ -57,7 +62,7 @@ class ReportLog:
         try:
             return self._send_batch(reports, server)
         except HttpStatusError as error:
-            if error.status_code not in _REFUSED:
+            if error.status_code not in REFUSED:
                 raise
         return sum(self._send_alone(report, server) for report in reports)
 
@@ -65,7 +70,7 @@ class ReportLog:
         try:
             return self._send_batch([report], server)
         except HttpStatusError as error:
-            if error.status_code not in _REFUSED:
+            if error.status_code not in REFUSED:
                 raise
             _LOG.warning("report %d (%s) is given up, the server refuses it: %s", report.number, report.kind, error)
             self._remove([report])
@@ -90,10 +95,10 @@ class ReportLog:
         try:
             found = msgspec.json.decode(self._path.read_bytes(), type=_Waiting)
         except FileNotFoundError:
-            return _Waiting()
+            return _Waiting(given_before(self._clock_s()))
         except (OSError, msgspec.MsgspecError) as error:
             _LOG.warning("the reports in %s cannot be read and are given up: %s", self._path, error)
-            return _Waiting()
+            return _Waiting(given_before(self._clock_s()))
         return _Waiting(found.last_number, [report for report in found.reports if _is_sound(report)])
 
 

@@ -82,7 +82,7 @@ class FeedbackQueue:
         path: the SQLite file; made when missing.
         privacy: what of an event may be stored and sent.
         max_events: the bound.
-        given_before: numbers up to this one were given by a queue that was lost; a new file begins above it.
+        given_before: numbers up to this one may have been given by a queue that was lost; a new file begins above it.
 
     Raises:
         StorageError: the file cannot be made or written.
@@ -225,9 +225,14 @@ class FeedbackQueue:
             )
 
     def _skip(self, given_before: int) -> None:
+        known = "SELECT 1 FROM sqlite_sequence WHERE name = 'events'"
         with self._file.errors_named():
-            if given_before and not self._file.scalar("SELECT count(*) FROM sqlite_sequence WHERE name = 'events'"):
-                self._file.database.execute("INSERT INTO sqlite_sequence VALUES ('events', ?)", (given_before,))
+            if given_before and not self._file.scalar(known):
+                # One statement, because another process may begin the same file.
+                self._file.database.execute(
+                    f"INSERT INTO sqlite_sequence SELECT 'events', ? WHERE NOT EXISTS ({known})",
+                    (given_before,),
+                )
 
     def _take_back(self) -> None:
         """Let what was set aside wait again as far as its kind is known by now, under its own number."""

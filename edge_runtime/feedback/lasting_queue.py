@@ -16,6 +16,7 @@ from edge_runtime.contract.atomic_files import disk_errors_named
 from edge_runtime.contract.errors import QueueDamagedError
 from edge_runtime.feedback.event_queue import FeedbackQueue
 from edge_runtime.feedback.privacy import PrivacyLevel
+from edge_runtime.feedback.queue_file import given_before
 
 _LOG = logging.getLogger(__name__)
 # The log goes first: beside a new file, SQLite would write the old log into that.
@@ -71,8 +72,9 @@ class LastingQueue:
                 return self._begun_anew(error)
         return queue
 
-    def _new(self, *, given_before: int = 0) -> FeedbackQueue:
-        return FeedbackQueue(self._path, privacy=self._privacy, max_events=self._max_events, given_before=given_before)
+    def _new(self) -> FeedbackQueue:
+        begin = given_before(self._clock_s())
+        return FeedbackQueue(self._path, privacy=self._privacy, max_events=self._max_events, given_before=begin)
 
     def _begun_anew(self, error: QueueDamagedError) -> FeedbackQueue:
         now_s = int(self._clock_s())
@@ -83,8 +85,7 @@ class LastingQueue:
             for ending in _SQLITE_FILES:
                 with contextlib.suppress(FileNotFoundError):
                     Path(f"{self._path}{ending}").rename(f"{aside}{ending}")
-        # The server takes a number that it has seen for the same event. No device has given one each second since 1970.
-        return self._new(given_before=now_s)
+        return self._new()
 
     def remove_damaged(self) -> None:
         """Remove the file that was set aside, if there is one.

@@ -25,11 +25,11 @@ from edge_runtime.contract.counts import (
     bit_of,
     flip_probability,
 )
-from edge_runtime.contract.errors import ConfigError, DownloadError
+from edge_runtime.contract.errors import ConfigError, DownloadError, HttpStatusError
 from edge_runtime.contract.events import FeedbackEvent, check_event, check_known_kind
 from edge_runtime.feedback.event_queue import SendReport
 from edge_runtime.feedback.queue_file import QueueFile
-from edge_runtime.feedback.server_client import ServerClient, decode_answer
+from edge_runtime.feedback.server_client import REFUSED, ServerClient, decode_answer
 
 _TOLERANCE = 1e-9  # relative: what rounding alone can make of OpenDP's figure
 
@@ -221,7 +221,14 @@ def send_counts(book: CountBook, server: ServerClient) -> SendReport:
     book.close_windows(server.device_id)
     sent, refused = 0, list[str]()
     for window, body in book.waiting():
-        data = server.request("POST", "/v1/counts", what="receipt", body=body)
+        try:
+            data = server.request("POST", "/v1/counts", what="receipt", body=body)
+        except HttpStatusError as error:
+            if error.status_code not in REFUSED:
+                raise
+            book.acknowledge(window)
+            refused.append(str(error))
+            continue
         receipt = decode_answer(data, CountReceipt, what="receipt", remedy="the report was kept")
         if receipt.window != window:
             raise DownloadError("the server acknowledged another window than the one sent; the report was kept")

@@ -9,6 +9,15 @@ from pathlib import Path
 from edge_runtime.contract.errors import QueueDamagedError, StorageError
 
 
+def given_before(now_s: float) -> int:
+    """Return a number above every one that a lost file gave, if it was begun the same way; the new file begins above it.
+
+    The server takes a number that it has seen for the same event. The result is `now_s`, seconds since 1970, in
+    milliseconds: no device gives a number in each of them.
+    """
+    return max(0, int(now_s * 1_000))
+
+
 class QueueFile:
     """One open file in WAL mode with `tables` in it; threads take turns within `transaction` and `errors_named`.
 

@@ -11,6 +11,8 @@ from edge_runtime.updates.http_transport import Transport, check_answer, read_li
 
 MAX_ANSWER_BYTES = 10_000
 """Longest answer by default: receipts of some numbers have fewer than 200 bytes, so this leaves room for many fields."""
+REFUSED = {400, 413, 422}
+"""Statuses by which a server refuses a report for good (RFC 9110: bad request, content too large, unprocessable)."""
 
 T = TypeVar("T")
 

@@ -57,7 +57,7 @@ class ActiveBundle:
         monotonic_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self.slots = Slots(home)
-        self.reports = ReportLog(home / _REPORTS_FILE)
+        self.reports = ReportLog(home / _REPORTS_FILE, clock_s=clock_s)
         self._updater = updater
         self._open_bundle = open_bundle
         self._clock_s = clock_s

@@ -71,7 +71,7 @@ def test_app_that_starts_on_a_full_disk_answers_and_keeps_feedback_once_there_is
         assert node.status().installed.release == 1
         assert len(warnings(caplog, "impressions are not kept")) == 1
         make_room()
-        assert node.record(CLICK) == 2
+        assert node.record(CLICK) is not None and node.status().queue.waiting == 1
 
 
 def test_read_only_home_answers(home, capsys, caplog, monkeypatch):
@@ -148,13 +148,38 @@ def test_damaged_queue_is_set_aside_and_what_follows_reaches_the_server(server, 
     assert not list(home.glob("*.damaged-*"))
 
 
+def test_device_that_lost_its_files_is_not_taken_for_one_that_sends_again(server, home, tmp_path):
+    """Numbers that the server has seen would count as duplicates: neither event nor report would ever be stored."""
+    (home / "reports.json").unlink()
+    for path in home.glob("feedback.sqlite*"):
+        path.unlink()
+    server.publish(write_bundle(tmp_path / "two", words="two"))
+    with EdgeNode.open(home) as node:
+        node.record(CLICK)
+        node.sync()
+    assert server.ingest.count_events() == 2
+    assert [(one.release, one.devices) for one in server.services.reports.releases()] == [(2, 1)]
+
+
+def test_queue_that_is_here_goes_on_with_its_numbers(tmp_path):
+    now = [100.0]
+    with FeedbackQueue(tmp_path / "q") as older:
+        assert older.record(CLICK) == 1
+    for expected in (2, 3):
+        now[0] += 1
+        queue = LastingQueue(tmp_path / "q", privacy="events", max_events=10, clock_s=lambda: now[0])
+        assert queue.use(lambda one: one.record(CLICK)) == expected
+        queue.use(lambda one: one.acknowledge(one.status().last_sequence))
+        queue.close()
+
+
 def test_only_the_last_damaged_queue_is_kept(tmp_path):
     now = [100.0]
     for _ in range(2):
         now[0] += 1
         (tmp_path / "q").write_bytes(b"garbage" * 1_000)
         queue = LastingQueue(tmp_path / "q", privacy="events", max_events=10, clock_s=lambda: now[0])
-        assert queue.use(lambda one: one.record(CLICK)) == now[0] + 1
+        assert queue.use(lambda one: one.record(CLICK)) == 1_000 * now[0] + 1
         queue.close()
     assert [path.name for path in tmp_path.glob("*.damaged-*")] == ["q.damaged-102"]
 

@@ -43,10 +43,20 @@ def report(**fields):
 
 @pytest.fixture
 def log(tmp_path):
-    made = ReportLog(tmp_path / "reports.json")
+    made = ReportLog(tmp_path / "reports.json", clock_s=lambda: 0.0)
     for _ in range(5):
         made.add(report())
     return made
+
+
+@pytest.mark.parametrize("harm", [lambda path: path.unlink(), lambda path: path.write_bytes(b"garbage")])
+def test_lost_log_is_begun_above_every_number_that_it_gave(tmp_path, harm):
+    now = [100.0]
+    log = ReportLog(tmp_path / "reports.json", clock_s=lambda: now[0])
+    assert [log.add(report()).number for _ in range(2)] == [100_001, 100_002]
+    harm(tmp_path / "reports.json")
+    now[0] += 1
+    assert [log.add(report()).number for _ in range(2)] == [101_001, 101_002]
 
 
 def test_reports_travel_in_one_request(log):

@@ -19,10 +19,11 @@ from edge_runtime.contract.counts import (
     check_report,
     flip_probability,
 )
-from edge_runtime.contract.errors import ConfigError, DownloadError
+from edge_runtime.contract.errors import ConfigError, DownloadError, HttpStatusError
 from edge_runtime.contract.events import FeedbackEvent
 from edge_runtime.feedback.private_counts import CountBook, Randomizer, make_report, send_counts
 from edge_runtime.feedback.server_client import ServerClient
+from edge_runtime.updates.http_transport import Answer
 from pocketrec.verbs import main
 from sync_server.config import ServerConfig
 from sync_server.database.tables.counts import CountRow
@@ -257,6 +258,26 @@ def test_device_drops_a_report_that_the_server_refuses_and_says_why(server, devi
     assert told.sent == 0 and "change counts in the device's node.json" in told.refused[0]
     assert not opened.waiting() and stored(server) == 0
     opened.close()
+
+
+@pytest.mark.parametrize("status", [400, 413, 422])
+def test_report_that_the_server_calls_malformed_blocks_no_later_one(server, device_id, book, clock, status):
+    server.transport.fault = lambda _method, _path, _answer: Answer(status, {}, iter([b'{"error":"bits: too few"}']))
+    client = ServerClient(server.transport, URL, device_id, CREDENTIAL)
+    told = send_counts(book, client)
+    assert told.sent == 0 and "bits: too few" in told.refused[0] and not book.waiting()
+    server.transport.fault = lambda _method, _path, answer: answer
+    clock[0] += DAY_S
+    server.pass_time(days=1)
+    assert send_counts(book, client).sent == 1 and not book.waiting()
+
+
+@pytest.mark.parametrize("status", [401, 429, 500])
+def test_report_that_the_server_cannot_take_now_waits(server, device_id, book, status):
+    server.transport.fault = lambda _method, _path, _answer: Answer(status, {}, iter([b""]))
+    with pytest.raises(HttpStatusError):
+        send_counts(book, ServerClient(server.transport, URL, device_id, CREDENTIAL))
+    assert len(book.waiting()) == 1
 
 
 def test_changed_length_of_windows_goes_on_at_once_and_keeps_nothing_of_the_old_ones(tmp_path, clock):
