@@ -29,6 +29,13 @@ WORTHWHILE = 0.9
 MIN_FILE_BYTES = 2_000
 """Shorter files are not worth a second target."""
 
+LARGEST_DICTIONARY_FILE_BYTES = 50_000_000
+"""No longer base or result gets a delta of kind `zstd`: a device holds the base as dictionary and the result as window.
+
+100 MB in all are measured (`make bench-faults`). A smaller window would let go of the dictionary. The device fetches a
+longer file by tensors or compressed by itself.
+"""
+
 _MIN_TENSOR_BYTES = 16
 _LEVEL = 19
 """The best level, 22, changes an update by 1.3% at most (docs/decisions/0007-deltas-without-bsdiff.md)."""
@@ -133,11 +140,13 @@ def make_delta(base: bytes, result: bytes) -> Delta | None:
     An empty base gives the result compressed by itself.
     """
     made = [found for make in (_by_tensors, _by_zstd) if (found := make(base, result)) is not None]
-    best = min(made, key=lambda delta: len(delta.data))
-    return best if len(best.data) < WORTHWHILE * len(result) else None
+    best = min(made, key=lambda delta: len(delta.data), default=None)
+    return best if best is not None and len(best.data) < WORTHWHILE * len(result) else None
 
 
-def _by_zstd(base: bytes, result: bytes) -> Delta:
+def _by_zstd(base: bytes, result: bytes) -> Delta | None:
+    if base and max(len(base), len(result)) > LARGEST_DICTIONARY_FILE_BYTES:
+        return None
     window_log = min(_LARGEST_WINDOW_LOG, max(10, (len(base) + len(result)).bit_length()))
     parameters = zstandard.ZstdCompressionParameters.from_level(
         _LEVEL, window_log=window_log, enable_ldm=len(base) > 1 << 20, source_size=len(result)

@@ -81,6 +81,15 @@ def test_file_that_has_nothing_in_common_is_sent_whole():
     assert make_delta(base, result) is None
 
 
+def test_base_or_result_that_a_device_cannot_hold_twice_gets_no_dictionary(monkeypatch):
+    half = BASE[: len(BASE) // 2]
+    monkeypatch.setattr(deltas, "LARGEST_DICTIONARY_FILE_BYTES", len(BASE))
+    assert make_delta(BASE, half).kind == make_delta(half, BASE).kind == "zstd"
+    monkeypatch.setattr(deltas, "LARGEST_DICTIONARY_FILE_BYTES", len(BASE) - 1)
+    assert make_delta(BASE, half) is None and make_delta(half, BASE) is None
+    assert make_delta(b"", BASE).kind == "zstd" and make_delta(MODEL, retrained(MODEL)).kind == "tensors"
+
+
 def test_empty_base_compresses_the_file():
     made = make_delta(b"", BASE)
     assert made.kind == "zstd"
