@@ -12,6 +12,7 @@ HOME/current …        the installed bundle (slots.py)
 """
 
 import contextlib
+import hashlib
 import logging
 import os
 import random
@@ -88,6 +89,7 @@ def enroll(
     privacy: PrivacyLevel = "events",
     transport: Transport | None = None,
     allow_plain_http: bool = False,
+    attestation: Callable[[str], str] | None = None,
 ) -> NodeSettings:
     """Make `home` the home of a device that the server knows.
 
@@ -97,11 +99,12 @@ def enroll(
         home: folder of the device; made when missing.
         server_url: https address of the server; plain http only to this machine, or when `allow_plain_http`.
         trusted_root: bytes of the root.json that `pocketrec keys init` made.
-        code: the one-time code that the server's operator handed out.
+        code: the one-time code or the enrollment key that the server's operator handed out; "" where it needs none.
         channel: which channel's releases to follow.
         privacy: what may leave the device.
         transport: the network; the real one by default.
         allow_plain_http: send the credential over an unprotected connection.
+        attestation: gives the token of the device's platform for a nonce, which is the SHA-256 (hex) of the credential.
 
     Raises:
         ConfigError: the home is enrolled already, or an argument is malformed.
@@ -118,7 +121,8 @@ def enroll(
         home.mkdir(parents=True, exist_ok=True)
     write_bytes_atomically(home / _ROOT_FILE, trusted_root)
     credential = _own_credential(home / _CREDENTIAL_FILE)
-    body = msgspec.json.encode(EnrollmentRequest(code.strip(), credential))
+    token = attestation(hashlib.sha256(credential.encode()).hexdigest()) if attestation else ""
+    body = msgspec.json.encode(EnrollmentRequest(code.strip(), credential, token))
     what = "answer to the enrollment"
     data = request(transport or HttpTransport(), "POST", f"{url}/v1/devices/enroll", what=what, body=body)
     device_id = decode_answer(data, EnrollmentAnswer, what=what, remedy="check the server's address").device_id

@@ -52,7 +52,10 @@ VERBS = {
     "backup": ("pocketrec.cli.backup:backup", "copy what a server keeps, while it runs; without its keys"),
     "restore": ("pocketrec.cli.backup:restore", "put a backup into a new home"),
     "operators": ("pocketrec.cli.operators:operators", "accounts, roles and API keys of the people who run the fleet"),
-    "devices": ("pocketrec.cli.operators:devices", "list devices, revoke one, hand out or erase what it sent"),
+    "devices": (
+        "pocketrec.cli.operators:devices",
+        "enroll many by a key, list devices, revoke one, hand out or erase what it sent",
+    ),
     "audit": ("pocketrec.cli.operators:audit", "show, check or export the log of who did what"),
     "feedback": ("pocketrec.cli.feedback:feedback", "export what devices sent, estimate counts, remove what is old"),
     "node": ("edge_runtime.cli.node:node", "a device: sync, run, status"),

@@ -22,6 +22,8 @@ _SECRET_FILES = {
     "metrics_token": METRICS_TOKEN_VARIABLE,
 }
 
+_MAY_BE_ZERO = {"port", "trusted_proxies", "anonymous_enrollments_per_minute"}
+
 
 @dataclass(frozen=True)
 class ServerConfig:
@@ -46,6 +48,10 @@ class ServerConfig:
     send `feedback_per_minute` batches, `rank_per_minute` ranking requests, `counts_per_minute` reports of counts and
     `reports_per_minute` batches of reports about bundles, and ask `data_requests_per_minute` times for its stored data or their
     erasure; one address may send `enrollments_per_minute` codes.
+
+    Without any code, `anonymous_enrollments_per_minute` devices may enroll at each worker, or at all together with Redis; 0
+    lets nobody. `attestation` names what judges devices that enroll without a one-time code, as module:name
+    (devices/attestation.py).
 
     In a day (UTC), one device may send `feedback_bytes_per_day` of unpacked bodies and `feedback_events_per_day` events and
     reports; above that it is asked to send later.
@@ -85,6 +91,8 @@ class ServerConfig:
     feedback_bytes_per_day: int = DailyQuota().max_bytes
     feedback_events_per_day: int = DailyQuota().max_events
     enrollments_per_minute: int = 60
+    anonymous_enrollments_per_minute: int = 0
+    attestation: str = ""
     counts_per_minute: int = 60
     reports_per_minute: int = 60
     data_requests_per_minute: int = 10
@@ -128,7 +136,9 @@ class ServerConfig:
             object.__setattr__(self, name, getattr(self, name).absolute())
         if not 0 <= self.port <= 65_535:
             raise ConfigError(f"port: expected 0 to 65535, got {self.port}")
-        numbers = {item.name for item in dataclasses.fields(self) if item.type is int} - {"port", "trusted_proxies"}
+        numbers = {item.name for item in dataclasses.fields(self) if item.type is int} - _MAY_BE_ZERO
+        if self.anonymous_enrollments_per_minute < 0:
+            raise ConfigError("anonymous_enrollments_per_minute: expected 0 (nobody) or more")
         for name in sorted(numbers):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name}: expected at least 1, got {getattr(self, name)}")

@@ -10,8 +10,10 @@ from sqlalchemy import Engine
 
 from sync_server.config import ServerConfig
 from sync_server.database.engine import open_database
+from sync_server.devices.attestation import load_attestation
 from sync_server.devices.bundle_reports import DeviceReports
 from sync_server.devices.enrollment import Enrollment
+from sync_server.devices.enrollment_keys import EnrollmentKeys
 from sync_server.devices.fleet_history import FleetHistory
 from sync_server.devices.registry import DeviceRegistry
 from sync_server.events.ingest import EventIngest
@@ -44,6 +46,7 @@ class Services:
     clock_s: Callable[[], float]
     repository: Repository
     enrollment: Enrollment
+    enrollment_keys: EnrollmentKeys
     ingest: EventIngest
     devices: DeviceRegistry
     operators: Operators
@@ -92,7 +95,8 @@ def open_services(config: ServerConfig, clock: Callable[[], datetime]) -> Servic
         repository=repository,
         engine=engine,
         clock_s=clock_s,
-        enrollment=Enrollment(engine, clock_s),
+        enrollment=Enrollment(engine, clock_s, load_attestation(config.attestation)),
+        enrollment_keys=EnrollmentKeys(engine, clock_s),
         ingest=EventIngest(engine, clock_s, config.quota),
         devices=DeviceRegistry(engine, clock_s),
         operators=Operators(engine, clock_s, session_s=config.session_hours * 3_600.0),

@@ -34,7 +34,7 @@ def _enroll_from(args: argparse.Namespace) -> NodeSettings:
         args.home,
         server_url=args.server,
         trusted_root=_read(args.root),
-        code=_read(args.code_file).decode("utf-8", errors="replace"),
+        code=_read(args.code_file).decode("utf-8", errors="replace") if args.code_file else "",
         channel=args.channel,
         privacy=check_privacy_level(args.privacy),
         allow_plain_http=args.allow_plain_http,
@@ -49,7 +49,7 @@ def _read(path: Path) -> bytes:
 
 
 def _sync(args: argparse.Namespace) -> int:
-    if not is_enrolled(args.home) and args.server and args.root and args.code_file:
+    if not is_enrolled(args.home) and args.server and args.root:
         _enroll_from(args)
     with EdgeNode.open(args.home, on_bytes=_progress()) as node:
         if args.server and args.server.rstrip("/") != node.settings.server_url:
@@ -186,7 +186,7 @@ def _enrollment(*, required: bool) -> tuple[AddArguments, ...]:
     return (
         argument("--server", required=required, metavar="URL", help=f"address of the server{when}"),
         path("--root", "FILE", f"the keys' root.json{when}", required=required),
-        path("--code-file", "FILE", f"one-time code{when}", required=required),
+        path("--code-file", "FILE", f"one-time code or enrollment key{when}; left out where the server needs none"),
         argument("--channel", default="stable", help="whose releases to follow (stable)"),
         argument("--privacy", default="events", choices=PRIVACY_LEVELS, help="what may leave (events)"),
         argument("--allow-plain-http", action="store_true", help="accept an unprotected connection"),

@@ -102,14 +102,15 @@ def manifest_target(channel: str, release: int | None = None) -> str:
     return f"channels/{channel}/{'' if release is None else f'{release}.'}manifest.json"
 
 
-class EnrollmentRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A device's first words: the one-time code, and the credential that it has made up and will use from now on.
+class EnrollmentRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A device's first words: the one-time code or enrollment key (or neither), the attestation of its platform, and the credential that it has made up and will use from now on.
 
     Sending it again, with the same credential, gives the same answer: a lost answer costs nothing.
     """
 
     code: str
     credential: str
+    attestation: str = ""
 
 
 class EnrollmentAnswer(msgspec.Struct, frozen=True):

@@ -15,6 +15,7 @@ from edge_runtime.contract.atomic_files import PRIVATE_MODE, write_bytes_atomica
 from edge_runtime.contract.errors import ConfigError
 from edge_runtime.contract.text import visible
 from pocketrec.cli.places import HOME, SETTINGS, opened_database, settings_of
+from sync_server.devices.enrollment_keys import EnrollmentKeys
 from sync_server.devices.registry import DeviceRegistry
 from sync_server.events.data_requests import device_data, erase_device
 from sync_server.operators.accounts import COMMAND_LINE, MIN_PASSWORD_CHARS, ROLES, Operators
@@ -156,8 +157,41 @@ def _erase_device(args: argparse.Namespace, engine: Engine) -> int:
     return show(args, {"device_id": args.device_id, **msgspec.to_builtins(gone)}, text)
 
 
+def _make_enrollment_key(args: argparse.Namespace, engine: Engine) -> int:
+    new = EnrollmentKeys(engine, time.time).create(
+        args.label, devices=args.devices, per_minute=args.per_minute, valid_days=args.valid_days, actor=COMMAND_LINE
+    )
+    return show(args, new, new.secret)
+
+
+def _list_enrollment_keys(args: argparse.Namespace, engine: Engine) -> int:
+    keys = EnrollmentKeys(engine, time.time).every_key()
+    return _show_rows(
+        args, keys, ("key_id", "label", "devices", "device_limit", "per_minute", "expires_at_s", "active")
+    )
+
+
+def _revoke_enrollment_key(args: argparse.Namespace, engine: Engine) -> int:
+    EnrollmentKeys(engine, time.time).revoke(args.key_id, actor=COMMAND_LINE)
+    return show(args, {"key_id": args.key_id, "revoked": True}, f"no more devices enroll with key {args.key_id}")
+
+
 devices = Actions(
     {
+        "key": Command(
+            _on_database(_make_enrollment_key),
+            argument("--label", required=True, help="what the key is for"),
+            argument("--devices", type=int, required=True, metavar="N", help="how many devices it may enroll"),
+            argument("--per-minute", type=int, default=600, metavar="N", help="how many of them in one minute (600)"),
+            argument("--valid-days", type=int, default=90, metavar="DAYS", help="when it expires (90)"),
+            about="make a key with which many devices enroll; it is shown once",
+        ),
+        "keys": Command(_on_database(_list_enrollment_keys), about="all enrollment keys, without their secrets"),
+        "revoke-key": Command(
+            _on_database(_revoke_enrollment_key),
+            argument("key_id", metavar="KEY_ID", help="from pocketrec devices keys"),
+            about="let no more devices enroll with a key; those that did stay enrolled",
+        ),
         "list": Command(
             _on_database(_list_devices),
             argument("--search", default="", help="only those whose name contains this"),

@@ -144,7 +144,11 @@ def devices() -> Page:
     search = request.args.get("search", "")[:100]
     page = services().devices.page(search=search, after=request.args.get("after", "")[:100])
     return render_template(
-        "console/devices.html", page=page, search=search, found=services().devices.count(search=search)
+        "console/devices.html",
+        page=page,
+        search=search,
+        found=services().devices.count(search=search),
+        keys=services().enrollment_keys.every_key(),
     )
 
 
@@ -165,6 +169,27 @@ def new_code() -> Page:
     code = services().enrollment.new_code(valid_days=days)
     services().audit.record(actor=operator().name, action="enrollment code made", details={"valid_days": days})
     return render_template("console/secret.html", title="Enrollment code", secret=code, back=url_for("console.devices"))
+
+
+@blueprint.post("/devices/keys")
+@needs("admin")
+def new_enrollment_key() -> Page:
+    """Make a key with which many devices enroll, and show it once."""
+    numbers = {name: request.form.get(name, type=int) or 0 for name in ("devices", "per_minute", "valid_days")}
+    label = request.form.get("label", "").strip()
+    new = services().enrollment_keys.create(label, **numbers, actor=operator().name)
+    return render_template(
+        "console/secret.html", title="Enrollment key", secret=new.secret, back=url_for("console.devices")
+    )
+
+
+@blueprint.post("/devices/keys/<key_id>/revoke")
+@needs("admin")
+def revoke_enrollment_key(key_id: str) -> Page:
+    """Let no more devices enroll with a key."""
+    services().enrollment_keys.revoke(key_id, actor=operator().name)
+    flash(f"No more devices enroll with key {key_id}.")
+    return redirect(url_for("console.devices"))
 
 
 @blueprint.get("/audit")

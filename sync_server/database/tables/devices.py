@@ -17,6 +17,24 @@ class EnrollmentCode(Base):
     device_id: Mapped[str | None] = mapped_column(ForeignKey("devices.device_id"))
 
 
+class EnrollmentKey(Base):
+    """A secret with which many devices enroll, by its SHA-256; `minute` (since 1970) is the one that is counted."""
+
+    __tablename__ = "enrollment_keys"
+
+    key_id: Mapped[str] = mapped_column(primary_key=True)
+    key_sha256: Mapped[str] = mapped_column(unique=True)
+    label: Mapped[str]
+    device_limit: Mapped[int]
+    per_minute: Mapped[int]
+    created_at_s: Mapped[float] = mapped_column(Double)
+    expires_at_s: Mapped[float] = mapped_column(Double)
+    revoked_at_s: Mapped[float | None] = mapped_column(Double)
+    devices: Mapped[int] = mapped_column(default=0)
+    minute: Mapped[int] = mapped_column(default=0)
+    minute_devices: Mapped[int] = mapped_column(default=0)
+
+
 class Device(Base):
     """An enrolled device; the server stores only the SHA-256 of its credential."""
 

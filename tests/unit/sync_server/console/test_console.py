@@ -132,7 +132,7 @@ def test_forged_request_of_another_site_does_nothing(server, rollout):
     client, _ = log_in(server)
     lines = server.services.audit.head().number
     paths = console_paths(server, "POST")
-    assert len(paths) == 9
+    assert len(paths) == 11
     paths += [f"/console/devices/{device}/revoke", f"/console/rollouts/{rollout.id}/halt"]
     form = {"name": "admin", "password": PASSWORD, "role": "admin", "label": "x"}
     for forged in ({}, {"csrf_token": "guess"}, {"csrf_token": token(server.app.test_client())}):
@@ -355,3 +355,18 @@ def test_log_names_the_operator(server, caplog):
     client, _ = log_in(server)
     client.get("/console/devices?search=secret")
     assert caplog.records[-1].fields["operator"] == "admin" and "secret" not in str(caplog.records[-1].fields)
+
+
+def test_admin_makes_and_revokes_an_enrollment_key(server):
+    client, _ = log_in(server)
+    numbers = {"devices": "2", "per_minute": "60", "valid_days": "9"}
+    page = send(client, "/console/devices/keys", label=EVIL[:80], **numbers).text
+    secret = re.search(r'class="secret">([^<]+)<', page)[1]
+    ask = {"code": secret, "credential": "c" * 43}
+    assert server.client.post("/v1/devices/enroll", json=ask).status_code == 201
+    (key,) = server.services.enrollment_keys.every_key()
+    page = client.get("/console/devices").text
+    assert "1 of 2" in page and secret not in page and "<script>alert" not in page
+    send(client, f"/console/devices/keys/{key.key_id}/revoke")
+    assert not server.services.enrollment_keys.every_key()[0].active
+    assert send(client, "/console/devices/keys", label="x", devices="no").status_code == 400
