@@ -7,6 +7,7 @@ packages=(
     postgresql  # the server's database for many workers
     redis-server
     prometheus  # scrapes the server's metrics and runs the dashboard's queries
+    nginx-light # the proxy of deploy/nginx.conf
     qemu-user   # the conformance suite on arm64
 )
 

@@ -1,6 +1,7 @@
 """The server's settings: defaults here, a TOML file over them, flags over that."""
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -43,6 +44,9 @@ class ServerConfig:
     Published files are in `home`. With `files_url` (s3://bucket/releases; `files_endpoint_url` for a service that is not
     Amazon's) they are there, with copies in `home`. The signed metadata is always in `home`.
 
+    With `accel_redirect`, nginx sends the published files (deploy/nginx.conf): the server names the file in an X-Accel-Redirect
+    header, under this prefix of an internal location, and sends no content itself.
+
     `rank_backend` answers `/v1/rank` for thin clients: a bundle in `rank_folder`, or a model exported to `rank_folder`, in
     ONNX Runtime or in TensorFlow Serving at `rank_url`. Answers are cached for `rank_cache_s`. In one minute, a device may
     send `feedback_per_minute` batches, `rank_per_minute` ranking requests, `counts_per_minute` reports of counts and
@@ -63,8 +67,8 @@ class ServerConfig:
     the number of reverse proxies in front that pass on the client's address and protocol (X-Forwarded-For, -Proto).
 
     The server closes a connection without a request after `keep_alive_s`, one whose request header takes longer than
-    `slow_header_s`, and one whose request takes longer than `slow_request_s`. A request that moves a file of a bundle may
-    take `slow_transfer_s`.
+    `slow_header_s`, one whose request takes longer than `slow_request_s`, and one that takes nothing of a large answer for
+    `slow_read_s`. A request that moves a file of a bundle may take `slow_transfer_s`.
     """
 
     home: Path = Path("server")
@@ -85,6 +89,7 @@ class ServerConfig:
     keep_alive_s: int = 5
     slow_header_s: int = 10
     slow_request_s: int = 30
+    slow_read_s: int = 20
     slow_transfer_s: int = 900
     retention_days: int = 400
     feedback_per_minute: int = 600
@@ -100,6 +105,7 @@ class ServerConfig:
     counts_window_s: int = CountSettings().window_s
     files_url: str = ""
     files_endpoint_url: str = ""
+    accel_redirect: str = ""
     rank_backend: Literal["", "bundle", "onnx", "tf-serving"] = ""
     rank_folder: Path = Path("bundle")
     rank_url: str = "http://127.0.0.1:8501/v1/models/teacher"
@@ -114,6 +120,14 @@ class ServerConfig:
     def database(self) -> Path | str:
         """The database's URL, or the SQLite file in `home`."""
         return self.database_url or self.home / DATABASE_FILE
+
+    @property
+    def open_downloads(self) -> int:
+        """How many large answers each worker sends at once.
+
+        Three quarters of the threads: 6 of 8, as many as one browser asks for at once (of one host, by HTTP/1.1).
+        """
+        return max(1, self.threads * 3 // 4)
 
     @property
     def quota(self) -> DailyQuota:
@@ -147,6 +161,11 @@ class ServerConfig:
                 raise ConfigError(
                     f"feedback_{day}: expected at least max_feedback_{request}, or no full batch is ever taken"
                 )
+        prefix = self.accel_redirect
+        if prefix and not re.fullmatch(r"/[a-z0-9_-]+/", prefix):
+            raise ConfigError(
+                f"accel_redirect: expected an internal location of nginx like /stored-files/, got {prefix!r}"
+            )
         # Refuses values without a meaning.
         _ = self.counts
 

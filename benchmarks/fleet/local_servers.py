@@ -1,4 +1,4 @@
-"""PostgreSQL, Redis and Prometheus for a test or a benchmark: processes in a temporary folder, removed afterwards."""
+"""PostgreSQL, Redis, Prometheus and nginx for a test or a benchmark: processes in a temporary folder, removed afterwards."""
 
 import os
 import pwd
@@ -215,6 +215,27 @@ class LocalPrometheus(_Program):
     def url(self) -> str:
         """The address of its HTTP API."""
         return f"http://127.0.0.1:{self.port}"
+
+
+class LocalNginx(_Program):
+    """An nginx with a configuration of its own.
+
+    Args:
+        config: the text of nginx.conf.
+        port: where it listens by that configuration.
+
+    Raises:
+        ConfigError: nginx is not installed or does not start.
+    """
+
+    def __init__(self, config: str, *, port: int) -> None:
+        super().__init__("nginx")
+        self.port = port
+        (self.folder / "nginx.conf").write_text(config)
+        program = find_program("nginx", package="nginx-light")
+        # Until the configuration is read, errors would go to /var/log.
+        command = [program, "-p", str(self.folder), "-c", "nginx.conf", "-e", "stderr", "-g", "daemon off;"]
+        self._launch(command, lambda: _answers(port))
 
 
 def _answers(port: int) -> bool:

@@ -13,6 +13,7 @@ from flask import Blueprint, Response, request, send_file, url_for
 
 from edge_runtime.contract.bundle import MANIFEST_FILE, Manifest, decode_manifest
 from edge_runtime.contract.release import ReleaseNote, manifest_target
+from sync_server.api.updates import FOREVER, stored_file
 from sync_server.errors import RequestError
 from sync_server.services import services
 
@@ -24,8 +25,6 @@ RELEASE_HEADER = "Pocketrec-Release"
 _PAGE = "index.html"
 _NAME = re.compile(r"(?:[A-Za-z0-9_-]+/)?[A-Za-z0-9_-][A-Za-z0-9._-]*")
 _HASHED = re.compile(r".+-[A-Za-z0-9_-]{8}\.[a-z0-9]+")
-_SHA256 = re.compile(r"[0-9a-f]{64}")
-_FOREVER = "public, max-age=31536000, immutable"
 _MEDIA_TYPES = {".js": "text/javascript", ".wasm": "application/wasm", ".webmanifest": "application/manifest+json"}
 _HEADERS = {
     # 'wasm-unsafe-eval' allows compiling WebAssembly and nothing else; 'unsafe-eval' is not needed.
@@ -71,7 +70,7 @@ def static_file(name: str) -> Response:
     if takes_gzip:
         answer.headers["Content-Encoding"] = "gzip"
     answer.headers["Vary"] = "Accept-Encoding"
-    answer.headers["Cache-Control"] = _FOREVER if _HASHED.fullmatch(name) else "no-cache"
+    answer.headers["Cache-Control"] = FOREVER if _HASHED.fullmatch(name) else "no-cache"
     answer.headers.update(_HEADERS)
     answer.set_etag(hashlib.sha256(data).hexdigest()[:32] + ("-gzip" if takes_gzip else ""))
     answer.make_conditional(request)
@@ -109,12 +108,7 @@ def bundle_file(channel: str, name: str) -> Response:
     if sha256 is None:
         artifacts = _manifest(channel).artifacts
         sha256 = next((artifact.sha256 for artifact in artifacts if artifact.path == name), "")
-    path = services().repository.files.path(sha256) if _SHA256.fullmatch(sha256) else None
-    if path is None:
-        raise RequestError("there is no such file", status_code=404)
-    answer = send_file(path, mimetype="application/octet-stream", etag=sha256, conditional=True)
-    answer.headers["Cache-Control"] = _FOREVER if asked_by_digest else "no-cache"
-    return answer
+    return stored_file(sha256, cache_control=FOREVER if asked_by_digest else "no-cache")
 
 
 def _manifest(channel: str) -> Manifest:

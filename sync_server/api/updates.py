@@ -8,8 +8,11 @@ from sync_server.services import services
 
 blueprint = Blueprint("updates", __name__, url_prefix="/v1/tuf")
 
-# One year, the longest that HTTP caches are asked for. These files never change.
+# One year, the longest that HTTP caches are asked for.
 _FOREVER_S = 31_536_000
+FOREVER = f"public, max-age={_FOREVER_S}, immutable"
+"""How long an answer may be kept whose address names its content."""
+_MEDIA_TYPE = "application/octet-stream"
 
 
 @blueprint.get("/<name>")
@@ -36,7 +39,22 @@ def metadata(name: str) -> Response:
 def target(folder: str, name: str) -> Response:
     """Serve the file whose SHA-256 begins `name`, in parts when asked (Range); `folder` only makes the URL readable."""
     sha256, _, rest = name.partition(".")
-    path = services().repository.files.path(sha256) if rest else None
+    return stored_file(sha256 if rest else "", cache_control=FOREVER)
+
+
+def stored_file(sha256: str, *, cache_control: str) -> Response:
+    """Serve a published file, or have nginx serve it (`accel_redirect`); its content is named by `sha256`, from the client.
+
+    Raises:
+        RequestError: there is no such file.
+    """
+    path = services().repository.files.path(sha256)
     if path is None:
         raise RequestError("there is no such file", status_code=404)
-    return send_file(path, mimetype="application/octet-stream", etag=sha256, max_age=_FOREVER_S, conditional=True)
+    prefix = services().config.accel_redirect
+    if prefix:
+        answer = Response(mimetype=_MEDIA_TYPE, headers={"X-Accel-Redirect": f"{prefix}{sha256[:2]}/{sha256}"})
+    else:
+        answer = send_file(path, mimetype=_MEDIA_TYPE, etag=sha256, conditional=True)
+    answer.headers["Cache-Control"] = cache_control
+    return answer

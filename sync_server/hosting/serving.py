@@ -10,6 +10,7 @@ from gunicorn.app.base import BaseApplication
 
 from sync_server.app import create_app
 from sync_server.config import ServerConfig
+from sync_server.hosting.downloads import BoundedDownloads
 from sync_server.hosting.slow_clients import SlowLimits
 from sync_server.metrics import share_between_workers
 from sync_server.rollouts.scheduler import start_scheduler
@@ -48,7 +49,12 @@ class _Server(BaseApplication):
         app = create_app(self._config)
         services: Services = app.extensions[EXTENSION]
         start_scheduler(services.rollouts, services.offers)
-        return app
+        return BoundedDownloads(
+            app,
+            most=self._config.open_downloads,
+            read_s=self._config.slow_read_s,
+            on_refused=lambda: services.metrics.count_request("GET", None, 503, 0.0),
+        )
 
     def _exit(self, _arbiter: Any) -> None:
         # Only the main process runs this, after all workers have ended.

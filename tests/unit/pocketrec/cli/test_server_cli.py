@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from werkzeug.test import Client
 
 from sync_server.config import ServerConfig
 from sync_server.hosting.serving import _Server
@@ -126,7 +127,7 @@ def test_gunicorn_is_told_the_settings(started):
     server = _Server(config, ready.append)
     assert server.cfg.workers == 3 and server.cfg.threads == 4 and server.cfg.worker_class is DeadlineWorker
     app = server.load()
-    assert app.test_client().get("/healthz").status_code == 200
+    assert Client(app).get("/healthz").status_code == 200
 
 
 @pytest.mark.parametrize("verb", ["serve", "keys"])
