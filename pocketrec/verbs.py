@@ -51,6 +51,7 @@ VERBS = {
     "serve": ("pocketrec.cli.serve:serve", "run the server"),
     "backup": ("pocketrec.cli.backup:backup", "copy what a server keeps, while it runs; without its keys"),
     "restore": ("pocketrec.cli.backup:restore", "put a backup into a new home"),
+    "gc": ("pocketrec.cli.backup:gc", "remove files, metadata and rows that a server no longer needs, while it runs"),
     "operators": ("pocketrec.cli.operators:operators", "accounts, roles and API keys of the people who run the fleet"),
     "devices": (
         "pocketrec.cli.operators:devices",
@@ -71,6 +72,7 @@ SERVER_VERBS = frozenset(
         "serve",
         "backup",
         "restore",
+        "gc",
         "operators",
         "devices",
         "audit",
