@@ -30,6 +30,7 @@ from sync_server.database.engine import migrate, open_database, read_session
 from sync_server.database.tables.devices import DeviceReportRow
 from sync_server.database.tables.rollouts import RolloutDay, RolloutRow
 from sync_server.rollouts.comparisons import EXPECTED_CHANGE
+from sync_server.rollouts.daily_cap import MOST_CLICKS_A_DAY, MOST_IMPRESSIONS_A_DAY
 from sync_server.rollouts.decisions import decide
 from sync_server.rollouts.groups import CELLS, SIDES, compared_places
 from sync_server.rollouts.guardrails import GUARDRAILS, Measured, judge, measure
@@ -265,8 +266,11 @@ class _Fleet:
         if side == 0 and seen_at is not None:
             has_it = (self._installs[devices] <= seen_at) & self._works(devices)
             rate = np.where(has_it, rate * self._model.clicks, rate)
-        shown, cell = self._shown[devices] * (_LOOK_HOURS / 24), self._cell[devices]
-        return _by_cell(cell, shown), _by_cell(cell, shown * rate)
+        # What the server counts of a day is capped; the chance of the draw comes on top, as if no cap cut it.
+        shown, cell = np.minimum(self._shown[devices], MOST_IMPRESSIONS_A_DAY), self._cell[devices]
+        clicks = np.minimum(shown * rate, MOST_CLICKS_A_DAY)
+        part_of_day = _LOOK_HOURS / 24
+        return _by_cell(cell, shown * part_of_day), _by_cell(cell, clicks * part_of_day)
 
     def _works(self, devices: slice) -> Any:
         return ~(self._fails["install_failed"][devices] | self._fails["proof_failed"][devices])

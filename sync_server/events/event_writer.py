@@ -22,6 +22,7 @@ from sync_server.database.tables.devices import Device
 from sync_server.database.tables.events import Event
 from sync_server.errors import UNKNOWN_DEVICE, RequestError
 from sync_server.events.daily_quota import DailyQuota, Usage, over_quota
+from sync_server.rollouts.daily_cap import Counted
 from sync_server.rollouts.day_counts import StoredEvents, count_events
 
 # 20 of the largest batches (`max_feedback_events`); it bounds the memory and the time of one transaction.
@@ -31,8 +32,13 @@ EVENT_COLUMNS = ("device_id", "sequence", "received_at_s", *FeedbackEvent.__stru
 """The order of a row's values."""
 
 _SEQUENCE, _KIND = EVENT_COLUMNS.index("sequence"), EVENT_COLUMNS.index("kind")
-# The fields of `DeviceNews`, those of `Usage`, then the device.
-_NEWS_COLUMNS = ("last_feedback_at_s", "bundle_id", "privacy_level", "consented_at_s", *Usage._fields, "device_id")
+# The fields of `DeviceNews`, those of `Usage` and of `Counted`, then the device.
+_NEWS_COLUMNS = (
+    *("last_feedback_at_s", "bundle_id", "privacy_level", "consented_at_s"),
+    *Usage._fields,
+    *Counted._fields,
+    "device_id",
+)
 
 
 EventRow = tuple[Any, ...]
@@ -191,15 +197,17 @@ def _store_group(connection: Connection, batches: Sequence[DeviceEvents], quota:
     answers: dict[str, int | None] = dict.fromkeys(known)
     if not wanted:
         return answers
-    news = [(*batch.news, *usage[batch.device_id], batch.device_id) for batch in wanted]
-    if is_postgresql(connection):
-        connection.exec_driver_sql(_POSTGRESQL_NEWS, _arrays(news))
-        insert = _insert_into_postgresql
-    else:
-        connection.exec_driver_sql(_SQLITE_NEWS, news)
-        insert = _insert_into_sqlite
+    insert = _insert_into_postgresql if is_postgresql(connection) else _insert_into_sqlite
     kinds = {batch.device_id: Counter[str]() for batch in wanted} | insert(connection, wanted)
     stored = [_stored(batch, known[batch.device_id], kinds[batch.device_id]) for batch in wanted]
+    news = [
+        (*batch.news, *usage[batch.device_id], *one.counted, batch.device_id)
+        for batch, one in zip(wanted, stored, strict=True)
+    ]
+    if is_postgresql(connection):
+        connection.exec_driver_sql(_POSTGRESQL_NEWS, _arrays(news))
+    else:
+        connection.exec_driver_sql(_SQLITE_NEWS, news)
     count_events(connection, stored)
     return answers | {device_id: new.total() for device_id, new in kinds.items()}
 
@@ -210,8 +218,10 @@ def _usage(row: Row[Any], batch: DeviceEvents) -> Usage:
 
 
 def _stored(batch: DeviceEvents, before: Row[Any], new: Counter[str]) -> StoredEvents:
-    clicks = sum(new[kind] for kind in SUCCESS_KINDS)
-    return StoredEvents(batch.device_id, batch.news.at_s, before.last_feedback_at_s, new[IMPRESSION], clicks)
+    at_s, clicks = batch.news.at_s, sum(new[kind] for kind in SUCCESS_KINDS)
+    earlier = Counted(before.counted_day, before.counted_impressions, before.counted_clicks)
+    counted = earlier.plus(at_s=at_s, impressions=new[IMPRESSION], clicks=clicks)
+    return StoredEvents(batch.device_id, at_s, before.last_feedback_at_s, earlier, counted)
 
 
 def _insert_into_postgresql(connection: Connection, batches: Sequence[DeviceEvents]) -> dict[str, Counter[str]]:
@@ -280,7 +290,7 @@ _LOCK_DEVICES = (
         Device.device_id,
         Device.forgotten_sequence,
         Device.last_feedback_at_s,
-        *(getattr(Device, name) for name in Usage._fields),
+        *(getattr(Device, name) for name in (*Usage._fields, *Counted._fields)),
     )
     .where(Device.device_id.in_(bindparam("devices", expanding=True)), Device.revoked_at_s.is_(None))
     .order_by(Device.device_id)
@@ -304,12 +314,14 @@ _SQLITE_INSERT = (
 _POSTGRESQL_NEWS = (
     "UPDATE devices SET last_feedback_at_s = news.at_s, bundle_id = news.bundle_id, "  # noqa: S608
     "privacy_level = coalesce(news.level, privacy_level), consented_at_s = coalesce(news.consented, consented_at_s), "
-    "quota_day = news.day, quota_bytes = news.bytes, quota_events = news.events "
+    "quota_day = news.day, quota_bytes = news.bytes, quota_events = news.events, "
+    "counted_day = news.counted, counted_impressions = news.shown, counted_clicks = news.clicks "
     f"FROM unnest({_postgresql_types(Device, _NEWS_COLUMNS)}) "
-    "AS news (at_s, bundle_id, level, consented, day, bytes, events, device_id) "
+    "AS news (at_s, bundle_id, level, consented, day, bytes, events, counted, shown, clicks, device_id) "
     "WHERE devices.device_id = news.device_id"
 )
 _SQLITE_NEWS = (
     "UPDATE devices SET last_feedback_at_s = ?, bundle_id = ?, privacy_level = coalesce(?, privacy_level), "
-    "consented_at_s = coalesce(?, consented_at_s), quota_day = ?, quota_bytes = ?, quota_events = ? WHERE device_id = ?"
+    "consented_at_s = coalesce(?, consented_at_s), quota_day = ?, quota_bytes = ?, quota_events = ?, "
+    "counted_day = ?, counted_impressions = ?, counted_clicks = ? WHERE device_id = ?"
 )

@@ -19,11 +19,11 @@ from sync_server.database.engine import is_postgresql
 from sync_server.database.tables.base import Base
 from sync_server.database.tables.devices import DeviceBundle, DeviceReportRow
 from sync_server.database.tables.rollouts import RolloutDay, RolloutReportCount, RolloutRow
+from sync_server.rollouts.daily_cap import DAY_S, Counted
 from sync_server.rollouts.groups import CELLS, SIDES, Side, cell_of, side_of
 from sync_server.rollouts.plan import decode_plan, share_of
 from sync_server.statistics.stratified import Floats
 
-DAY_S = 86_400
 REACHED = "reached"
 """The kind of report count for devices that have installed the release or failed to; kinds of reports are the others."""
 FAILURES = ("install_failed", "proof_failed", "crashed")
@@ -39,15 +39,29 @@ class StoredEvents(NamedTuple):
         device_id: whose batch.
         at_s: when it arrived.
         last_feedback_at_s: when the device's batch before arrived; None for the first.
-        impressions: new ones.
-        clicks: new events of the kinds that count as success.
+        earlier: what the device had counted before it.
+        counted: what it has counted with it.
     """
 
     device_id: str
     at_s: float
     last_feedback_at_s: float | None
-    impressions: int
-    clicks: int
+    earlier: Counted
+    counted: Counted
+
+    @property
+    def impressions(self) -> int:
+        """New impressions, up to the day's cap."""
+        return self.counted.counted_impressions - self._today.counted_impressions
+
+    @property
+    def clicks(self) -> int:
+        """New events of the kinds that count as success, up to the day's cap."""
+        return self.counted.counted_clicks - self._today.counted_clicks
+
+    @property
+    def _today(self) -> Counted:
+        return self.earlier if self.earlier.counted_day == self.counted.counted_day else Counted()
 
 
 @dataclass(frozen=True)

@@ -12,16 +12,16 @@ from edge_runtime.contract.events import IMPRESSION, SUCCESS_KINDS
 from sync_server.database.tables.devices import DeviceBundle
 from sync_server.database.tables.events import Event
 from sync_server.rollouts.comparisons import EXPECTED_CHANGE
+from sync_server.rollouts.daily_cap import DAY_S, Counted
 from sync_server.rollouts.groups import compared_places
 from sync_server.rollouts.guardrails import GUARDRAILS
 from sync_server.rollouts.plan import RolloutPlan, share_of
-from sync_server.statistics.stratified import cell_sums, visible_loss
+from sync_server.statistics.stratified import Floats, cell_sums, visible_loss
 
 SAMPLE_DEVICES = 200
 """Devices whose events are read: the variance between them is known to a tenth, and reading takes a fraction of a second."""
 SAMPLE_DAYS = 7.0
 """A whole week, so that a weekend counts as much as it does."""
-_DAY_S = 86_400.0
 
 
 @dataclass(frozen=True)
@@ -66,14 +66,7 @@ def traffic_of(session: Session, channel: str, *, now_s: float) -> Traffic | Non
     members = select(DeviceBundle.device_id).where(DeviceBundle.channel == channel)
     total = session.scalar(select(func.count()).select_from(members.subquery())) or 0
     sample = list(session.scalars(members.order_by(DeviceBundle.device_id).limit(SAMPLE_DEVICES)))
-    n = func.sum(case((Event.kind.in_(SUCCESS_KINDS), 1), else_=0))
-    d = func.sum(case((Event.kind == IMPRESSION, 1), else_=0))
-    found = session.execute(
-        select(n, d)
-        .where(Event.device_id.in_(sample), Event.received_at_s >= now_s - SAMPLE_DAYS * _DAY_S)
-        .group_by(Event.device_id)
-    ).all()
-    counts = np.array([(float(clicks), float(shown)) for clicks, shown in found]).reshape(-1, 2)
+    counts = _capped_counts(session, sample, since_s=now_s - SAMPLE_DAYS * DAY_S)
     sums = cell_sums(counts[:, 0], counts[:, 1])
     if not sums.ratio or not math.isfinite(sums.variance):
         return None
@@ -81,6 +74,24 @@ def traffic_of(session: Session, channel: str, *, now_s: float) -> Traffic | Non
     of_one = sums.variance / sums.ratio**2 * len(sample)
     by_chance = (1.0 - sums.ratio) / (sums.ratio * impressions * SAMPLE_DAYS)
     return Traffic(total, sums.ratio, impressions, max(0.0, of_one - by_chance))
+
+
+def _capped_counts(session: Session, devices: list[str], *, since_s: float) -> Floats:
+    """Return clicks and impressions of each device as a rollout would count them: float64 [devices, 2]."""
+    n = func.sum(case((Event.kind.in_(SUCCESS_KINDS), 1), else_=0))
+    d = func.sum(case((Event.kind == IMPRESSION, 1), else_=0))
+    # Both databases have floor(); a cast to an integer would round in PostgreSQL.
+    day = func.floor(Event.received_at_s / float(DAY_S))
+    sums: dict[str, tuple[int, int]] = {}
+    for device_id, clicks, shown in session.execute(
+        select(Event.device_id, n, d)
+        .where(Event.device_id.in_(devices), Event.received_at_s >= since_s)
+        .group_by(Event.device_id, day)
+    ):
+        of_day = Counted().plus(at_s=0.0, impressions=int(shown), clicks=int(clicks))
+        before = sums.get(device_id, (0, 0))
+        sums[device_id] = before[0] + of_day.counted_clicks, before[1] + of_day.counted_impressions
+    return np.array(list(sums.values()), np.float64).reshape(-1, 2)
 
 
 def sights(plan: RolloutPlan, traffic: Traffic) -> list[StageSight]:

@@ -53,6 +53,10 @@ class Device(Base):
     quota_day: Mapped[int] = mapped_column(Big, default=0, server_default="0")
     quota_bytes: Mapped[int] = mapped_column(Big, default=0, server_default="0")
     quota_events: Mapped[int] = mapped_column(Big, default=0, server_default="0")
+    # What rollouts count of the day `counted_day` (rollouts/daily_cap.py).
+    counted_day: Mapped[int] = mapped_column(Big, default=0, server_default="0")
+    counted_impressions: Mapped[int] = mapped_column(Big, default=0, server_default="0")
+    counted_clicks: Mapped[int] = mapped_column(Big, default=0, server_default="0")
     # The bundle of its newest feedback or report.
     bundle_id: Mapped[str | None]
 

@@ -39,13 +39,13 @@ def test_console_says_what_a_rollout_of_the_waiting_release_could_show(server, t
         device = server.enrollment.enroll(server.enrollment.new_code(valid_days=1), f"credential-{number:030d}")
         one = DeviceReport(number=1, kind="installed", channel="stable", release=1, bundle_id="b", timestamp_s=1.0)
         server.services.reports.store(ReportBatch(version=1, device_id=device, reports=[one]))
-        kinds = ["impression"] * 700 + ["click"] * (60 + number % 7)
+        kinds = ["impression"] * 90 + ["click"] * (13 + number % 7)
         events = [
             SequencedEvent(place, FeedbackEvent(kind=kind, product_id="p", timestamp_s=1.0, bundle_id="b"))
             for place, kind in enumerate(kinds, 1)
         ]
         server.ingest.store(FeedbackBatch(version=1, device_id=device, events=events))
-    found = server.services.rollouts.sights("stable", RolloutPlan(stages=(50.0, 100.0)))
+    found = server.services.rollouts.sights("stable", RolloutPlan(stages=(50.0, 100.0), soak_hours=168))
     assert [stage.devices for stage in found] == [30, 0] and 0 < found[0].visible_loss < 1
     assert "What a rollout of stable could show" in client.get("/console/rollouts").text
     started = server.services.rollouts.start(channel="stable", release=None, plan=RolloutPlan(), actor="ann")
