@@ -13,7 +13,7 @@ from sync_server.database.engine import DatabaseService, read_session, struct_of
 from sync_server.database.tables.devices import DeviceBundle, DeviceReportRow
 from sync_server.errors import RequestError
 from sync_server.events.daily_quota import DailyQuota
-from sync_server.rollouts.day_counts import count_report
+from sync_server.rollouts.report_counts import count_report
 
 _HOLDS = {"installed", "went_back"}
 """Kinds of reports after which the device has the reported release."""

@@ -5,17 +5,13 @@ from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
 
-from sync_server.database.tables.devices import DeviceReportRow
 from sync_server.database.tables.rollouts import RolloutRow
 from sync_server.rollouts.comparisons import Comparison, Guardrail, Loss, Rise, Share
 from sync_server.rollouts.groups import compared_places
-from sync_server.rollouts.measurements import Sides, clicks_by_impressions, devices_reached, report_mean, report_share
+from sync_server.rollouts.measurements import Sides, clicks_by_impressions, devices_reached, latency, report_share
 from sync_server.rollouts.plan import RolloutPlan, share_of
 
 Count = Callable[[Session, RolloutRow], Sides]
-
-_SLOWEST_MS = 1_000.0
-"""Longer times count as this time, so that one device with a full disk does not decide."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +33,6 @@ class GuardrailRule:
     setting: str
 
 
-_LATENCY = report_mean(DeviceReportRow.latency_ms, at_most=_SLOWEST_MS)
 GUARDRAILS = (
     GuardrailRule(
         "install_failed", "Installations that failed", report_share("install_failed"), Share(), "max_failures"
@@ -47,7 +42,7 @@ GUARDRAILS = (
     ),
     GuardrailRule("crashed", "Crashes", report_share("crashed"), Share(), "max_failures"),
     GuardrailRule("click_through", "Click-through, relative change", clicks_by_impressions, Loss(), "max_click_drop"),
-    GuardrailRule("latency", "Latency beyond what is allowed, relative", _LATENCY, Rise(), "max_latency_ratio"),
+    GuardrailRule("latency", "Latency beyond what is allowed, relative", latency, Rise(), "max_latency_ratio"),
 )
 
 

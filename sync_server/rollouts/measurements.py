@@ -10,7 +10,8 @@ from edge_runtime.contract.events import IMPRESSION, SUCCESS_KINDS
 from sync_server.database.tables.devices import DeviceReportRow
 from sync_server.database.tables.events import Event
 from sync_server.database.tables.rollouts import RolloutRow
-from sync_server.rollouts.day_counts import OWN_DISK, REACHED, day_counts, report_counts
+from sync_server.rollouts.day_counts import day_counts
+from sync_server.rollouts.report_counts import REACHED, latency_sums, report_counts
 from sync_server.statistics.confidence_sequences import RatioSums
 from sync_server.statistics.stratified import stratified_sums
 
@@ -31,7 +32,7 @@ class Sides:
 
 def devices_reached(session: Session, rollout: RolloutRow) -> int:
     """Return how many devices have reported that they installed the rollout's release or failed to."""
-    return session.scalar(select(_DEVICES).where(*_reached(rollout))) or 0
+    return report_counts(session, rollout.rollout_id).get(("offered", REACHED), 0)
 
 
 def report_share(kind: str) -> Callable[[Session, RolloutRow], Sides]:
@@ -42,14 +43,11 @@ def report_share(kind: str) -> Callable[[Session, RolloutRow], Sides]:
     """
 
     def count(session: Session, rollout: RolloutRow) -> Sides:
-        failed = (DeviceReportRow.kind == kind) & (func.coalesce(DeviceReportRow.error, "") != OWN_DISK)
-        of_kind = func.count(func.distinct(case((failed, DeviceReportRow.device_id))))
-        yes, of = session.execute(select(of_kind, _DEVICES).where(*_reached(rollout))).one()
         counted = report_counts(session, rollout.rollout_id)
-        compared = counted.get(("new", REACHED), 0)
+        reached, compared = (counted.get((side, REACHED), 0) for side in ("offered", "new"))
         # A device of the old side may fail before the first one of the new side has installed anything.
         old_yes = min(counted.get(("old", kind), 0), compared)
-        return Sides(share_sums(yes, of), share_sums(old_yes, compared))
+        return Sides(share_sums(counted.get(("offered", kind), 0), reached), share_sums(old_yes, compared))
 
     return count
 
@@ -59,18 +57,10 @@ def share_sums(yes: int, of: int) -> RatioSums:
     return RatioSums(of, yes, of, yes, yes, of)
 
 
-def report_mean(
-    column: InstrumentedAttribute[float | None], *, at_most: float
-) -> Callable[[Session, RolloutRow], Sides]:
-    """Return a function that averages a reported number for each device; larger values count as `at_most`."""
-
-    def count(session: Session, rollout: RolloutRow) -> Sides:
-        base = (DeviceReportRow.channel == rollout.channel, DeviceReportRow.release == rollout.base_release)
-        return Sides(
-            _mean_sums(session, column, at_most, *_reached(rollout)), _mean_sums(session, column, at_most, *base)
-        )
-
-    return count
+def latency(session: Session, rollout: RolloutRow) -> Sides:
+    """Return the sums of the times that a golden query took the devices of both releases."""
+    new = latency_sums(session, rollout.channel, rollout.release)
+    return Sides(new, latency_sums(session, rollout.channel, rollout.base_release))
 
 
 def clicks_by_impressions(session: Session, rollout: RolloutRow) -> Sides:
@@ -79,17 +69,6 @@ def clicks_by_impressions(session: Session, rollout: RolloutRow) -> Sides:
         return Sides(NOTHING)
     counts = day_counts(session, rollout.rollout_id)
     return Sides(*stratified_sums(counts.clicks, counts.impressions), counts.devices)
-
-
-_DEVICES = func.count(func.distinct(DeviceReportRow.device_id))
-
-
-def _reached(rollout: RolloutRow) -> tuple[ColumnElement[bool], ...]:
-    return (
-        DeviceReportRow.reason == rollout.rollout_id,
-        DeviceReportRow.channel == rollout.channel,
-        DeviceReportRow.release == rollout.release,
-    )
 
 
 def click_sums(
@@ -109,23 +88,6 @@ def click_sums(
     query = select(c.part, func.count()).add_columns(*sums).where(c.d > 0).group_by(c.part)
     rows = session.execute(query).all()
     return {str(row[0]): RatioSums(int(row[1]), *(float(value) for value in row[2:])) for row in rows}
-
-
-def _mean_sums(
-    session: Session, column: InstrumentedAttribute[float | None], at_most: float, *where: ColumnElement[bool]
-) -> RatioSums:
-    mean = func.avg(case((column > at_most, at_most), else_=column)).label("mean")
-    by_device = (
-        select(DeviceReportRow.device_id, mean)
-        .where(column.is_not(None), *where)
-        .group_by(DeviceReportRow.device_id)
-        .subquery()
-    )
-    value = by_device.c.mean
-    count, total, squares = session.execute(select(func.count(), func.sum(value), func.sum(value * value))).one()
-    if not count:
-        return NOTHING
-    return RatioSums(int(count), float(total), float(count), float(squares), float(total), float(count))
 
 
 def assigned(session: Session, experiment_id: str, variants: Sequence[str]) -> list[int]:

@@ -99,7 +99,10 @@ class RolloutDay(Base):
 
 
 class RolloutReportCount(Base):
-    """How many compared devices of one side of a rollout have sent a report of one kind since the rollout began."""
+    """How many devices of a rollout have sent a report of one kind since it began.
+
+    `side` is "offered" for all that the release was offered to, "new" and "old" for the compared ones.
+    """
 
     __tablename__ = "rollout_report_counts"
 
@@ -107,3 +110,15 @@ class RolloutReportCount(Base):
     side: Mapped[str] = mapped_column(primary_key=True)
     kind: Mapped[str] = mapped_column(primary_key=True)
     devices: Mapped[int]
+
+
+class ReleaseLatency(Base):
+    """Sums over the devices that have measured a golden query with a release, each by its first measurement."""
+
+    __tablename__ = "release_latencies"
+
+    channel: Mapped[str] = mapped_column(primary_key=True)
+    release: Mapped[int] = mapped_column(Big, primary_key=True, autoincrement=False)
+    devices: Mapped[int]
+    total_ms: Mapped[float] = mapped_column(Double)
+    squares_ms: Mapped[float] = mapped_column(Double)
