@@ -104,7 +104,7 @@ def test_rollout_under_way_keeps_what_was_reported_before_the_upgrade(server, ro
     report_all(server, rollout)
     counted = select(RolloutReportCount.kind, RolloutReportCount.devices).where(RolloutReportCount.side == "offered")
     latencies = select(ReleaseLatency.release, ReleaseLatency.devices, ReleaseLatency.total_ms)
-    migration = importlib.import_module("sync_server.database.migrations.versions.r0012_report_counts")
+    migration = importlib.import_module("sync_server.database.migrations.versions.r0013_report_counts")
     with server.engine.begin() as connection:
         before = [sorted(map(tuple, connection.execute(query))) for query in (counted, latencies)]
         connection.execute(delete(RolloutReportCount))

@@ -5,8 +5,8 @@ from alembic import op
 
 from sync_server.database.migrations.columns import BIG_INTEGER
 
-revision = "0011"
-down_revision = "0010"
+revision = "0012"
+down_revision = "0011"
 
 
 def upgrade() -> None:

@@ -4,8 +4,8 @@ from alembic import op
 
 from sync_server.database.migrations import columns as kinds
 
-revision = "0012"
-down_revision = "0011"
+revision = "0013"
+down_revision = "0012"
 
 # One measurement of each device and release; longer times count as a second (rollouts/report_counts.py).
 _LATENCIES = """
