@@ -29,6 +29,7 @@ from sync_server.api.freshness import FreshAnswers
 from sync_server.config import ServerConfig
 from sync_server.console.setup import add_console
 from sync_server.errors import PublicationConflictError, PublicationError, RequestError
+from sync_server.hosting.readiness import check_ready
 from sync_server.metrics import CONTENT_TYPE
 from sync_server.services import EXTENSION, Services, open_services, services
 
@@ -97,10 +98,10 @@ def _healthz() -> JsonAnswer:
 
 
 def _readyz() -> JsonAnswer:
-    """Say whether database and repository can be used."""
-    services().enrollment.check()
-    targets = services().repository.targets()
-    return json_answer({"status": "ready", "targets_version": targets.signed.version if targets else None})
+    """Say whether database, repository, online keys and disk can be used."""
+    here = services()
+    version = check_ready(here.config.home, here.enrollment, here.repository)
+    return json_answer({"status": "ready", "targets_version": version})
 
 
 def _http_error(error: HTTPException) -> JsonAnswer:

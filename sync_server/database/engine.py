@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from edge_runtime.contract.errors import ConfigError, PocketrecError, StorageErr
 from sync_server.errors import RequestError
 
 _READS_ONLY = "reads_only"
+_FILE = "file"
 _MIGRATIONS = Path(__file__).parent / "migrations"
 # A page is a few megabytes in memory.
 _PAGE_ROWS = 5_000
@@ -66,6 +68,7 @@ def open_database(place: Path | str, *, connections: int = 8) -> Engine:
         )
     engine = create_engine(url, connect_args={"timeout": _LOCK_TIMEOUT_S})
     event.listen(engine, "connect", _prepare_connection)
+    event.listen(engine, "begin", _check_file)
     event.listen(engine, "begin", _begin_by_name)
     return engine
 
@@ -89,7 +92,7 @@ def is_postgresql(engine: Engine | Connection) -> bool:
     return engine.dialect.name == _POSTGRESQL
 
 
-def _prepare_connection(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
+def _prepare_connection(connection: DBAPIConnection, entry: ConnectionPoolEntry) -> None:
     if not isinstance(connection, sqlite3.Connection):
         raise TypeError(f"expected a connection to SQLite, got {type(connection).__name__}")
     # The driver begins transactions late, so two writers could deadlock. `_begin_by_name` begins them instead.
@@ -100,6 +103,31 @@ def _prepare_connection(connection: DBAPIConnection, _: ConnectionPoolEntry) -> 
     connection.execute("PRAGMA foreign_keys = ON")
     # What is deleted is overwritten, so that erased texts are not left in free pages.
     connection.execute("PRAGMA secure_delete = ON")
+    entry.info[_FILE] = _file_number(connection)
+
+
+def _file_number(connection: sqlite3.Connection) -> tuple[str, int] | None:
+    """Return the path and the inode of the connection's file; None for a database in memory."""
+    path = str(connection.execute("PRAGMA database_list").fetchone()[2])
+    return (path, os.stat(path).st_ino) if path else None  # noqa: PTH116  (a text, which needs no Path)
+
+
+def _check_file(connection: Connection) -> None:
+    """Refuse a transaction when the database's file was removed: the process still has it open, but nobody finds it again.
+
+    Raises:
+        StorageError: another file has its name, or none.
+    """
+    if (opened := connection.info.get(_FILE)) is None:
+        return
+    path, number = opened
+    try:
+        found = os.stat(path).st_ino  # noqa: PTH116  (before every transaction)
+    except OSError:
+        found = None
+    if found != number:
+        connection.invalidate()
+        raise StorageError(f"{path} was removed or replaced; nothing was stored: restore it and start the server again")
 
 
 def _begin_by_name(connection: Connection) -> None:

@@ -99,6 +99,10 @@ class MetadataFiles:
         timestamp = self.timestamp()
         return self.read(f"{timestamp.signed.snapshot_meta.version}.snapshot.json", Snapshot) if timestamp else None
 
+    def has_snapshots(self) -> bool:
+        """Return whether a snapshot was ever written here."""
+        return any(self._folder.glob("*.snapshot.json"))
+
     def targets(self, role: str = Targets.type) -> Metadata[Targets] | None:
         """Return what a role's current targets are, or None before its first publication.
 

@@ -284,6 +284,19 @@ class Repository:
         expires = self.timestamp_expires()
         return expires - self._timestamp_lifetime / 2 if expires else None
 
+    def has_metadata(self) -> bool:
+        """Return whether anything was published, even when the timestamp is lost."""
+        return self._metadata.has_snapshots()
+
+    def check_keys(self) -> None:
+        """Check that the online keys on the disk can still sign.
+
+        Raises:
+            ConfigError: a key is lost or damaged.
+        """
+        for role in ONLINE_ROLES:
+            find_signers([self._keys], trusted=self.root().signed.roles[role], name=role)
+
     def _online_signers(self, root: Metadata[Root]) -> dict[str, list[CryptoSigner]]:
         version, signers = self._signers_of
         if version != root.signed.version:
