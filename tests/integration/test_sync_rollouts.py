@@ -1,5 +1,6 @@
 """Devices and server together: a staged release reaches its share, halts itself, and its devices go back."""
 
+import io
 import itertools
 import json
 import secrets
@@ -267,3 +268,44 @@ def test_key_does_not_travel_unprotected(server, capsys):
     assert "API key" in capsys.readouterr().err
     assert command(server, "http://127.0.0.1:1", "rollout", "status") == 1
     assert "cannot reach" in capsys.readouterr().err
+
+
+class Terminal(io.StringIO):
+    """A terminal in which somebody has typed an answer."""
+
+    def isatty(self):
+        return True
+
+
+def test_a_release_for_all_beside_a_rollout_is_asked_for(server, address, tmp_path, capsys, monkeypatch):
+    server.publish(write_bundle(tmp_path / "two", words="two"), staged=True)
+    assert command(server, address, "rollout", "start", "--json") == 0
+    rollout = json.loads(capsys.readouterr().out)["id"]
+    place = ("--keys", str(server.keys), "--no-deltas")
+
+    def publish(name, *words):
+        bundle = write_bundle(tmp_path / name, words=name)
+        code = command(server, address, "publish", str(bundle.folder), *place, *words)
+        return code, capsys.readouterr()
+
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    code, said = publish("three")
+    assert code == 1 and rollout in said.err and "--staged" in said.err and "--despite-rollout" in said.err
+    monkeypatch.setattr("sys.stdin", Terminal("n\n"))
+    assert publish("three-again")[0] == 1
+    # The same sentence from a command on the server's machine.
+    local = ("publish", str(tmp_path / "three"), "--store", str(server.config.home), *place)
+    assert main(list(local)) == 1 and rollout in capsys.readouterr().err
+    assert server.services.rollouts.find(rollout).state == "running"
+    assert publish("four", "--staged")[0] == 0
+    assert publish("other-channel", "--channel", "other")[0] == 0
+    monkeypatch.setattr("sys.stdin", Terminal("y\n"))
+    assert publish("five")[0] == 0
+
+
+def test_a_release_for_all_beside_a_rollout_has_a_flag(server, address, tmp_path, capsys):
+    server.publish(write_bundle(tmp_path / "two", words="two"), staged=True)
+    assert command(server, address, "rollout", "start", "--json") == 0
+    bundle = write_bundle(tmp_path / "three", words="three")
+    words = ("publish", str(bundle.folder), "--keys", str(server.keys), "--no-deltas", "--despite-rollout")
+    assert command(server, address, *words) == 0
