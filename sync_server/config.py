@@ -47,6 +47,8 @@ class ServerConfig:
     With `accel_redirect`, nginx sends the published files (deploy/nginx.conf): the server names the file in an X-Accel-Redirect
     header, under this prefix of an internal location, and sends no content itself.
 
+    Pages of the `allowed_origins` (https://shop.example.com, or * for all) may load the public files of a channel.
+
     `rank_backend` answers `/v1/rank` for thin clients: a bundle in `rank_folder`, or a model exported to `rank_folder`, in
     ONNX Runtime or in TensorFlow Serving at `rank_url`. Answers are cached for `rank_cache_s`. In one minute, a device may
     send `feedback_per_minute` batches, `rank_per_minute` ranking requests, `counts_per_minute` reports of counts and
@@ -106,6 +108,7 @@ class ServerConfig:
     files_url: str = ""
     files_endpoint_url: str = ""
     accel_redirect: str = ""
+    allowed_origins: tuple[str, ...] = ()
     rank_backend: Literal["", "bundle", "onnx", "tf-serving"] = ""
     rank_folder: Path = Path("bundle")
     rank_url: str = "http://127.0.0.1:8501/v1/models/teacher"
@@ -166,6 +169,11 @@ class ServerConfig:
             raise ConfigError(
                 f"accel_redirect: expected an internal location of nginx like /stored-files/, got {prefix!r}"
             )
+        for origin in self.allowed_origins:
+            if origin != "*" and not re.fullmatch(r"https?://[a-z0-9.:\[\]-]+", origin):
+                raise ConfigError(
+                    f"allowed_origins: expected origins like https://shop.example.com, or *, got {origin!r}"
+                )
         # Refuses values without a meaning.
         _ = self.counts
 

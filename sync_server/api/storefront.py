@@ -23,6 +23,7 @@ FILES = Path(__file__).parents[1] / "storefront_files"
 RELEASE_HEADER = "Pocketrec-Release"
 
 _PAGE = "index.html"
+_CHANNELS = "/v1/channels/"
 _NAME = re.compile(r"(?:[A-Za-z0-9_-]+/)?[A-Za-z0-9_-][A-Za-z0-9._-]*")
 _HASHED = re.compile(r".+-[A-Za-z0-9_-]{8}\.[a-z0-9]+")
 _MEDIA_TYPES = {".js": "text/javascript", ".wasm": "application/wasm", ".webmanifest": "application/manifest+json"}
@@ -109,6 +110,21 @@ def bundle_file(channel: str, name: str) -> Response:
         artifacts = _manifest(channel).artifacts
         sha256 = next((artifact.sha256 for artifact in artifacts if artifact.path == name), "")
     return stored_file(sha256, cache_control=FOREVER if asked_by_digest else "no-cache")
+
+
+@blueprint.after_request
+def allow_other_origins(answer: Response) -> Response:
+    """Let pages of the `allowed_origins` read a channel's files."""
+    allowed = services().config.allowed_origins
+    if not allowed or not request.path.startswith(_CHANNELS):
+        return answer
+    answer.vary.add("Origin")
+    origin = request.headers.get("Origin", "")
+    if origin and (origin in allowed or "*" in allowed):
+        answer.headers["Access-Control-Allow-Origin"] = origin
+        answer.headers["Access-Control-Allow-Headers"] = "Range"
+        answer.headers["Access-Control-Expose-Headers"] = f"{RELEASE_HEADER}, Content-Range, Retry-After"
+    return answer
 
 
 def _manifest(channel: str) -> Manifest:

@@ -9,7 +9,8 @@ from functools import wraps
 from typing import Any, ParamSpec, TypeVar, cast
 
 from flask import Blueprint, Flask, current_app, flash, g, redirect, render_template, request, session, url_for
-from flask.sessions import SecureCookieSessionInterface
+from flask import Response as FlaskResponse
+from flask.sessions import SecureCookieSessionInterface, SessionMixin
 from flask_limiter import Limiter
 from flask_limiter.util import get_remote_address
 from flask_login import LoginManager, UserMixin, current_user, login_user, logout_user
@@ -51,6 +52,11 @@ class _Cookies(SecureCookieSessionInterface):
     def get_cookie_secure(self, app: Flask) -> bool:
         # Over https the cookie is sent by https only. A console on this machine may be opened over http.
         return request.is_secure
+
+    def save_session(self, app: Flask, session: SessionMixin, response: FlaskResponse) -> None:
+        # Browsers send the cookie to the console alone, so no other answer depends on it or says so (Vary).
+        if request.path.startswith(self.get_cookie_path(app)):
+            super().save_session(app, session, response)
 
 
 def guard(app: Flask, config: ServerConfig) -> None:

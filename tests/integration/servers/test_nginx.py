@@ -2,6 +2,7 @@
 
 import contextlib
 import datetime
+import gzip
 import hashlib
 import http.client
 import json
@@ -27,6 +28,11 @@ SLOW_READERS = 500
 # More than the kernel's buffers take for a client that does not read.
 ENCODER = os.urandom(6_000_000)
 DIGEST = hashlib.sha256(ENCODER).hexdigest()
+SETTINGS = [
+    "trusted_proxies = 1",
+    'accel_redirect = "/stored-files/"',
+    'allowed_origins = ["https://shop.example.com"]',
+]
 FILE = "/v1/channels/stable/encoder.tflite"
 
 
@@ -56,7 +62,7 @@ class Proxied:
     """A server, and nginx before it."""
 
     def __init__(self, folder):
-        self.server = ServerProcess(settings=["trusted_proxies = 1", 'accel_redirect = "/stored-files/"'])
+        self.server = ServerProcess(settings=SETTINGS)
         publish_to(self.server, write_plain_bundle(folder / "bundle", encoder=ENCODER))
         write_certificate(folder)
         self.port = free_port()
@@ -145,6 +151,18 @@ def test_files_leave_from_the_disk_with_their_headers(proxied, path):
     assert "X-Accel-Redirect" not in answer.headers
     part, rest = proxied.ask("GET", path, headers={"Range": "bytes=1000-"})
     assert (part.status, rest == ENCODER[1_000:]) == (206, True)
+
+
+def test_files_are_packed_for_those_who_take_it_and_read_by_other_sites(proxied):
+    path = "/v1/channels/stable/catalogue.sqlite"
+    plain, content = proxied.ask("GET", path, headers={"Accept-Encoding": "identity"})
+    headers = {"Accept-Encoding": "gzip", "Origin": "https://shop.example.com"}
+    packed, data = proxied.ask("GET", path, headers=headers)
+    assert plain.headers["Content-Encoding"] is None and packed.headers["Content-Encoding"] == "gzip"
+    assert gzip.decompress(data) == content and len(data) < len(content)
+    assert packed.headers["Access-Control-Allow-Origin"] == "https://shop.example.com"
+    for answer in (plain, packed):
+        assert {"Accept-Encoding", "Origin"} <= set(", ".join(answer.headers.get_all("Vary")).split(", "))
 
 
 @pytest.mark.parametrize("path", [f"/stored-files/{DIGEST[:2]}/{DIGEST}", "/stored-files/", "/metrics"])

@@ -6,12 +6,15 @@ import json
 
 import pytest
 
+from edge_runtime.contract.errors import ConfigError
 from pocketrec.publishing.key_files import create_team_key, load_public_key
 from pocketrec.publishing.key_push import delegate_channel
 from pocketrec.publishing.publisher import LocalTarget, publish
 from sync_server.api import storefront
+from sync_server.config import ServerConfig
 from sync_server.repository.delegations import role_of
 from tests.support.fleet_bundles import write_bundle
+from tests.support.server_simulator import ServerSimulator
 
 
 @pytest.fixture
@@ -122,3 +125,47 @@ def test_what_a_channel_does_not_have_is_not_found(server, tmp_path, path):
     answer = get(server, f"/v1/channels/{path}")
     assert answer.status_code == 404
     assert "error" in json.loads(answer.data)
+
+
+SHOP = "https://shop.example.com"
+CHANNEL_FILES = ("manifest.json", "catalogue.sqlite", "nothing.txt")
+
+
+@pytest.mark.parametrize(
+    ("settings", "origin", "allowed"),
+    [((SHOP,), SHOP, SHOP), (("*",), SHOP, SHOP), ((SHOP,), "https://evil.example", None), ((), SHOP, None)],
+)
+def test_pages_of_other_sites_read_a_channels_files_where_that_is_allowed(tmp_path, settings, origin, allowed):
+    server = ServerSimulator(tmp_path, allowed_origins=settings)
+    try:
+        server.publish(write_bundle(tmp_path / "bundle"))
+        for name in CHANNEL_FILES:
+            answer = get(server, f"/v1/channels/stable/{name}", Origin=origin)
+            assert answer.headers.get("Access-Control-Allow-Origin") == allowed
+            # A cache must not give one site's answer to another.
+            assert ("Origin" in answer.headers.get("Vary", "")) == bool(settings)
+        assert "Access-Control-Allow-Origin" not in get(server, "/v1/openapi.json", Origin=origin).headers
+    finally:
+        server.close()
+
+
+def test_a_preflight_for_a_part_of_a_file_is_answered(tmp_path):
+    server = ServerSimulator(tmp_path, allowed_origins=(SHOP,))
+    try:
+        answer = server.client.options("/v1/channels/stable/catalogue.sqlite", headers={"Origin": SHOP})
+        assert (answer.status_code, answer.headers["Access-Control-Allow-Headers"]) == (200, "Range")
+    finally:
+        server.close()
+
+
+@pytest.mark.parametrize("origin", ["shop.example.com", "https://shop.example.com/", ""])
+def test_what_is_no_origin_is_refused(origin):
+    with pytest.raises(ConfigError, match="allowed_origins"):
+        ServerConfig(allowed_origins=(origin,))
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/v1/tuf/timestamp.json", "/v1/channels/stable/offer", "/shop/"])
+def test_only_the_console_depends_on_the_cookie(server, tmp_path, built, path):
+    server.publish(write_bundle(tmp_path / "one"))
+    assert "Cookie" not in get(server, path).headers.get("Vary", "")
+    assert "Cookie" in get(server, "/console/login").headers["Vary"]
