@@ -72,7 +72,8 @@ def stacked(title: str, times_s: Sequence[float], series: Sequence[tuple[str, Se
         path = f"{_line(upper)}L{_points(lower[::-1])}Z"
         bands.append(Layer(name, number % _COLORS, path, short_number(values[-1])))
         below = above
-    return Chart(title, bands, [], _time_ticks(times_s[0], times_s[-1], x), _value_ticks(0.0, top, y))
+    marks = _value_ticks(0.0, top, y, parts=_whole_parts(top))
+    return Chart(title, bands, [], _time_ticks(times_s[0], times_s[-1], x), marks)
 
 
 def with_intervals(
@@ -162,8 +163,13 @@ def _round_up(value: float) -> float:
     return next(factor * step for factor in (1.0, 2.0, 2.5, 5.0, 10.0) if value <= factor * step * (1 + 1e-9))
 
 
-def _value_ticks(low: float, high: float, y: _Scale, *, percent: bool = False) -> list[Tick]:
-    values = [low + (high - low) * part / 4 for part in range(5)]
+def _whole_parts(top: float) -> int:
+    """Return into how many parts an axis of counts is divided, so that no mark stands at a part of a device."""
+    return next((parts for parts in (4, 5) if top % parts == 0), int(top) if 1 <= top < 4 else 4)
+
+
+def _value_ticks(low: float, high: float, y: _Scale, *, percent: bool = False, parts: int = 4) -> list[Tick]:
+    values = [low + (high - low) * part / parts for part in range(parts + 1)]
     return [Tick(y(value), f"{value * 100:.3g}%" if percent else short_number(value)) for value in values]
 
 

@@ -23,7 +23,7 @@ from sync_server.statistics.confidence_sequences import (
     ratio_difference,
     share_interval,
 )
-from sync_server.statistics.sample_ratio import chi_square_p_value
+from sync_server.statistics.sample_ratio import sample_ratio_p_value
 
 ALPHA = 0.05
 """Intervals of 95%, the usual level."""
@@ -61,9 +61,9 @@ class TeamResult(msgspec.Struct, frozen=True, kw_only=True):
 class ExperimentStatus(msgspec.Struct, frozen=True, kw_only=True):
     """The status of an experiment.
 
-    `sample_ratio_p` is the p-value of the hypothesis that devices were assigned by the weights. Below `SAMPLE_RATIO_ALPHA`,
-    `sample_ratio_mismatch` is true and the differences are not valid. The intervals are valid for all variants together,
-    and stay valid however often one looks.
+    `sample_ratio_p` is the p-value of the hypothesis that the devices which have shown lists were assigned by the weights.
+    Below `SAMPLE_RATIO_ALPHA`, `sample_ratio_mismatch` is true and the differences are not valid. The intervals are valid
+    for all variants together; they and the p-value stay valid however often one looks.
     """
 
     id: str
@@ -130,8 +130,9 @@ class Experiments(DatabaseService):
             session.add(row)
             details = {"channel": channel, "name": name}
             append(session, self.clock_s(), actor, "experiment start", row.experiment_id, details)
-            session.flush()
-            return self._status(session, row)
+            experiment_id = row.experiment_id
+        # Results read every event of the experiment: not while all others wait to write.
+        return self.find(experiment_id)
 
     def stop(self, experiment_id: str, *, actor: str) -> ExperimentStatus:
         """End an experiment: its devices return to the channel's release.
@@ -145,7 +146,7 @@ class Experiments(DatabaseService):
                 raise RequestError(f"{experiment_id} has ended already", status_code=409)
             row.state, row.ended_at_s = "ended", self.clock_s()
             append(session, self.clock_s(), actor, "experiment stop", experiment_id)
-            return self._status(session, row)
+        return self.find(experiment_id)
 
     def find(self, experiment_id: str) -> ExperimentStatus:
         """Return one experiment with its results.
@@ -171,8 +172,10 @@ class Experiments(DatabaseService):
         variants = variants_of(row)
         counts = assigned(session, row.experiment_id, [variant.name for variant in variants])
         total = sum(variant.weight for variant in variants)
-        p_value = chi_square_p_value(counts, [variant.weight / total for variant in variants]) if variants else 1.0
         clicks = click_sums(session, Event.variant, Event.experiment == row.experiment_id, Event.variant.is_not(None))
+        # Devices that have shown a list: one whose release was there before reports at once, another after its download.
+        exposed = [clicks.get(variant.name, NOTHING).devices for variant in variants]
+        p_value = sample_ratio_p_value(exposed, [variant.weight / total for variant in variants])
         wins = team_wins(session, row.experiment_id)
         return struct_of(
             row,

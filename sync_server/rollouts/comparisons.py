@@ -117,6 +117,8 @@ class Loss(Comparison):
 
         Intervals narrow with the square root of the devices, so the number is an estimate.
         """
+        if found.verdict == "fine" and not math.isfinite(found.upper):
+            return "there are no clicks to compare yet"
         if found.verdict != "undecided":
             return ""
         width = max(found.upper - found.estimate, found.estimate - found.lower)

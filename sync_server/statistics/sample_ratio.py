@@ -1,24 +1,27 @@
-"""A test whether devices were assigned to variants as planned."""
+"""A test whether devices were assigned to variants as planned, valid at every look.
+
+Pearson's test at each look finds a difference sooner or later, however well devices were assigned. Here the shares have a
+Dirichlet prior around the planned ones: (mixed likelihood) / (likelihood at the planned shares) is a non-negative
+martingale when devices are assigned as planned, so by Ville's inequality its inverse is a p-value at all looks together
+(Lindon and Malek, "Anytime-valid inference for multinomial count data", NeurIPS 2022).
+"""
 
 import math
 
+CONCENTRATION = 100.0
+"""Of the prior, in devices: shares some 5 points off the plan are found soonest. The test is valid for every value."""
 
-def chi_square_p_value(counts: list[int], shares: list[float]) -> float:
-    """Return the p-value of Pearson's chi-square test that `counts` follow `shares`, whose sum is 1.
 
-    The survival function of the chi-square distribution has a closed form for integer degrees of freedom.
+def sample_ratio_p_value(counts: list[int], shares: list[float]) -> float:
+    """Return the p-value, at every look, that `counts` of devices follow `shares`; 1 without devices.
+
+    Args:
+        counts: devices of each variant.
+        shares: the planned ones; above 0, and their sum is 1.
     """
     total = sum(counts)
-    if total == 0 or len(counts) < 2:
-        return 1.0
-    statistic = sum((count - total * share) ** 2 / (total * share) for count, share in zip(counts, shares, strict=True))
-    freedom, half = len(counts) - 1, statistic / 2
-    if freedom % 2 == 0:
-        terms = [math.exp(-half + k * math.log(half) - math.lgamma(k + 1)) if half else float(k == 0)
-                 for k in range(freedom // 2)]  # fmt: skip
-        return min(1.0, sum(terms))
-    rest = sum(
-        math.exp(-half + (k - 0.5) * math.log(half) - math.lgamma(k + 0.5)) if half else 0.0
-        for k in range(1, (freedom + 1) // 2)
-    )
-    return min(1.0, math.erfc(math.sqrt(half)) + rest)
+    log_ratio = math.lgamma(CONCENTRATION) - math.lgamma(CONCENTRATION + total)
+    for count, share in zip(counts, shares, strict=True):
+        prior = CONCENTRATION * share
+        log_ratio += math.lgamma(prior + count) - math.lgamma(prior) - count * math.log(share)
+    return math.exp(-max(0.0, log_ratio))

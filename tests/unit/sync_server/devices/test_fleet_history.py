@@ -46,6 +46,14 @@ def test_flow_of_an_empty_server_is_empty(server):
     assert (flow.events, flow.newest_s, flow.lag_p50_s) == (0, None, None)
 
 
+@pytest.mark.parametrize(
+    ("most", "marks"), [(1, ["0", "1"]), (3, ["0", "1", "2", "3", "4", "5"]), (22, ["0", "5", "10", "15", "20", "25"])]
+)
+def test_axis_of_counts_has_no_part_of_a_device(most, marks):
+    chart = stacked("x", [0.0, 3_600.0], [("a", [0, most])])
+    assert [tick.text for tick in chart.y_ticks] == marks
+
+
 def test_chart_with_nothing_to_show_is_none():
     assert stacked("x", [], []) is None and stacked("x", [1.0], [("a", [1.0])]) is None
     assert with_intervals("x", []) is None

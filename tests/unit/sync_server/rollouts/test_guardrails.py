@@ -40,6 +40,7 @@ def test_declared_guardrail_is_judged_and_shown(server, tmp_path, toy):
     assert client.post("/console/login", data=form).status_code == 302
     page = client.get(f"/console/rollouts/{started.id}").text
     assert "Batteries that ran empty" in page
+    assert "too early to tell" in page and ">fine<" not in page, "nothing is known of the other guardrails yet"
 
 
 def test_each_guardrail_has_a_limit_in_the_plan():

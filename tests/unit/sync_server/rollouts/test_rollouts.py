@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from sqlalchemy import event
 
 from edge_runtime.contract.errors import ConfigError
 from edge_runtime.contract.events import FeedbackBatch, FeedbackEvent, SequencedEvent
@@ -360,11 +361,33 @@ def test_experiment_shows_the_difference_with_its_interval(server):
 
 def test_devices_that_were_not_shared_out_as_planned_are_noticed(server):
     started = server.services.experiments.start(channel="stable", name="skewed", variants=ARMS, actor="ann")
-    for number in range(200):
+    for number, device in enumerate(enrolled(server, 200)):
         arm = ARMS[number % 4 == 0]
-        report(server, f"d{number}", release=arm.release, reason=started.id, variant=arm.name)
+        shown = click(server, device, arm.release, impressions=1, clicks=0, experiment=started.id, variant=arm.name)
+        server.ingest.store(shown)
     found = server.services.experiments.find(started.id)
     assert found.sample_ratio_mismatch and found.sample_ratio_p < 1e-6
+
+
+@on_both_databases
+def test_results_are_read_after_the_transaction_that_writes(server):
+    experiments, steps = server.services.experiments, []
+    started = experiments.start(channel="stable", name="x", variants=ARMS, actor="ann")
+    event.listen(server.engine, "before_cursor_execute", lambda *words: steps.append(words[2]))
+    event.listen(server.engine, "commit", lambda _connection: steps.append("commit"))
+    assert experiments.stop(started.id, actor="ann").state == "ended"
+    reads = [place for place, step in enumerate(steps) if "FROM events" in step]
+    assert reads and steps.index("commit") < reads[0]
+
+
+def test_variant_that_needs_a_download_first_is_no_mismatch(server):
+    """The release of the other one was installed already, so that all of its devices report at their first sync."""
+    started = server.services.experiments.start(channel="stable", name="fresh", variants=ARMS, actor="ann")
+    for number in range(200):
+        report(server, f"d{number}", release=1, reason=started.id, variant="old")
+    found = server.services.experiments.find(started.id)
+    assert [arm.assigned for arm in found.arms] == [200, 0]
+    assert not found.sample_ratio_mismatch and found.sample_ratio_p == 1.0
 
 
 @on_both_databases

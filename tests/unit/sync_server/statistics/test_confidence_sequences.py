@@ -12,7 +12,6 @@ from sync_server.statistics.confidence_sequences import (
     ratio_difference,
     share_interval,
 )
-from sync_server.statistics.sample_ratio import chi_square_p_value
 
 
 def sums(clicks, shown):
@@ -83,19 +82,3 @@ def test_radius_is_wider_than_a_fixed_interval_and_shrinks():
     assert normal_radius(1.0, 500, alpha=0.05) > 1.96
     assert normal_radius(1 / 5_000, 5_000, alpha=0.05) < normal_radius(1 / 500, 500, alpha=0.05)
     assert math.isinf(normal_radius(1.0, 0, alpha=0.05))
-
-
-@pytest.mark.parametrize(
-    ("counts", "shares", "p_value"),
-    [
-        # scipy.stats.chisquare of the same counts
-        ([550, 450], [0.5, 0.5], 0.0015654022580025495),
-        ([40, 30, 30], [1 / 3, 1 / 3, 1 / 3], 0.36787944117144233),
-        ([25, 35, 20, 20], [0.25] * 4, 0.11161022509471268),
-        ([10, 20, 30, 20, 20], [0.2] * 5, 0.04042768199451279),
-        ([500, 500], [0.5, 0.5], 1.0),
-        ([0, 0], [0.5, 0.5], 1.0),
-    ],
-)
-def test_chi_square_agrees_with_scipy(counts, shares, p_value):
-    assert chi_square_p_value(counts, shares) == pytest.approx(p_value, rel=1e-9)
