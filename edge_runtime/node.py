@@ -16,6 +16,7 @@ import hashlib
 import logging
 import os
 import random
+import re
 import secrets
 import time
 from collections.abc import Callable
@@ -79,6 +80,10 @@ def prove_bundle(folder: Path) -> float:
         return (time.perf_counter() - started) * 1_000 / proof.answers
 
 
+# Visible ASCII, as a header may have it.
+_CREDENTIAL = re.compile(rb"[!-~]+")
+
+
 def enroll(
     home: Path,
     *,
@@ -138,11 +143,18 @@ def is_enrolled(home: Path) -> bool:
     return (home / SETTINGS_FILE).exists()
 
 
+def _read_credential(path: Path) -> str:
+    # The message must not repeat what the file has, nor may an error of the network, which would show its header.
+    credential = path.read_bytes().strip()
+    if not _CREDENTIAL.fullmatch(credential):
+        raise ConfigError(f"{path} is damaged; restore it from a backup, or enroll this device in a new home folder")
+    return credential.decode()
+
+
 def _own_credential(path: Path) -> str:
-    with contextlib.suppress(FileNotFoundError):
-        credential = path.read_text(encoding="ascii").strip()
-        if credential:
-            return credential
+    with disk_errors_named(path), contextlib.suppress(FileNotFoundError):
+        if path.stat().st_size:
+            return _read_credential(path)
     credential = secrets.token_urlsafe(32)
     with disk_errors_named(path):
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
@@ -190,15 +202,11 @@ class EdgeNode:
         try:
             settings = read_settings(home)
             root = (home / _ROOT_FILE).read_bytes()
-            credential = (home / _CREDENTIAL_FILE).read_text(encoding="ascii").strip()
+            credential = _read_credential(home / _CREDENTIAL_FILE)
         except OSError as error:
             raise ConfigError(
                 f"{home} is not the home of an enrolled device: cannot read {error.filename} ({error.strerror}); "
                 "enroll it with: pocketrec node enroll"
-            ) from error
-        except UnicodeDecodeError as error:
-            raise ConfigError(
-                f"{home / _CREDENTIAL_FILE} is malformed ({error}); enroll again in a new home"
             ) from error
         updater = Updater(
             home=home,

@@ -28,6 +28,7 @@ _DISK_ERRORS = {
     errno.EFBIG,
     errno.ENOTDIR,
     errno.EEXIST,
+    errno.EISDIR,
 }
 
 

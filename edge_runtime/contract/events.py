@@ -202,6 +202,11 @@ def _check_text(name: str, text: str, limit: int = MAX_ID_CHARS) -> None:
         raise EventRejectedError(f"{name}: expected at most {limit} characters, got {len(text)}")
     if "\x00" in text:
         raise EventRejectedError(f"{name}: expected text without the character NUL")
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise EventRejectedError(f"{name}: expected text, got bytes that are not UTF-8") from error
 
 
 def _check_place(name: str, place: int) -> None:

@@ -12,8 +12,9 @@ from sync_server.services import services
 
 blueprint = Blueprint("devices", __name__, url_prefix="/v1/devices")
 
+_MAX_REQUEST_BYTES = 4_096
 # Tokens of Play Integrity and App Attest have some 3 to 8 KB.
-_MAX_REQUEST_BYTES = 32_768
+_MAX_ATTESTED_BYTES = 32_768
 
 
 class EnrollmentKeyRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -30,7 +31,8 @@ def enroll() -> JsonAnswer:
     """Exchange a one-time code or an enrollment key for a device id; some servers want neither."""
     here = services()
     here.rates.take("enroll", request.remote_addr or "", per_minute=here.config.enrollments_per_minute)
-    wanted = decode_body(EnrollmentRequest, max_bytes=_MAX_REQUEST_BYTES)
+    limit = _MAX_ATTESTED_BYTES if here.config.attestation else _MAX_REQUEST_BYTES
+    wanted = decode_body(EnrollmentRequest, max_bytes=limit)
     code = wanted.code.strip()
     if not code:
         _take_anonymous_turn()
@@ -49,7 +51,7 @@ def _take_anonymous_turn() -> None:
 def make_key() -> JsonAnswer:
     """Make a key with which many devices enroll; its secret is in this answer only."""
     principal = require_role("admin")
-    wanted = decode_body(EnrollmentKeyRequest, max_bytes=4_096)
+    wanted = decode_body(EnrollmentKeyRequest, max_bytes=_MAX_REQUEST_BYTES)
     new = services().enrollment_keys.create(
         wanted.label,
         devices=wanted.devices,

@@ -35,6 +35,8 @@ _ASSETS = {"console.css": "text/css", "console.js": "text/javascript", "console.
 _SHOWN_VERSIONS = 6
 # One page to read.
 _AUDIT_LINES = 50
+# Of a number in a form: more than any has a meaning for.
+_MAX_DIGITS = 9
 _DAY_S = 86_400.0
 
 Page = str | PlainResponse | tuple[str, int]
@@ -241,7 +243,10 @@ def create_key() -> Page:
     role = request.form.get("role", "")
     if role not in ROLES or not operator().may(role):
         raise RequestError("expected a role that is not above your own", status_code=403)
-    days = request.form.get("valid_days", type=int)
+    wanted = request.form.get("valid_days", "").strip()
+    if wanted and not (wanted.isdecimal() and len(wanted) <= _MAX_DIGITS):
+        raise RequestError("expected a whole number of days, or nothing for a key that never expires", status_code=400)
+    days = int(wanted) if wanted else None
     label = request.form.get("label", "").strip()
     new = services().api_keys.create(operator().name, role=role, label=label, valid_days=days, actor=operator().name)
     return _keys_page(new)

@@ -12,6 +12,7 @@ from typing import TypeVar
 import alembic.command
 import alembic.config
 import msgspec
+from alembic.util import CommandError
 from sqlalchemy import URL, ColumnElement, Connection, Engine, create_engine, event, make_url, select, text
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import ArgumentError, DataError, DBAPIError
@@ -284,6 +285,7 @@ def migrate(engine: Engine) -> None:
     Stopped halfway, the database has its old tables.
 
     Raises:
+        ConfigError: the database is that of a newer server.
         StorageError: the database cannot be reached or written, or is damaged.
     """
     config = alembic.config.Config()
@@ -293,7 +295,12 @@ def migrate(engine: Engine) -> None:
             # Several machines may start at once. In SQLite, writing transactions always run one after another.
             connection.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": _MIGRATION_LOCK})
         config.attributes["connection"] = connection
-        alembic.command.upgrade(config, "head")
+        try:
+            alembic.command.upgrade(config, "head")
+        except CommandError as error:
+            raise ConfigError(
+                "the database is that of a newer server, this one does not know its tables; update pocketrec"
+            ) from error
 
 
 @contextlib.contextmanager

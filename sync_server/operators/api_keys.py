@@ -16,6 +16,8 @@ from sync_server.operators.accounts import ROLES, Principal, Role
 from sync_server.operators.audit_log import append
 
 _DAY_S = 86_400.0
+# Ten years. Who wants more wants a key that never expires.
+_MAX_DAYS = 3_650
 # The time of the last use is written every five minutes at most, not with every request.
 _USED_STEP_S = 300.0
 _SERVER_KEY_LABEL = "publisher.token"
@@ -55,8 +57,10 @@ class ApiKeys(DatabaseService):
         """
         if not 1 <= len(label) <= 80 or not label.isprintable():
             raise ConfigError("expected a label of 1 to 80 printable characters, which says what the key is for")
-        if valid_days is not None and valid_days < 1:
-            raise ConfigError(f"expected a validity of at least one day, got {valid_days}")
+        if valid_days is not None and not 1 <= valid_days <= _MAX_DAYS:
+            raise ConfigError(
+                f"expected a validity of 1 to {_MAX_DAYS} days; leave it out for a key that never expires"
+            )
         secret = secrets.token_urlsafe(32)
         expires = self.clock_s() + valid_days * _DAY_S if valid_days else None
         with write_session(self.engine) as session:

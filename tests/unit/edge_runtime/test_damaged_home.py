@@ -230,3 +230,22 @@ def test_half_written_files_of_killed_processes_are_removed_after_a_day(server, 
     with EdgeNode.open(home) as node:
         node.sync()
     assert not old.exists() and new.exists()
+
+
+@pytest.mark.parametrize("damage", [b"secret\nword\xff", b"secret\nword-of-this-device", b""])
+def test_damaged_credential_is_a_sentence_that_does_not_show_it(home, capsys, damage):
+    (home / "credential").write_bytes(damage)
+    assert main(["node", "sync", "--home", str(home)]) == 1
+    said = capsys.readouterr().err
+    assert "credential is damaged" in said and "secret" not in said and "word" not in said
+
+
+def test_folder_in_the_place_of_the_credential_is_a_sentence(server, tmp_path):
+    (tmp_path / "new" / "credential").mkdir(parents=True)
+    with pytest.raises(StorageError, match="Is a directory"):
+        enroll(tmp_path / "new", server_url=URL, trusted_root=server.root, code="x", transport=server.transport)
+
+
+def test_product_that_is_no_text_is_refused_with_a_sentence(home, capsys):
+    assert main(["node", "record", "--home", str(home), "--kind", "click", "--product", "\udcff"]) == 1
+    assert "product_id: expected text" in capsys.readouterr().err

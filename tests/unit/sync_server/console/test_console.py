@@ -370,3 +370,11 @@ def test_admin_makes_and_revokes_an_enrollment_key(server):
     send(client, f"/console/devices/keys/{key.key_id}/revoke")
     assert not server.services.enrollment_keys.every_key()[0].active
     assert send(client, "/console/devices/keys", label="x", devices="no").status_code == 400
+
+
+def test_validity_of_a_key_that_is_no_number_does_not_mean_for_ever(server):
+    client, _ = log_in(server)
+    before = len(server.services.api_keys.every_key())
+    for days in ("9e399", "1e9", "x", "1000000000"):
+        assert send(client, "/console/keys", role="viewer", label="x", valid_days=days).status_code == 400
+    assert len(server.services.api_keys.every_key()) == before

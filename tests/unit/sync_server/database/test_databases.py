@@ -59,3 +59,13 @@ def test_url_with_a_password_comes_from_a_file_and_is_not_shown(tmp_path):
     assert "hidden-word" not in repr(config)
     with pytest.raises(ConfigError, match="cannot read"):
         with_secrets(ServerConfig(), {DATABASE_URL_VARIABLE: str(tmp_path / "none")})
+
+
+def test_database_of_a_newer_server_is_a_sentence(tmp_path):
+    engine = open_database(tmp_path / "db.sqlite")
+    migrate(engine)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+    with pytest.raises(ConfigError, match="newer server"):
+        migrate(engine)
+    engine.dispose()

@@ -145,6 +145,7 @@ class Genuine:
 def test_attestation_is_asked_of_every_device_without_a_one_time_code(tmp_path):
     server = ServerSimulator(tmp_path, attestation=f"{__name__}:Genuine", anonymous_enrollments_per_minute=100)
     key = new_key(server)
+    assert ask(server, key.secret, "a" * 43, attestation="f" * 8_000).status_code == 403
     for code in (key.secret, ""):
         refused = ask(server, code, "a" * 43, attestation="forged")
         assert refused.status_code == 403 and "not the shop's own" in refused.json["error"]

@@ -228,3 +228,9 @@ def test_everything_is_in_the_audit_log(operators, keys, engine, clock):
     key = keys.create("anna", role="viewer", label="x", actor="anna")
     keys.revoke(key.key_id, actor="anna")
     assert actions(engine, clock) == ["operator added", "logged in", "logged out", "API key made", "API key revoked"]
+
+
+@pytest.mark.parametrize("days", [0, 10**9, 9 * 10**399], ids=["none", "a billion", "endless"])
+def test_key_that_is_valid_for_ages_is_refused(operators, keys, days):
+    with pytest.raises(ConfigError, match="1 to 3650 days"):
+        keys.create("anna", role="viewer", label="x", actor="test", valid_days=days)
