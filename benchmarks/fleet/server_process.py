@@ -18,12 +18,13 @@ from urllib.parse import urlsplit
 from sqlalchemy import func, insert, select
 
 from edge_runtime.contract.errors import ConfigError
+from edge_runtime.node import enroll
 from pocketrec.publishing.key_files import create_keys
 from sync_server.config import ServerConfig
 from sync_server.database.engine import open_database, reading
 from sync_server.database.tables.devices import Device
 from sync_server.database.tables.events import Event
-from sync_server.devices.enrollment import digest_of
+from sync_server.devices.enrollment import Enrollment, digest_of
 from sync_server.hosting.home import prepare_home
 
 _REPOSITORY = Path(__file__).parents[2]
@@ -43,7 +44,7 @@ class ServerProcess:
     Args:
         database_url: "" for SQLite.
         redis_url: "" for the memory of each worker.
-        settings: lines of the settings file.
+        settings: lines of the settings file; the limits of feedback that they do not name are far off.
 
     Raises:
         ConfigError: it does not start.
@@ -56,8 +57,9 @@ class ServerProcess:
         create_keys(self.keys, expires_days=3650, passphrase=None, now=datetime.now(UTC))
         prepare_home(self.config, keys=self.keys)
         # The load comes from few devices and one address.
-        names = ("feedback_per_minute", "feedback_bytes_per_day", "feedback_events_per_day")
-        lines = [f"{name} = 1_000_000_000_000" for name in names]
+        names = {"feedback_per_minute", "feedback_bytes_per_day", "feedback_events_per_day"}
+        names -= {line.partition("=")[0].strip() for line in settings}
+        lines = [f"{name} = 1_000_000_000_000" for name in sorted(names)]
         lines += [f'home = "{self.config.home}"', f'database_url = "{database_url}"', f'redis_url = "{redis_url}"']
         (self.folder / "server.toml").write_text("\n".join([*lines, *settings]) + "\n")
         self.port = 0
@@ -129,6 +131,13 @@ class ServerProcess:
             connection.execute(insert(Device), rows)
         engine.dispose()
         return devices
+
+    def enroll_home(self, home: Path) -> None:
+        """Make `home` the home of an enrolled device, by a code and over the network."""
+        engine = open_database(self.config.database)
+        code = Enrollment(engine, time.time).new_code(valid_days=1)
+        engine.dispose()
+        enroll(home, server_url=self.url, trusted_root=(self.keys / "root.json").read_bytes(), code=code)
 
     def stored(self) -> dict[str, list[int]]:
         """Return the sequence numbers that are stored, by device, rising."""

@@ -1,0 +1,1 @@
+"""Faults and attacks against real processes: what each of them costs (docs/benchmarks.md)."""
