@@ -2,7 +2,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-test demo test test-fast test-full-data test-builder test-device test-tflite-runtime lint types lock docs measure-house \
-        data bench-esci bench-architectures bench-ablation bench-online-retail bench-cold-start bench-learning-loop bench-sync bench-rollouts clean web test-web bench-web conformance bench-edge test-arm64 bench-personal bench-device-size
+        data bench-esci bench-architectures bench-ablation bench-online-retail bench-cold-start bench-learning-loop bench-sync bench-rollouts bench-faults clean web test-web bench-web conformance bench-edge test-arm64 bench-personal bench-device-size
 
 # A bundle with a real int8 student, which the end-to-end tests leave for the environments that cannot build.
 TESTED_BUNDLE := build/tested-bundle
@@ -148,6 +148,9 @@ bench-cold-start: data setup-test  ## recommending what nobody has bought yet, b
 
 bench-sync: setup-test  ## server, fleet, deltas and rollouts: every figure of docs/benchmarks.md about them
 	@$(RUN) -m benchmarks.fleet.sync $(if $(BUNDLE),--bundle $(BUNDLE)) $(if $(RETRAINED),--retrained $(RETRAINED))
+
+bench-faults: setup-test  ## hostile servers, forged counts, packed bodies, killed apps, slow readers, memory of deltas
+	@$(RUN) -m benchmarks.fleet.faults $(BENCH_OPTIONS)
 
 bench-rollouts: setup-test  ## simulated rollouts in several kinds of fleets: false halts, and how far bad releases come
 	@$(RUN) -m benchmarks.fleet.rollouts $(BENCH_OPTIONS)

@@ -65,13 +65,15 @@ def apply_delta(
     clock: Callable[[], float] = time.monotonic,
 ) -> bytes:
     """Return the file that `delta` makes of `base`, as `delta_pieces` does."""
-    pieces = delta_pieces(io.BytesIO(base), delta, kind=kind, result_bytes=result_bytes, limits=limits, clock=clock)
+    pieces = delta_pieces(
+        io.BytesIO(base), io.BytesIO(delta), kind=kind, result_bytes=result_bytes, limits=limits, clock=clock
+    )
     return b"".join(pieces)
 
 
 def delta_pieces(
     base: BinaryIO,
-    delta: bytes,
+    delta: BinaryIO,
     *,
     kind: str,
     result_bytes: int,
@@ -86,7 +88,7 @@ def delta_pieces(
 
     Args:
         base: the file that the delta is bound to; it is read at places of the delta's choice.
-        delta: content of the delta.
+        delta: the delta; `zstd` reads it piece by piece.
         kind: one of `KINDS`.
         result_bytes: the signed length of the result.
         limits: what is allowed.
@@ -95,19 +97,20 @@ def delta_pieces(
     Raises:
         DeltaError: the delta is malformed, belongs to another base, or asks for more than it may.
     """
-    base_bytes = base.seek(0, io.SEEK_END)
+    base_bytes, delta_bytes = (file.seek(0, io.SEEK_END) for file in (base, delta))
+    delta.seek(0)
     if result_bytes > limits.result_bytes:
         raise DeltaError(f"a delta's result has {result_bytes} bytes, {limits.result_bytes} are allowed")
-    if result_bytes > limits.ratio * (base_bytes + len(delta)):
+    if result_bytes > limits.ratio * (base_bytes + delta_bytes):
         raise DeltaError(
-            f"{len(delta)} bytes of delta and {base_bytes} of base claim to become {result_bytes}, "
+            f"{delta_bytes} bytes of delta and {base_bytes} of base claim to become {result_bytes}, "
             f"more than {limits.ratio} times as many: this is no honest delta"
         )
     watch = _Watch(clock() + limits.seconds, clock)
     if kind == "zstd":
         yield from _Frame(delta, result_bytes, watch, what="delta", base=base, base_bytes=base_bytes).pieces()
     elif kind == "tensors":
-        yield from _patched(base, base_bytes, delta, result_bytes, limits, watch)
+        yield from _patched(base, base_bytes, delta.read(), result_bytes, limits, watch)
     else:
         raise DeltaError(f"this runtime knows no deltas of kind {kind!r}; update the runtime")
 
@@ -126,7 +129,14 @@ class _Frame:
     """A zstd frame that must have `length` bytes of content; it is unpacked only as far as it is read."""
 
     def __init__(
-        self, frame: bytes, length: int, watch: _Watch, *, what: str, base: BinaryIO | None = None, base_bytes: int = 0
+        self,
+        frame: bytes | BinaryIO,
+        length: int,
+        watch: _Watch,
+        *,
+        what: str,
+        base: BinaryIO | None = None,
+        base_bytes: int = 0,
     ) -> None:
         self._length, self._left, self._watch, self._what = length, length, watch, what
         dictionary = _dictionary(base) if base is not None and base_bytes else None

@@ -149,7 +149,7 @@ class Stager:
                 way.target, self.trusted.url(way.target), partial=place, destination=delta
             )
             with disk_errors_named(delta):
-                apply_to_file(way.note, way.base, delta.read_bytes(), made)
+                apply_to_file(way.note, way.base, delta, made)
                 made.replace(self.slots.staging / artifact.path)
         except (DeltaError, SignatureError, DownloadTooLargeError, FileNotFoundError) as error:
             _LOG.warning("the delta of %s cannot be used, the whole file is fetched: %s", artifact.path, error)
@@ -166,7 +166,7 @@ class Stager:
         return True
 
 
-def apply_to_file(note: DeltaNote, base_path: Path | None, delta: bytes, made: Path) -> None:
+def apply_to_file(note: DeltaNote, base_path: Path | None, delta_path: Path, made: Path) -> None:
     """Write the file that a delta makes to `made`, piece by piece: a file of 80 MB need not fit the memory.
 
     Stopped halfway or refused, a part of the file is in `made`.
@@ -175,7 +175,11 @@ def apply_to_file(note: DeltaNote, base_path: Path | None, delta: bytes, made: P
         DeltaError: the base is another one, the delta is malformed, or it makes another file than the note says.
     """
     digest = hashlib.sha256()
-    with base_path.open("rb") if base_path is not None else io.BytesIO() as base, made.open("wb") as file:
+    with (
+        base_path.open("rb") if base_path is not None else io.BytesIO() as base,
+        delta_path.open("rb") as delta,
+        made.open("wb") as file,
+    ):
         if hashlib.file_digest(base, "sha256").hexdigest() != note.base_sha256:
             raise DeltaError("the installed file is not the base that the delta is bound to")
         for piece in delta_pieces(base, delta, kind=note.kind, result_bytes=note.result_bytes):

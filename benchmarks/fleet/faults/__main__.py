@@ -40,6 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--windows", type=int, default=20, help="of forged reports, before and after now (20)")
     parser.add_argument("--quota-bytes", type=int, default=DailyQuota().max_bytes, help="of one device in a day")
     parser.add_argument("--connections", type=int, default=200, help="that read nothing (200)")
+    parser.add_argument("--proxied-connections", type=int, default=500, help="the same behind nginx (500)")
     parser.add_argument("--seconds", type=float, default=20.0, help="of probes (20)")
     parser.add_argument("--file-bytes", type=int, default=80_000_000, help="that deltas make (80000000)")
     parser.add_argument("--out", type=Path, default=RESULTS / "faults.json")
@@ -49,7 +50,9 @@ def main(arguments: list[str] | None = None) -> int:
         "forged-counts": lambda: measure_forged_counts(windows=options.windows),
         "packed-bodies": lambda: measure_packed_bodies(quota_bytes=options.quota_bytes),
         "killed-apps": lambda: measure_killed_apps(kills=options.kills),
-        "slow-readers": lambda: measure_slow_readers(connections=options.connections, seconds=options.seconds),
+        "slow-readers": lambda: measure_slow_readers(
+            connections=options.connections, proxied_connections=options.proxied_connections, seconds=options.seconds
+        ),
         "delta-memory": lambda: measure_delta_memory(file_bytes=options.file_bytes),
     }
     result: dict[str, Any] = json.loads(options.out.read_text()) if options.out.exists() else {}

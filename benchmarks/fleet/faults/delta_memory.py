@@ -79,7 +79,7 @@ def _kilobytes(name: str) -> int:
 
 def _apply(note: DeltaNote, base: Path, delta: Path, made: Path) -> int:
     before = _kilobytes("VmRSS:")
-    apply_to_file(note, base if base.stat().st_size else None, delta.read_bytes(), made)
+    apply_to_file(note, base if base.stat().st_size else None, delta, made)
     # The peak of this process alone: `ru_maxrss` begins with that of the process which started it.
     return (_kilobytes("VmHWM:") - before) * 1024
 

@@ -12,10 +12,10 @@ SMALL = {
     "forged-counts": ["--windows", "2"],
     "packed-bodies": ["--quota-bytes", "1000000"],
     "killed-apps": ["--kills", "3"],
-    "slow-readers": ["--connections", "2", "--seconds", "0.2"],
+    "slow-readers": ["--connections", "2", "--proxied-connections", "2", "--seconds", "0.2"],
     "delta-memory": ["--file-bytes", "1000000"],
 }
-ROWS = {"killed-apps": 2, "delta-memory": 3}
+ROWS = {"killed-apps": 2, "slow-readers": 2, "delta-memory": 3}
 TIMED = {"dripping", "slow-readers"}
 """What these measure depends on how busy the machine is."""
 
