@@ -15,8 +15,9 @@ TFLITE_RUNTIME_PYTHON := 3.11
 STOREFRONT := sync_server/storefront_files/index.html.gz
 WEB_SOURCES := $(shell find web -type f -not -path '*/node_modules/*' -not -path '*/dist/*' -not -path '*/dist-node/*')
 
-# Two processes share the tests by files, so that what a file makes once is made once.
-PARALLEL := -n 2 --dist loadfile
+# Two processes share the tests by files, so that what a file makes once is made once. Files are taken in the given order, the
+# longest first: few long tests at the end would leave one process idle.
+PARALLEL := -n 2 --dist loadfile --no-loadscope-reorder
 # TensorFlow's own threads would fight over the cores that the two processes have.
 ONE_THREAD := OMP_NUM_THREADS=1 TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1
 
@@ -29,11 +30,11 @@ RUN := .venv/bin/python
 BENCH_OPTIONS := $(if $(CONFIG),--config $(CONFIG))
 # Every test file belongs to one of these lists, and tests/unit/house/test_environments.py holds it to that: what needs the
 # builder runs in .venv, what a device or a server is made of runs without TensorFlow, in .venv-device.
-BUILDER_TESTS := tests/unit/pocketrec tests/unit/train tests/unit/compress tests/unit/benchmarks tests/unit/house/builder \
-        tests/integration/builder tests/e2e
+BUILDER_TESTS := tests/e2e tests/integration/builder tests/unit/compress tests/unit/train tests/unit/pocketrec \
+        tests/unit/benchmarks tests/unit/house/builder
 # Servers under load need the machine: in .venv for the benchmarks' packages, after the others, in one process.
 LOAD_TESTS := tests/integration/servers
-DEVICE_TESTS := tests/unit/edge_runtime tests/unit/sync_server tests/unit/house tests/integration \
+DEVICE_TESTS := tests/integration tests/unit/edge_runtime tests/unit/sync_server tests/unit/house \
         --ignore=tests/unit/house/builder --ignore=tests/integration/builder --ignore=tests/integration/servers
 BROWSER_TESTS := tests/browser
 
