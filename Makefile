@@ -154,7 +154,7 @@ bench-faults: setup-test  ## hostile servers, forged counts, packed bodies, kill
 	@$(RUN) -m benchmarks.fleet.faults $(BENCH_OPTIONS)
 
 bench-rollouts: setup-test  ## simulated rollouts in several kinds of fleets: false halts, and how far bad releases come
-	@$(RUN) -m benchmarks.fleet.rollouts $(BENCH_OPTIONS)
+	@$(RUN) -m benchmarks.fleet.rollouts
 
 bench-web: data setup-test web  ## typed query to painted results in Chromium, answers equal to Python's (BUNDLE=… of ESCI)
 	@$(RUN) -m benchmarks.device.web $(or $(BUNDLE),work/esci/fold-0/bundle)
