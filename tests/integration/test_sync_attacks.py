@@ -450,7 +450,10 @@ def test_tampered_file_is_refused_and_not_kept(server, home, first):
 
 def test_file_that_ends_early_is_refused_and_fetched_anew(server, home, first):
     server.publish(first)
-    cut = lambda data: data[:-1]  # noqa: E731
+
+    def cut(data):
+        return data[:-1]
+
     server.transport.fault = lambda _m, path, answer: whole_body(answer, cut) if "/files/" in path else answer
     with pytest.raises(SignatureError, match="ends 1 bytes before"):
         server.updater(home).update()

@@ -169,7 +169,10 @@ def test_decompression_bomb_gives_way_to_the_whole_file(server, home, old, new):
 
 def test_delta_that_takes_too_long_gives_way_to_the_whole_file(server, home, old, new, monkeypatch):
     install_old_then_publish(server, home, old, new)
-    hasty = lambda *args, **options: delta_pieces(*args, limits=DeltaLimits(seconds=-1), **options)  # noqa: E731
+
+    def hasty(*args, **options):
+        return delta_pieces(*args, limits=DeltaLimits(seconds=-1), **options)
+
     monkeypatch.setattr(staging, "delta_pieces", hasty)
     assert sync(server, home).deltas_applied == 0
     assert answering(home) == new.bundle_id

@@ -231,7 +231,10 @@ def test_commands_run_an_experiment(server, address, tmp_path, capsys):
 
 def test_terminal_codes_of_a_server_are_not_printed_raw(server, address, capsys, monkeypatch):
     codes = "\x1b]0;owned\x07"
-    refusal = lambda *_, **__: (_ for _ in ()).throw(RequestError(f"no {codes}", status_code=400))  # noqa: E731
+
+    def refusal(*_args, **_options):
+        raise RequestError(f"no {codes}", status_code=400)
+
     monkeypatch.setattr(type(server.services.rollouts), "start", refusal)
     assert command(server, address, "rollout", "start") == 1
     told = capsys.readouterr().err

@@ -5,7 +5,7 @@ import datetime
 import os
 import re
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,15 +31,19 @@ class ProxiedServer:
 
 
 @contextlib.contextmanager
-def proxied_server(*, connections: int) -> Iterator[ProxiedServer]:
+def proxied_server(*, connections: int, settings: Sequence[str] = ()) -> Iterator[ProxiedServer]:
     """Run both; the one address of all clients may have so many connections, for as long as it likes.
+
+    Args:
+        connections: how many.
+        settings: further lines of the server's settings.
 
     Raises:
         ConfigError: nginx is not installed, one of both does not start, or deploy/nginx.conf has other places.
     """
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pocketrec-proxied-")))
-        server = ServerProcess(settings=["trusted_proxies = 1", 'accel_redirect = "/stored-files/"'])
+        server = ServerProcess(settings=["trusted_proxies = 1", 'accel_redirect = "/stored-files/"', *settings])
         stack.callback(server.stop)
         _write_certificate(folder)
         port = free_port()

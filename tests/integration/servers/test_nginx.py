@@ -1,96 +1,33 @@
 """The server behind the nginx of deploy/nginx.conf: slow clients stay in the proxy, files leave from the disk."""
 
 import contextlib
-import datetime
 import gzip
 import hashlib
 import http.client
 import json
 import os
-import re
 import socket
 import ssl
-from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
-from benchmarks.fleet.local_servers import LocalNginx, free_port
+from benchmarks.fleet.faults.proxied_server import proxied_server
 from benchmarks.fleet.plain_bundle import write_plain_bundle
-from benchmarks.fleet.server_process import ServerProcess
 from benchmarks.fleet.sync_load import encode_batch, publish_to
 
-CONFIG = Path(__file__).parents[3] / "deploy" / "nginx.conf"
 SLOW_READERS = 500
 # More than the kernel's buffers take for a client that does not read.
 ENCODER = os.urandom(6_000_000)
 DIGEST = hashlib.sha256(ENCODER).hexdigest()
-SETTINGS = [
-    "trusted_proxies = 1",
-    'accel_redirect = "/stored-files/"',
-    'allowed_origins = ["https://shop.example.com"]',
-]
+SETTINGS = ['allowed_origins = ["https://shop.example.com"]']
 FILE = "/v1/channels/stable/encoder.tflite"
 
 
-def write_certificate(folder):
-    """Write a key and a certificate that it signed itself."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    now = datetime.datetime.now(datetime.UTC)
-    made = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
-    made = made.serial_number(1).not_valid_before(now).not_valid_after(now + datetime.timedelta(days=1))
-    signed = made.sign(key, hashes.SHA256())
-    (folder / "fullchain.pem").write_bytes(signed.public_bytes(serialization.Encoding.PEM))
-    form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    (folder / "privkey.pem").write_bytes(key.private_bytes(*form))
-
-
-def adapted(changes):
-    """Return deploy/nginx.conf with the places of this machine; each of them must stand in the file."""
-    text = CONFIG.read_text()
-    for shipped, here in changes.items():
-        text, count = re.subn(shipped, here, text)
-        assert count, f"deploy/nginx.conf has no {shipped}"
-    return text
-
-
 class Proxied:
-    """A server, and nginx before it."""
+    """Asks a server through nginx, which speaks TLS for it."""
 
-    def __init__(self, folder):
-        self.server = ServerProcess(settings=SETTINGS)
-        publish_to(self.server, write_plain_bundle(folder / "bundle", encoder=ENCODER))
-        write_certificate(folder)
-        self.port = free_port()
-        kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-        temporary = "".join(f"    {kind}_temp_path {folder}/{kind};\n" for kind in kinds)
-        changes = {
-            # Without root there is only one user.
-            "user www-data;": "user root;" if os.geteuid() == 0 else "",
-            "/run/nginx.pid": str(folder / "nginx.pid"),
-            "http {\n": f"http {{\n{temporary}",
-            "listen 80;": f"listen 127.0.0.1:{free_port()};",
-            "listen 443 ": f"listen 127.0.0.1:{self.port} ",
-            r"127\.0\.0\.1:8080": f"127.0.0.1:{self.server.port}",
-            "/etc/pocketrec/tls": str(folder),
-            "/var/lib/pocketrec/server/": f"{self.server.config.home}/",
-            # All clients of this test have one address, and stay as long as it lasts.
-            "limit_conn addresses 100;": f"limit_conn addresses {2 * SLOW_READERS};",
-            "send_timeout 20s;": "send_timeout 3600s;",
-        }
-        try:
-            self.nginx = LocalNginx(adapted(changes), port=self.port)
-        except BaseException:
-            self.server.stop()
-            raise
-
-    def stop(self):
-        self.nginx.stop()
-        self.server.stop()
+    def __init__(self, running):
+        self.server, self.port = running.server, running.tls_port
 
     def ask(self, method, path, *, body=None, headers=None):
         """Return the answer and its body; any certificate is taken, as this one is signed by itself."""
@@ -122,9 +59,10 @@ class Proxied:
 
 @pytest.fixture(scope="module")
 def proxied(tmp_path_factory):
-    running = Proxied(tmp_path_factory.mktemp("proxied"))
-    yield running
-    running.stop()
+    # All clients of this test have one address, and stay as long as it lasts.
+    with proxied_server(connections=2 * SLOW_READERS, settings=SETTINGS) as running:
+        publish_to(running.server, write_plain_bundle(tmp_path_factory.mktemp("proxied") / "bundle", encoder=ENCODER))
+        yield Proxied(running)
 
 
 def test_feedback_is_stored_while_hundreds_read_nothing(proxied):

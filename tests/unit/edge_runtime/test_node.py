@@ -338,7 +338,10 @@ def answer_with(part, **fields):
     """A server that changes fields of the answers whose path ends with `part`."""
 
     def fault(_method, path, answer):
-        change = lambda data: json.dumps({**json.loads(data), **fields}).encode()  # noqa: E731
+
+        def change(data):
+            return json.dumps({**json.loads(data), **fields}).encode()
+
         return changed_body(answer, change) if path.endswith(part) else answer
 
     return fault
