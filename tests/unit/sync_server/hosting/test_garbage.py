@@ -69,12 +69,18 @@ def test_devices_and_publishers_go_on_after_a_collection(server, tmp_path):
     assert server.client.get("/readyz").status_code == 200
 
 
-def test_metadata_that_was_current_lately_stays_with_its_files(server, tmp_path):
+@pytest.mark.parametrize(("days", "is_removed"), [(0, False), (29, False), (31, True)])
+def test_what_was_replaced_or_uploaded_within_thirty_days_stays(server, tmp_path, days, is_removed):
     for number in range(6):
         server.publish(write_bundle(tmp_path / str(number), words=f"words {number}"))
-    # All six were replaced today: a device or a backup may be on its way with any of them.
+    unsigned = upload(server, b"never signed")
+    # A device or a backup may be on its way with any of the six, a publication with the upload.
+    past = server.now.timestamp() - days * 86_400
+    for path in (server.config.home / "repository").rglob("*"):
+        os.utime(path, (past, past))
     done = collect(server)
-    assert (done.files, done.metadata) == (0, 0)
+    assert (done.files > 0, done.metadata > 0) == (is_removed, is_removed)
+    assert (server.repository.files.path(unsigned) is None) == is_removed
 
 
 def test_damaged_metadata_stops_the_collection(server, tmp_path):
