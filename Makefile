@@ -54,7 +54,7 @@ web: $(STOREFRONT)  ## the web runtime and the storefront, from web/ into the se
 $(STOREFRONT): $(WEB_SOURCES) scripts/web.sh
 	@scripts/web.sh run build
 
-demo: setup web  ## the whole way on the sample shop, some three minutes; in a terminal it ends with the shop in your browser
+demo: setup web  ## the whole way on the sample shop, some five minutes; in a terminal it ends with the shop in your browser
 	@serve=(); [[ ! -t 1 ]] || serve=(--serve); $(RUN) -m pocketrec demo "$${serve[@]}"
 
 test: test-builder test-device test-tflite-runtime test-web test-arm64  ## every test, in all environments
